@@ -1,0 +1,1 @@
+//! The dxg kernel ABI, typed.

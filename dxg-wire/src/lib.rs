@@ -1,0 +1,1 @@
+//! What crosses from guest to host.
