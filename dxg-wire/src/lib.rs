@@ -4,3 +4,4 @@
 //! The session protocol around the rings is in [`session`].
 
 pub mod session;
+pub mod vulkan;
