@@ -1,0 +1,106 @@
+//! A daemon of our own, for the life of one command.
+//!
+//! *Invariants.* The daemon ends when the write end of its exit pipe closes, which happens at the latest when this process
+//! dies, however it dies; it removes its runtime directory. Nothing is left behind.
+
+use std::fs;
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::os::fd::AsFd;
+use std::os::fd::AsRawFd as _;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Stdio;
+use std::time::SystemTime;
+
+use anyhow::Context as _;
+use anyhow::bail;
+use rustix::io::FdFlags;
+use rustix::pipe::PipeFlags;
+
+/// A running private daemon. Dropping it ends the daemon and waits for its end.
+pub(crate) struct PrivateDaemon {
+    process: Child,
+    runtime_dir: PathBuf,
+    /// The daemon lives as long as this is open.
+    life: Option<OwnedFd>,
+}
+
+impl PrivateDaemon {
+    /// Starts `daemon` on a new runtime directory and waits until it serves.
+    pub(crate) fn start(daemon: &Path) -> anyhow::Result<Self> {
+        let runtime_dir = new_runtime_dir()?;
+        let started = Self::start_in(daemon, &runtime_dir);
+        if started.is_err() {
+            // The daemon never served, so the directory is ours to remove.
+            let _ = fs::remove_dir_all(&runtime_dir);
+        }
+        started
+    }
+
+    fn start_in(daemon: &Path, runtime_dir: &Path) -> anyhow::Result<Self> {
+        let (ready_read, ready_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        let (life_read, life_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        inherit(&ready_write)?;
+        inherit(&life_read)?;
+        let process = Command::new(daemon)
+            .arg("serve")
+            .arg("--runtime-dir")
+            .arg(runtime_dir)
+            .args(["--ready-fd", &ready_write.as_raw_fd().to_string()])
+            .args(["--exit-with-fd", &life_read.as_raw_fd().to_string()])
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", daemon.display()))?;
+        drop((ready_write, life_read));
+        let mut daemon =
+            Self { process, runtime_dir: runtime_dir.to_owned(), life: Some(life_write) };
+        let mut line = String::new();
+        let read = BufReader::new(fs::File::from(ready_read)).read_line(&mut line);
+        if read.context("cannot hear from the private daemon")? == 0 {
+            let status = daemon.process.wait()?;
+            bail!("the private daemon ended before it served ({status}); its own message is above");
+        }
+        Ok(daemon)
+    }
+
+    /// Where its sockets are.
+    pub(crate) fn runtime_dir(&self) -> &Path {
+        &self.runtime_dir
+    }
+}
+
+impl Drop for PrivateDaemon {
+    fn drop(&mut self) {
+        self.life = None;
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.runtime_dir);
+    }
+}
+
+/// Lets the next program have `fd`. This process starts one program and has one thread, so no other child gets it.
+fn inherit(fd: &impl AsFd) -> anyhow::Result<()> {
+    rustix::io::fcntl_setfd(fd, FdFlags::empty()).context("cannot pass a descriptor to the daemon")
+}
+
+/// A new directory that only we may enter.
+fn new_runtime_dir() -> anyhow::Result<PathBuf> {
+    let parent = std::env::var_os("XDG_RUNTIME_DIR")
+        .map(PathBuf::from)
+        .filter(|path| path.is_dir())
+        .unwrap_or_else(std::env::temp_dir);
+    for attempt in 0..100_u32 {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
+        let path = parent.join(format!("dxg-private-{}-{now:x}-{attempt}", std::process::id()));
+        match fs::DirBuilder::new().mode(0o700).create(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error).with_context(|| format!("cannot create {}", path.display())),
+        }
+    }
+    bail!("cannot find a free name for a runtime directory in {}", parent.display())
+}
