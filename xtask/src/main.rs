@@ -51,7 +51,7 @@ fn main() -> ExitCode {
         Command::Lint(args) => lint::run(&args),
         Command::Setup(args) => setup::run(&args),
         Command::Stage(args) => stage::run(&args),
-        Command::Test(args) => test::run(&args),
+        Command::Test(args) => return test::run(&args),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

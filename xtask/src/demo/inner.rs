@@ -45,6 +45,8 @@ struct Step {
     title: &'static str,
     shows: &'static str,
     commands: Vec<Run>,
+    /// Leave out the output before this line, where a program says more than the step is about.
+    from_line: Option<&'static str>,
     check: Check,
 }
 
@@ -56,8 +58,8 @@ struct Run {
 
 /// What makes a step good, beside the exit status of its programs.
 enum Check {
-    /// The output has this text.
-    Says(&'static str),
+    /// A line of the output has this name and this value.
+    Says { name: &'static str, value: &'static str },
     /// There is some output.
     SaysSomething,
     /// These files are whole pictures.
@@ -80,6 +82,7 @@ fn steps(args: &Args) -> Vec<Step> {
             shows: "dxgctl asks the daemon which virtual GPUs this user may open. None of them needs a device \
                     node or a kernel module.",
             commands: vec![run(&args.dxgctl, &["list"])],
+            from_line: None,
             check: Check::SaysSomething,
         },
         Step {
@@ -87,19 +90,22 @@ fn steps(args: &Args) -> Vec<Step> {
             shows: "vulkaninfo from the distribution, unchanged: the Vulkan loader finds our driver, the driver \
                     talks to a worker process of the daemon, the worker to the host's driver.",
             commands: vec![run(Path::new("vulkaninfo"), &["--summary"])],
-            check: Check::Says("deviceName"),
+            from_line: Some("Devices:"),
+            check: Check::Says { name: "driverName", value: "dxg" },
         },
         Step {
             title: "Sharing between processes",
             shows: "One process passes memory and a fence to another as file descriptors. There are no global \
                     names: who has not been given the descriptor cannot reach the object.",
             commands: vec![run(&args.share, &[])],
+            from_line: None,
             check: Check::SaysSomething,
         },
         Step {
             title: "Two programs on one GPU at once",
             shows: "Each draws the Mandelbrot set with a compute shader, in a sandboxed worker of its own.",
             commands: pictures.iter().map(draw).collect(),
+            from_line: None,
             check: Check::Pictures(pictures),
         },
     ]
@@ -137,11 +143,14 @@ fn perform(step: &Step) -> Result<()> {
     let mut problems = Vec::new();
     for one in running {
         let (said, outcome) = one.finish();
-        for line in said.lines() {
-            println!("      | {line}");
-        }
-        output.push_str(&said);
+        // A failure is shown whole.
+        let start = step.from_line.filter(|_| outcome.is_ok());
+        let dull = |line: &&str| start.is_some_and(|first| !line.starts_with(first));
+        show(said.out.lines().skip_while(dull));
+        output.push_str(&said.out);
         if let Err(error) = outcome {
+            // What a program mutters while it works is not part of the show; what it says when it fails is.
+            show(said.err.lines());
             problems.push(format!("{error:#}"));
         }
     }
@@ -149,10 +158,22 @@ fn perform(step: &Step) -> Result<()> {
     step.check.judge(&output)
 }
 
+fn show<'a>(lines: impl Iterator<Item = &'a str>) {
+    for line in lines {
+        println!("      | {line}");
+    }
+}
+
 impl Check {
     fn judge(&self, output: &str) -> Result<()> {
         match self {
-            Self::Says(text) => ensure!(output.contains(text), "the output has no `{text}`"),
+            Self::Says { name, value } => {
+                let found = output
+                    .lines()
+                    .filter_map(|line| line.split_once('='))
+                    .any(|(key, text)| key.trim() == *name && text.trim() == *value);
+                ensure!(found, "the output has no `{name} = {value}`");
+            }
             Self::SaysSomething => ensure!(!output.trim().is_empty(), "there is no output"),
             Self::Pictures(paths) => {
                 for path in paths {
@@ -174,7 +195,14 @@ fn is_whole_png(bytes: &[u8]) -> bool {
 struct Running {
     line: String,
     child: Child,
-    output: mpsc::Receiver<String>,
+    output: mpsc::Receiver<Said>,
+}
+
+/// What a program wrote.
+#[derive(Default)]
+struct Said {
+    out: String,
+    err: String,
 }
 
 impl Running {
@@ -186,21 +214,24 @@ impl Running {
         let mut child = command.spawn().with_context(|| format!("cannot start `{line}`"))?;
         let (sender, output) = mpsc::channel();
         if let Some(stdout) = child.stdout.take() {
-            collect(stdout, sender.clone());
+            collect(stdout, sender.clone(), |out| Said { out, ..Said::default() });
         }
         if let Some(stderr) = child.stderr.take() {
-            collect(stderr, sender);
+            collect(stderr, sender, |err| Said { err, ..Said::default() });
         }
         Ok(Self { line, child, output })
     }
 
     /// Waits for the end; returns what the program wrote and whether it succeeded.
-    fn finish(mut self) -> (String, Result<()>) {
+    fn finish(mut self) -> (Said, Result<()>) {
         let deadline = Instant::now() + HANG_GUARD;
-        let mut said = String::new();
+        let mut said = Said::default();
         loop {
             match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(text) => said.push_str(&text),
+                Ok(more) => {
+                    said.out.push_str(&more.out);
+                    said.err.push_str(&more.err);
+                }
                 Err(mpsc::RecvTimeoutError::Disconnected) => return (said, self.wait()),
                 Err(mpsc::RecvTimeoutError::Timeout) => return (said, self.end()),
             }
@@ -223,12 +254,16 @@ impl Running {
 }
 
 /// Sends what a pipe says, whole, when it closes.
-fn collect(mut pipe: impl Read + Send + 'static, sender: mpsc::Sender<String>) {
+fn collect(
+    mut pipe: impl Read + Send + 'static,
+    sender: mpsc::Sender<Said>,
+    said: impl FnOnce(String) -> Said + Send + 'static,
+) {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         // An error ends the output like a closed pipe; the exit status tells whether the program worked.
         let _ = pipe.read_to_end(&mut bytes);
-        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+        let _ = sender.send(said(String::from_utf8_lossy(&bytes).into_owned()));
     });
 }
 
@@ -246,8 +281,9 @@ mod tests {
 
     #[test]
     fn check_output_is_judged_by_its_text() {
-        assert!(Check::Says("deviceName").judge("deviceName = x").is_ok());
-        assert!(Check::Says("deviceName").judge("no device").is_err());
+        let ours = Check::Says { name: "driverName", value: "dxg" };
+        assert!(ours.judge("GPU0:\n\tdriverName         = dxg\n").is_ok());
+        assert!(ours.judge("\tdriverName         = llvmpipe\n\tdeviceName = dxg\n").is_err());
         assert!(Check::SaysSomething.judge(" \n").is_err());
     }
 

@@ -12,6 +12,8 @@ pub(super) struct Counts {
     pub(super) skipped: usize,
     /// What the tests said, and how many said it.
     pub(super) reasons: BTreeMap<String, usize>,
+    /// The names of the failed tests.
+    pub(super) failures: Vec<String>,
 }
 
 impl Counts {
@@ -23,6 +25,7 @@ impl Counts {
         for (why, count) in &other.reasons {
             *self.reasons.entry(why.clone()).or_default() += count;
         }
+        self.failures.extend_from_slice(&other.failures);
     }
 }
 
@@ -67,6 +70,9 @@ impl Reader {
             "successes:" => self.in_successes = true,
             "failures:" => self.in_successes = false,
             _ => {}
+        }
+        if let Some(name) = line.strip_prefix("test ").and_then(|rest| rest.strip_suffix(" ... FAILED")) {
+            self.total.failures.push(name.to_owned());
         }
         if !self.in_successes {
             return Line::Shown;
@@ -153,6 +159,11 @@ test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; fini
         let counts = read(output);
         assert_eq!(counts.to_string(), "1 passed, 0 failed, 1 skipped");
         assert_eq!(counts.reasons, BTreeMap::from([("no device".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn failed_tests_are_named() {
+        assert_eq!(read("test a::b ... FAILED\ntest c ... ok\n").failures, ["a::b"]);
     }
 
     #[test]
