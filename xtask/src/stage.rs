@@ -74,26 +74,32 @@ pub(crate) fn run(args: &Args) -> Result<()> {
 /// Runs `install`.
 pub(crate) fn install(args: &InstallArgs) -> Result<()> {
     let workspace = Workspace::load()?;
-    let absent =
-        lay_out(&workspace, if args.debug { Profile::Debug } else { Profile::Release }, &args.prefix)?;
+    let absent: Vec<&str> = absent(&workspace).map(|piece| piece.package).collect();
     if !absent.is_empty() {
-        bail!("the installation is not whole: {} not in the workspace yet", absent.join(", "));
+        bail!("nothing installed: the workspace does not have {} yet", absent.join(", "));
     }
-    Ok(())
+    let profile = if args.debug { Profile::Debug } else { Profile::Release };
+    lay_out(&workspace, profile, &args.prefix)
 }
 
 /// Fills `target/stage`; returns the packages that the workspace does not have yet.
 pub(crate) fn stage(workspace: &Workspace, profile: Profile) -> Result<Vec<&'static str>> {
-    lay_out(workspace, profile, &workspace.stage_dir())
-}
-
-fn lay_out(workspace: &Workspace, profile: Profile, prefix: &Path) -> Result<Vec<&'static str>> {
-    let prefix = absolute(prefix).with_context(|| format!("{} has no absolute form", prefix.display()))?;
-    let (present, absent): (Vec<&Piece>, Vec<&Piece>) =
-        PIECES.iter().partition(|piece| workspace.package(piece.package).is_some());
-    for piece in &absent {
+    for piece in absent(workspace) {
         println!("stage: no {} yet: the workspace has no {}", piece.place, piece.package);
     }
+    lay_out(workspace, profile, &workspace.stage_dir())?;
+    Ok(absent(workspace).map(|piece| piece.package).collect())
+}
+
+/// The pieces whose package the workspace does not have yet.
+fn absent(workspace: &Workspace) -> impl Iterator<Item = &'static Piece> {
+    PIECES.iter().filter(|piece| workspace.package(piece.package).is_none())
+}
+
+fn lay_out(workspace: &Workspace, profile: Profile, prefix: &Path) -> Result<()> {
+    let prefix = absolute(prefix).with_context(|| format!("{} has no absolute form", prefix.display()))?;
+    let present: Vec<&Piece> =
+        PIECES.iter().filter(|piece| workspace.package(piece.package).is_some()).collect();
     if !present.is_empty() {
         // All packages at once: building them one by one would unify features differently and build twice.
         let args: Vec<OsString> =
@@ -109,7 +115,7 @@ fn lay_out(workspace: &Workspace, profile: Profile, prefix: &Path) -> Result<Vec
         replace(&manifest_path(&prefix), manifest().as_bytes(), Mode::Data)?;
     }
     println!("stage: {}", prefix.display());
-    Ok(absent.iter().map(|piece| piece.package).collect())
+    Ok(())
 }
 
 /// Where the Vulkan manifest stands under a prefix.

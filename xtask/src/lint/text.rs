@@ -67,6 +67,7 @@ fn header(file: &File) -> Option<Finding> {
     let first = file.text.lines().next().unwrap_or_default();
     let is_marked = first.strip_prefix(GENERATED_HEADER).is_some_and(|rest| rest.contains(" sha256:"));
     match (file.is_in_generated(), is_marked) {
+        (true, false) if file.path.ends_with("/mod.rs") && is_module_list(&file.text) => None,
         (true, false) => Some(Finding::new(
             &file.path,
             1,
@@ -75,6 +76,15 @@ fn header(file: &File) -> Option<Finding> {
         (false, true) => Some(Finding::new(&file.path, 1, "a generated file belongs in src/generated/")),
         _ => None,
     }
+}
+
+/// Whether a file only names modules: the one thing in `generated/` that may be written by hand.
+fn is_module_list(text: &str) -> bool {
+    let allowed = ["mod ", "pub mod ", "pub(crate) mod ", "use ", "pub use ", "pub(crate) use ", "#[", "#!["];
+    source::lines(text)
+        .iter()
+        .map(|line| line.code.trim())
+        .all(|code| code.is_empty() || allowed.iter().any(|start| code.starts_with(start)))
 }
 
 fn module_name(file: &File) -> Option<Finding> {
@@ -139,6 +149,14 @@ mod tests {
         assert!(header(&file("a/src/generated/b.rs", "//! Doc.\n")).is_some());
         assert!(header(&file("a/src/b.rs", &marked)).is_some());
         assert!(header(&file("a/src/generated.rs", "//! Doc.\n")).is_none());
+    }
+
+    #[test]
+    fn header_may_be_absent_from_a_list_of_modules() {
+        let list = "//! Doc.\n\n/// Words.\npub mod a;\n#[cfg(test)]\nmod b;\n";
+        assert!(header(&file("a/src/generated/mod.rs", list)).is_none());
+        assert!(header(&file("a/src/generated/mod.rs", &format!("{list}fn f() {{}}\n"))).is_some());
+        assert!(header(&file("a/src/generated/list.rs", list)).is_some());
     }
 
     #[test]
