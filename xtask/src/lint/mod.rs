@@ -79,10 +79,10 @@ pub(crate) enum Depth {
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<()> {
     let workspace = Workspace::load()?;
-    let files = files::read(&workspace.root)?;
+    let mut files = files::read(&workspace.root)?;
     if args.update {
-        let counts = unsafety::count(&workspace, &files);
-        unsafety::write_ledger(&workspace.root, &counts)?;
+        unsafety::write_ledger(&workspace.root, &unsafety::count(&workspace, &files))?;
+        files = files::read(&workspace.root)?;
     }
     if args.assumed {
         for fact in text::assumed(&files) {
