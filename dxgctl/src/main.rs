@@ -38,8 +38,10 @@ enum Command {
         json: bool,
     },
     /// Runs a command with the drivers of this installation in place, and returns its exit status.
-    #[command(after_help = "The command's exit status is returned; 128 + N when signal N ended it, 127 when it was not \
-                            found, 126 when it could not be run, 125 when dxgctl itself failed.")]
+    #[command(
+        after_help = "The command's exit status is returned; 128 + N when signal N ended it, 127 when it was not \
+                            found, 126 when it could not be run, 125 when dxgctl itself failed."
+    )]
     Run(run::Options),
 }
 
@@ -47,7 +49,9 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::List { json } => list::list(list::Format::of(json)).map(|()| ExitCode::SUCCESS),
-        Command::Info { gpu, json } => list::info(gpu.as_deref(), list::Format::of(json)).map(|()| ExitCode::SUCCESS),
+        Command::Info { gpu, json } => {
+            list::info(gpu.as_deref(), list::Format::of(json)).map(|()| ExitCode::SUCCESS)
+        }
         Command::Run(options) => match run::run(&options) {
             Ok(code) => Ok(code),
             Err(error) => {

@@ -14,7 +14,8 @@ impl Prefix {
     /// The prefix of the running program.
     pub(crate) fn current() -> anyhow::Result<Self> {
         let program = env::current_exe().context("cannot find out where this program is installed")?;
-        let prefix = program.parent().and_then(Path::parent).context("this program lies in no bin directory")?;
+        let prefix =
+            program.parent().and_then(Path::parent).context("this program lies in no bin directory")?;
         Ok(Self(prefix.to_owned()))
     }
 

@@ -57,8 +57,7 @@ impl PrivateDaemon {
             .spawn()
             .with_context(|| format!("cannot start {}", daemon.display()))?;
         drop((ready_write, life_read));
-        let mut daemon =
-            Self { process, runtime_dir: runtime_dir.to_owned(), life: Some(life_write) };
+        let mut daemon = Self { process, runtime_dir: runtime_dir.to_owned(), life: Some(life_write) };
         let mut line = String::new();
         let read = BufReader::new(fs::File::from(ready_read)).read_line(&mut line);
         if read.context("cannot hear from the private daemon")? == 0 {

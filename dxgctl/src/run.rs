@@ -72,7 +72,8 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
 fn supervise(program: &OsString, mut command: Command) -> anyhow::Result<ExitCode> {
     // From here on no signal ends this process, so that the daemon is always put away. The terminal sends SIGINT and
     // SIGQUIT to the child as well; those that were sent to us alone are passed on.
-    let mut signals = Signals::new([SIGINT, SIGQUIT, SIGTERM, SIGHUP]).context("cannot take care of signals")?;
+    let mut signals =
+        Signals::new([SIGINT, SIGQUIT, SIGTERM, SIGHUP]).context("cannot take care of signals")?;
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) => return Ok(cannot_start(program, &error)),
@@ -104,7 +105,10 @@ fn cannot_start(program: &OsString, error: &std::io::Error) -> ExitCode {
 
 /// The status as a shell shows it.
 fn exit_code(status: ExitStatus) -> ExitCode {
-    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(i32::from(OWN_FAILURE));
+    let code = status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(i32::from(OWN_FAILURE));
     ExitCode::from(u8::try_from(code & 0xff).unwrap_or(OWN_FAILURE))
 }
 

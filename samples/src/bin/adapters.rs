@@ -22,7 +22,9 @@ fn main() -> anyhow::Result<()> {
         };
         for adapter in node.adapters()? {
             println!("   adapter    {} (LUID {:?})", adapter.name()?, adapter.luid());
-            for (title, group) in [("local", MemorySegmentGroup::LOCAL), ("shared", MemorySegmentGroup::NON_LOCAL)] {
+            for (title, group) in
+                [("local", MemorySegmentGroup::LOCAL), ("shared", MemorySegmentGroup::NON_LOCAL)]
+            {
                 let memory = adapter.video_memory(group)?;
                 println!(
                     "   {title:<10} budget {} MiB, in use {} MiB, reservable {} MiB",

@@ -79,7 +79,8 @@ fn first(device: &Device) -> anyhow::Result<()> {
 
 /// Opens the objects of the first process, checks and answers.
 fn second(device: &Device) -> anyhow::Result<()> {
-    let resource = device.open_shared_resource(io::stdin().as_fd()).context("no resource on standard input")?;
+    let resource =
+        device.open_shared_resource(io::stdin().as_fd()).context("no resource on standard input")?;
     let fence = device.open_shared_fence(io::stdout().as_fd()).context("no fence on standard output")?;
     let memory = resource.allocations().first().context("a resource without an allocation")?.map()?;
     wait(&fence, WRITTEN)?;

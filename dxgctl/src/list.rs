@@ -1,0 +1,241 @@
+//! `dxgctl list` and `dxgctl info`: what the daemons say, for people and for programs.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+use std::time::SystemTime;
+
+use anyhow::bail;
+use dxg_wire::control::Adapter;
+use dxg_wire::control::State;
+use dxg_wire::control::Vgpu;
+use serde_json::json;
+
+use crate::ask::Answer;
+use crate::ask::Daemons;
+
+/// How to print.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+impl Format {
+    /// From the flag of the command line.
+    pub(crate) const fn of(json: bool) -> Self {
+        if json { Self::Json } else { Self::Text }
+    }
+}
+
+/// Prints a line per virtual GPU, and its clients.
+pub(crate) fn list(format: Format) -> anyhow::Result<()> {
+    let daemons = Daemons::find(None)?;
+    match format {
+        Format::Json => print_json(&daemons),
+        Format::Text if daemons.gpus().next().is_none() => bail!("{}", daemons.why_none()),
+        Format::Text => {
+            let mut index = 0;
+            for answer in &daemons.answers {
+                for gpu in &answer.state.vgpus {
+                    print!("{}", gpu_lines(index, gpu, &answer.state));
+                    index += 1;
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Prints all that is known of one virtual GPU, or of all.
+pub(crate) fn info(gpu: Option<&str>, format: Format) -> anyhow::Result<()> {
+    let mut daemons = Daemons::find(None)?;
+    if daemons.gpus().next().is_none() && format == Format::Text {
+        bail!("{}", daemons.why_none());
+    }
+    if let Some(name) = gpu {
+        let uuid = daemons.one_gpu(name)?;
+        for answer in &mut daemons.answers {
+            answer.state.vgpus.retain(|gpu| gpu.uuid == uuid);
+        }
+        daemons.answers.retain(|answer| !answer.state.vgpus.is_empty());
+    }
+    if format == Format::Json {
+        return print_json(&daemons);
+    }
+    for answer in &daemons.answers {
+        print!("{}", daemon_lines(answer));
+        for gpu in &answer.state.vgpus {
+            print!("{}", info_lines(gpu, &answer.state));
+        }
+    }
+    Ok(())
+}
+
+fn print_json(daemons: &Daemons) -> anyhow::Result<()> {
+    let all: Vec<_> = daemons
+        .answers
+        .iter()
+        .map(|answer| {
+            json!({
+                "runtime_dir": answer.runtime_dir, "daemon": answer.state.daemon,
+                "adapters": answer.state.adapters, "vgpus": answer.state.vgpus,
+            })
+        })
+        .collect();
+    println!("{}", serde_json::to_string_pretty(&json!({ "daemons": all }))?);
+    Ok(())
+}
+
+/// The lines of `list` for one virtual GPU.
+fn gpu_lines(index: usize, gpu: &Vgpu, state: &State) -> String {
+    let adapter = adapter_of(gpu, state);
+    let mut text = format!(
+        "{index}  {}  {}  [{}]\n   driver {} {}, memory {} of {} in use, {}\n",
+        gpu.uuid,
+        or_unknown(&adapter.name),
+        or_unknown(&adapter.kind),
+        or_unknown(&adapter.driver_name),
+        adapter.driver_version,
+        bytes(gpu.used_bytes),
+        bytes(gpu.quota_bytes),
+        clients(gpu.clients.len()),
+    );
+    for client in &gpu.clients {
+        let _ = writeln!(
+            text,
+            "     pid {:<8} uid {:<6} {:<16} {}",
+            client.pid,
+            client.uid,
+            printable(&client.name),
+            bytes(client.used_bytes)
+        );
+    }
+    text
+}
+
+fn daemon_lines(answer: &Answer) -> String {
+    let daemon = &answer.state.daemon;
+    format!(
+        "daemon     dxgd {} (pid {}), up {}\nruntime    {}\n",
+        daemon.version,
+        daemon.pid,
+        span(Duration::from_secs(daemon.uptime_seconds)),
+        answer.runtime_dir.display()
+    )
+}
+
+/// The lines of `info` for one virtual GPU.
+fn info_lines(gpu: &Vgpu, state: &State) -> String {
+    let adapter = adapter_of(gpu, state);
+    let mut text = format!("\nvirtual GPU {}\n", gpu.uuid);
+    let mut row = |title: &str, value: String| {
+        let _ = writeln!(text, "  {title:<10} {value}");
+    };
+    row("adapter", format!("{} [{}]", or_unknown(&adapter.name), or_unknown(&adapter.kind)));
+    row("device", format!("{:04x}:{:04x}", adapter.vendor_id, adapter.device_id));
+    row("driver", format!("{} {}", or_unknown(&adapter.driver_name), adapter.driver_version));
+    for heap in &adapter.heaps {
+        row(
+            "heap",
+            format!("{}{}", bytes(heap.size_bytes), if heap.device_local { ", of the device" } else { "" }),
+        );
+    }
+    row("LUID", format!("{:08x}-{:08x}", gpu.luid >> 32, gpu.luid & 0xffff_ffff));
+    row(
+        "node",
+        format!("{} (mode {:04o}, owner {}:{})", gpu.node_path, gpu.mode, gpu.owner_uid, gpu.owner_gid),
+    );
+    row("memory", format!("{} of {} in use", bytes(gpu.used_bytes), bytes(gpu.quota_bytes)));
+    row("clients", gpu.clients.len().to_string());
+    for client in &gpu.clients {
+        let connected = SystemTime::UNIX_EPOCH + Duration::from_secs(client.since);
+        row(
+            "",
+            format!(
+                "pid {} (uid {}) {}: session {}, {}, connected for {}",
+                client.pid,
+                client.uid,
+                printable(&client.name),
+                client.session,
+                bytes(client.used_bytes),
+                span(connected.elapsed().unwrap_or_default())
+            ),
+        );
+    }
+    text
+}
+
+fn adapter_of(gpu: &Vgpu, state: &State) -> Adapter {
+    usize::try_from(gpu.adapter).ok().and_then(|index| state.adapters.get(index)).cloned().unwrap_or_default()
+}
+
+fn clients(count: usize) -> String {
+    match count {
+        0 => "no client".to_owned(),
+        1 => "1 client".to_owned(),
+        more => format!("{more} clients"),
+    }
+}
+
+fn or_unknown(text: &str) -> &str {
+    if text.is_empty() { "unknown" } else { text }
+}
+
+/// A client's name for a terminal: it chose the name itself, control characters included.
+fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+/// A size in the largest unit of which there is at least one.
+fn bytes(count: u64) -> String {
+    const UNITS: [(u64, &str); 4] = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(unit, _)| count >= *unit) {
+        Some((unit, name)) => format!("{:.1} {name}", count as f64 / *unit as f64),
+        None => format!("{count} B"),
+    }
+}
+
+fn span(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds / 60 % 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dxg_wire::control::Client;
+
+    use super::*;
+
+    #[test]
+    fn bytes_are_printed_in_the_largest_unit() {
+        assert_eq!(bytes(0), "0 B");
+        assert_eq!(bytes(1023), "1023 B");
+        assert_eq!(bytes(1536), "1.5 KiB");
+        assert_eq!(bytes(2 << 30), "2.0 GiB");
+    }
+
+    #[test]
+    fn list_shows_adapter_driver_memory_and_clients_without_control_characters() {
+        let client = Client { pid: 7, uid: 1000, name: "evil\x1b[2J".to_owned(), ..Client::default() };
+        let gpu =
+            Vgpu { uuid: "u-1".to_owned(), quota_bytes: 1 << 30, clients: vec![client], ..Vgpu::default() };
+        let adapter =
+            Adapter { name: "card".to_owned(), driver_name: "drv".to_owned(), ..Adapter::default() };
+        let state = State { adapters: vec![adapter], ..State::default() };
+        let text = gpu_lines(0, &gpu, &state);
+        for part in ["0  u-1", "card", "driver drv", "0 B of 1.0 GiB", "1 client", "pid 7", "evil?[2J"] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+    }
+
+    #[test]
+    fn a_gpu_of_an_adapter_that_is_not_listed_is_still_shown() {
+        let gpu = Vgpu { adapter: 9, ..Vgpu::default() };
+        assert!(gpu_lines(0, &gpu, &State::default()).contains("unknown"));
+    }
+}
