@@ -46,7 +46,9 @@ impl Daemons {
         };
         let mut answers = Vec::new();
         for dir in &looked_in {
-            if let Some(state) = ask_state(dir)? {
+            if let Some(mut state) = ask_state(dir)? {
+                // The order in which guests count the sockets of a directory.
+                state.vgpus.sort_by(|one, other| one.uuid.cmp(&other.uuid));
                 answers.push(Answer { runtime_dir: dir.clone(), state });
             }
         }
