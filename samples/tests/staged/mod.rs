@@ -1,0 +1,81 @@
+//! The staged prefix that these tests run from, and what is left of a process group.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+/// Looks for something that another process does at its own pace; guards against hangs only.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The staged prefix; `None` (and a line that says so) where there is none.
+pub fn prefix() -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().map(Path::to_owned);
+    let prefix = std::env::var_os("DXG_STAGE").map(PathBuf::from).or_else(|| Some(target?.join("stage")));
+    let found = prefix.filter(|prefix| {
+        ["bin/dxgd", "bin/dxgctl", "lib/dxg/libvulkan_dxg.so"].iter().all(|part| prefix.join(part).is_file())
+    });
+    if found.is_none() {
+        println!("skipped: no staged prefix (`cargo xtask stage` makes one)");
+    }
+    found
+}
+
+/// `dxgctl run --private -- ARGS...` of the prefix, without what the environment may say of other daemons.
+pub fn run_private(prefix: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(prefix.join("bin/dxgctl"));
+    command.args(["run", "--private", "--"]).args(args);
+    for variable in ["DXG_RUNTIME_DIR", "DXG_VISIBLE_DEVICES", "VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// A process as /proc shows it.
+#[derive(Clone, Debug)]
+pub struct Process {
+    pub pid: i32,
+    pub parent: i32,
+    pub name: String,
+    pub arguments: Vec<String>,
+}
+
+/// The living processes of a process group; zombies have left it.
+pub fn group(pgid: i32) -> Vec<Process> {
+    let pids = fs::read_dir("/proc").expect("/proc is there").filter_map(Result::ok);
+    pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
+        .filter_map(|pid| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+            // The name is in parentheses and may hold anything.
+            let (before, after) = stat.rsplit_once(") ")?;
+            let name = before.split_once(" (")?.1.to_owned();
+            let mut fields = after.split(' ');
+            let state = fields.next()?;
+            let parent = fields.next()?.parse().ok()?;
+            let group: i32 = fields.next()?.parse().ok()?;
+            if group != pgid || matches!(state, "Z" | "X") {
+                return None;
+            }
+            let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let arguments = arguments.split(|byte| *byte == 0).map(|a| String::from_utf8_lossy(a).into_owned());
+            Some(Process { pid, parent, name, arguments: arguments.filter(|a| !a.is_empty()).collect() })
+        })
+        .collect()
+}
+
+/// Waits until `done` says so; whether it did in time.
+pub fn wait_until(mut done: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + PATIENCE;
+    while Instant::now() < deadline {
+        if done() {
+            return true;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    false
+}
