@@ -1,1 +1,4 @@
 //! What crosses from guest to host.
+
+mod generated;
+pub mod messages;
