@@ -1,5 +1,7 @@
 //! Size, alignment, offset, width and mask of every message field, and every byte pattern read through them.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails like a test")]
+
 #[path = "generated/fields.rs"]
 mod fields;
 #[path = "../../dxg-ioctl/tests/reading/mod.rs"]

@@ -1,5 +1,7 @@
 //! Messages with a tail: length rules, round trips, and every truncation.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails like a test")]
+
 use dxg_ioctl::FenceValue;
 use dxg_ioctl::Luid;
 use dxg_ioctl::NtStatus;
