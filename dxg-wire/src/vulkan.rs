@@ -1,0 +1,50 @@
+//! The operations of a Vulkan command stream that the registry does not define, and the layout of what they carry.
+//!
+//! *Why.* Commands of the registry are encoded by generated code under their own opcodes. Where guest and host do
+//! something else than forward a command (memory, submission, recording, the bulk description), an operation here
+//! says what crosses. All fields are in the encoding of `docs/WIRE.md`, in the order given; a structure named `Vk...` is
+//! its generated encoding with its extension chain.
+
+/// Operations 0x8000 and up of a Vulkan command stream.
+pub mod op {
+    /// Instance stream, with reply. Request: empty. Reply: the description of the physical device (`describe`, below).
+    pub const DESCRIBE: u16 = 0x8000;
+    /// Device stream, with reply, first of its stream. Request: `VkDeviceCreateInfo`, u32 queue count, per queue {u32 family,
+    /// u32 index in the family, u32 flags, u64 IO address of its progress cell}. Queues are numbered in this order.
+    /// Reply: i32 `VkResult`.
+    pub const CREATE_DEVICE: u16 = 0x8001;
+    /// Device stream, with reply: waits until the device is idle and destroys it with all it holds. Reply: empty.
+    pub const DESTROY_DEVICE: u16 = 0x8002;
+    /// Request: u64 memory id, u64 IO address of guest memory to import (0: memory of the driver), `VkMemoryAllocateInfo`.
+    /// With reply: i32 `VkResult`. Without: a failure is the stream's sticky status.
+    pub const ALLOCATE_MEMORY: u16 = 0x8003;
+    /// Request: u32 queue, u64 sequence, u32 batch count, per batch { u32 flags; u32 count of {u64 semaphore, u64 value,
+    /// u64 stages} to wait for; u32 count of u64 command buffers; u32 count of {u64 semaphore, u64 value, u64 stages} to
+    /// signal }. When all is complete the queue's progress cell becomes the sequence. Never with reply.
+    pub const QUEUE_SUBMIT: u16 = 0x8004;
+    /// Request: u32 queue, u64 sequence, u32 count, `VkBindSparseInfo` each. Progress as for a submission. Never with reply.
+    pub const QUEUE_BIND_SPARSE: u16 = 0x8005;
+    /// Request: u64 semaphore id, u64 IO address of the feedback cell (0: binary), `VkSemaphoreCreateInfo`.
+    /// The host keeps the cell at the counter's value, as far as it has seen it.
+    pub const CREATE_SEMAPHORE: u16 = 0x8006;
+    /// Request: u64 timeline semaphore, u64 value: signals it from the host. Never with reply.
+    pub const SIGNAL_SEMAPHORE: u16 = 0x8007;
+    /// Request: u64 command buffer, `VkCommandBufferBeginInfo`, u32 kind; kind 0: u32 length, then the recorded entries;
+    /// kind 1: u64 IO address, u64 size of the recorded entries. The host begins, replays and ends the native command
+    /// buffer. Recorded entries are ring entries without replies. Never with reply.
+    pub const RECORD: u16 = 0x8008;
+}
+
+/// First word of a `DESCRIBE` reply.
+///
+/// The reply: u32 this version; u32 API version of the device; `VkPhysicalDeviceProperties`; `VkPhysicalDeviceFeatures`;
+/// `VkPhysicalDeviceMemoryProperties`; u32 mask of memory types that import host pointers; u64 alignment of imported
+/// host pointers; u32 count of queue families, each `VkQueueFamilyProperties` and a structure list; u32 count of device
+/// extensions, each `VkExtensionProperties`; structure list of properties; structure list of features; u32 count of
+/// formats, each {i32 format, `VkFormatProperties`, u64 linear, u64 optimal, u64 buffer features of `VkFormatProperties3`}.
+/// A structure list is {u32 `sType`, u32 bytes, body} each, ended by u32 0xFFFF_FFFF.
+pub const DESCRIPTION_VERSION: u32 = 1;
+/// Ends a structure list and an extension chain.
+pub const END_OF_CHAIN: u32 = u32::MAX;
+/// Count that stands for a null array or string.
+pub const NULL_ARRAY: u32 = u32::MAX;
