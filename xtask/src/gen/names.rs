@@ -200,3 +200,51 @@ pub(super) fn screaming(name: &str) -> String {
     let out = snake(name).trim_start_matches("r#").to_ascii_uppercase();
     if out.starts_with(|c: char| c.is_ascii_digit()) { format!("N{out}") } else { out }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_names_are_words_without_prefix() {
+        let namer = Namer::new();
+        for (c_name, rust) in [
+            ("d3dkmt_createdevice", "CreateDevice"),
+            ("d3dddicb_lock2flags", "Lock2Flags"),
+            ("D3DKMT_SEGMENTGROUPSIZEINFO", "SegmentGroupSizeInfo"),
+            ("d3dkmt_opensyncobjectfromnthandle2", "OpenSyncObjectFromNtHandle2"),
+            ("dxgkvmb_command_createdevice", "CreateDeviceCommand"),
+            ("dxgkvmb_command_createdevice_return", "CreateDeviceReply"),
+            ("dxgvmb_ext_header", "ExtHeader"),
+        ] {
+            assert_eq!(namer.type_name(c_name).unwrap(), rust);
+        }
+    }
+
+    #[test]
+    fn name_of_unknown_words_is_an_error_that_says_which() {
+        let error = Namer::new().type_name("d3dkmt_createzebra").unwrap_err();
+        assert!(format!("{error:#}").contains("createzebra"));
+    }
+
+    #[test]
+    fn constants_keep_digits_at_the_word_before() {
+        let namer = Namer::new();
+        assert_eq!(constant_of(&namer.words_of("LX_DXUNLOCK2").unwrap()), "UNLOCK2");
+        assert_eq!(constant_of(&namer.words_of("LX_DXCREATEDEVICE").unwrap()), "CREATE_DEVICE");
+    }
+
+    #[test]
+    fn snake_case_splits_where_a_word_starts() {
+        for (c_name, rust) in [
+            ("PhysicalAdapterIndex", "physical_adapter_index"),
+            ("pDest", "p_dest"),
+            ("MaxMemoryFrequencyOC", "max_memory_frequency_oc"),
+            ("_Policy", "policy"),
+            ("request_vSync", "request_v_sync"),
+            ("Type", "r#type"),
+        ] {
+            assert_eq!(snake(c_name), rust);
+        }
+    }
+}
