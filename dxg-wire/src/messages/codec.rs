@@ -205,7 +205,7 @@ impl<'a> Reader<'a> {
         count: u32,
     ) -> Result<Vec<T>, DecodeError> {
         let count = usize::try_from(count).unwrap_or(usize::MAX);
-        let taken = self.take(count.checked_mul(size_of::<T>()).unwrap_or(usize::MAX))?;
+        let taken = self.take(count.saturating_mul(size_of::<T>()))?;
         let mut list = vec![T::new_zeroed(); count];
         // The two have one length: `taken` is `count` entries.
         list.as_mut_bytes().copy_from_slice(taken);
