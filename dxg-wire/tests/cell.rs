@@ -1,4 +1,5 @@
 //! Fence cells through two mappings, as two processes have them.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Channels: rings joined to doorbells.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

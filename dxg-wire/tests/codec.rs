@@ -1,4 +1,5 @@
 //! The encoding: what goes in comes out, the bytes are as written, and no bytes upset the decoder.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use dxg_wire::codec::DecodeError;
 use dxg_wire::codec::Decoder;

@@ -1,4 +1,5 @@
 //! The control protocol and the runtime directories.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::ffi::OsString;
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! The stream protocol under every interleaving: run with `RUSTFLAGS="--cfg loom"`.
 #![cfg(loom)]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use dxg_wire::stream::ConsumerCore;
 use dxg_wire::stream::EntryFlags;

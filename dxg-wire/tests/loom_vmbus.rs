@@ -1,5 +1,6 @@
 //! The VMBus ring under every interleaving: run with `RUSTFLAGS="--cfg loom"`.
 #![cfg(loom)]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::VecDeque;
 

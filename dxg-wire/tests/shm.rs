@@ -1,4 +1,5 @@
 //! Sealed memfds, mappings and slices.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Descriptor passing and its limits.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;

@@ -1,4 +1,5 @@
 //! Command streams against a model, against a peer that lies, and between two threads.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

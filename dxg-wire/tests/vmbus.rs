@@ -1,4 +1,5 @@
 //! The VMBus ring against a model, against the written format, and against a peer that lies.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod support;
 

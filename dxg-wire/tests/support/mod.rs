@@ -1,5 +1,5 @@
 //! Memory for tests of the ring and stream algorithms: plain, counting, lying.
-
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::cell::Cell;
