@@ -12,7 +12,7 @@ use crate::reading::case;
 use crate::reading::field;
 
 /// All of them.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     vec![
         case::<QueryRegistryFlags>("D3DDDI_QUERYREGISTRY_FLAGS", vec![
             field("TranslatePath", 0, u64::from(QueryRegistryFlags::TRANSLATE_PATH.bits()), |s: &QueryRegistryFlags| bytes(*s)),

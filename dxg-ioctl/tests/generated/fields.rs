@@ -11,7 +11,7 @@ use crate::reading::case;
 use crate::reading::field;
 
 /// All of them.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     vec![
         case::<AdapterInfo>(
             "d3dkmt_adapterinfo",

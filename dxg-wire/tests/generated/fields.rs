@@ -12,7 +12,7 @@ use crate::reading::case;
 use crate::reading::field;
 
 /// All of them.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     vec![
         case::<VmToHostHeader>(
             "dxgkvmb_command_vm_to_host",

@@ -21,7 +21,7 @@ use super::names::snake;
 
 /// How to reach one C field in a Rust value, for the tests.
 #[derive(Clone, Debug)]
-pub struct Leaf {
+pub(super) struct Leaf {
     /// The C path, as in `info.monitored_fence.fence_gpu_virtual_address`.
     pub path: String,
     /// A constant expression for the offset.
@@ -34,7 +34,7 @@ pub struct Leaf {
 
 /// What is known about a C type.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub(super) struct Known {
     pub rust: String,
     pub size: usize,
     pub align: usize,
@@ -43,7 +43,7 @@ pub struct Known {
 }
 
 /// The types made so far and the code for them.
-pub struct Records<'a> {
+pub(super) struct Records<'a> {
     pub namer: &'a Namer,
     pub known: BTreeMap<String, Known>,
     /// Every Rust name in use, with the C name that took it.
@@ -167,7 +167,7 @@ fn is_bit_set(fields: &[Field], size: usize) -> bool {
 }
 
 /// The key of a C type in [`Records::known`].
-pub fn key(c_name: &str) -> String {
+pub(super) fn key(c_name: &str) -> String {
     let bare = ["struct ", "union ", "enum "].iter().find_map(|p| c_name.strip_prefix(p)).unwrap_or(c_name);
     bare.to_ascii_lowercase()
 }
@@ -195,7 +195,7 @@ struct Place<'s> {
 
 impl<'a> Records<'a> {
     /// Starts with the types that are written by hand.
-    pub fn new(namer: &'a Namer) -> Self {
+    pub(super) fn new(namer: &'a Namer) -> Self {
         let hand = |rust: &str, size, align, leaves: &[(&str, &str)]| Known {
             rust: rust.to_owned(),
             size,
@@ -229,7 +229,7 @@ impl<'a> Records<'a> {
     }
 
     /// Makes an enum's type known.
-    pub fn add_enum(&mut self, c_name: &str, rust: &str) -> anyhow::Result<()> {
+    pub(super) fn add_enum(&mut self, c_name: &str, rust: &str) -> anyhow::Result<()> {
         self.take(rust, c_name)?;
         let known =
             Known { rust: rust.to_owned(), size: 4, align: 4, leaves: Vec::new(), has_pointers: false };
@@ -238,7 +238,7 @@ impl<'a> Records<'a> {
     }
 
     /// Writes a named struct or union. `doc` is what to say besides name, size and source.
-    pub fn add(&mut self, layout: &Layout, doc: &str) -> anyhow::Result<()> {
+    pub(super) fn add(&mut self, layout: &Layout, doc: &str) -> anyhow::Result<()> {
         let rust = self.namer.type_name(&layout.name)?;
         let mut aliases = vec![layout.name.clone()];
         aliases.extend(layout.libdxg_type.clone().filter(|t| *t != layout.name));
