@@ -12,7 +12,7 @@ use dxg_ioctl::abi::DestroyAllocation2Flags;
 use dxg_ioctl::abi::GetAllocationPriority;
 use dxg_ioctl::abi::InvalidateCache;
 use dxg_ioctl::abi::Lock2;
-use dxg_ioctl::abi::MAKERESIDENT_ALLOC_MAX;
+use dxg_ioctl::abi::MAKE_RESIDENT_ALLOC_MAX;
 use dxg_ioctl::abi::OfferAllocations;
 use dxg_ioctl::abi::QueryAllocationResidency;
 use dxg_ioctl::abi::ReclaimAllocations2;
@@ -51,10 +51,15 @@ enum Named {
 
 impl Named {
     /// EINVAL unless exactly one of the two is given.
-    fn new(memory: &dyn CallerMemory, resource: RawHandle, list: UserPtr, count: u32) -> Result<Self, CallError> {
+    fn new(
+        memory: &dyn CallerMemory,
+        resource: RawHandle,
+        list: UserPtr,
+        count: u32,
+    ) -> Result<Self, CallError> {
         match (resource.is_none(), count) {
             (false, 0) => Ok(Self::Resource(resource)),
-            (true, 1..) => handles(memory, list, count, MAKERESIDENT_ALLOC_MAX).map(Self::Allocations),
+            (true, 1..) => handles(memory, list, count, MAKE_RESIDENT_ALLOC_MAX).map(Self::Allocations),
             _ => Err(errno::INVALID),
         }
     }
@@ -136,7 +141,9 @@ impl HostNode {
             return Err(errno::INVALID);
         }
         match first {
-            Some(resource) if self.objects.resource(resource)?.sealed.load(Ordering::Acquire) => Err(errno::INVALID),
+            Some(resource) if self.objects.resource(resource)?.sealed.load(Ordering::Acquire) => {
+                Err(errno::INVALID)
+            }
             _ => Ok(()),
         }
     }
@@ -217,7 +224,7 @@ impl HostNode {
     ) -> Result<NtStatus, CallError> {
         self.objects.device(args.device)?;
         let (list, resources) = one_list(args.resources, args.allocations)?;
-        let allocations = handles(memory, list, args.allocation_count, MAKERESIDENT_ALLOC_MAX)?;
+        let allocations = handles(memory, list, args.allocation_count, MAKE_RESIDENT_ALLOC_MAX)?;
         let mut command: OfferAllocationsCommand = self.command();
         command.device = args.device;
         command.priority = args.priority;
@@ -233,7 +240,7 @@ impl HostNode {
     ) -> Result<NtStatus, CallError> {
         let queue = self.objects.paging_queue(args.paging_queue)?;
         let (list, resources) = one_list(args.resources, args.allocations)?;
-        let allocations = handles(memory, list, args.allocation_count, MAKERESIDENT_ALLOC_MAX)?;
+        let allocations = handles(memory, list, args.allocation_count, MAKE_RESIDENT_ALLOC_MAX)?;
         let results = args.output.results();
         let mut command: ReclaimAllocationsCommand = self.command();
         command.device = queue.device;
@@ -259,11 +266,13 @@ impl HostNode {
         memory: &mut dyn CallerMemory,
     ) -> Result<NtStatus, CallError> {
         self.objects.device(args.device)?;
-        let (_, allocations) = Named::new(memory, args.resource, args.allocations, args.allocation_count)?.parts();
+        let (_, allocations) =
+            Named::new(memory, args.resource, args.allocations, args.allocation_count)?.parts();
         let mut command: QueryAllocationResidencyCommand = self.command();
         command.args = *args;
         let payload = self.ask_long(&QueryAllocationResidencyMessage { command, allocations })?;
-        let answer = PerAllocationAnswer::decode(&payload, args.allocation_count).map_err(message::too_short)?;
+        let answer =
+            PerAllocationAnswer::decode(&payload, args.allocation_count).map_err(message::too_short)?;
         let status = errno::of_status(answer.status)?;
         memory.write_array(args.residency_status, &answer.values)?;
         Ok(status)
@@ -281,7 +290,8 @@ impl HostNode {
         let allocations;
         (command.resource, allocations) = named.parts();
         let payload = self.ask_long(&GetAllocationPriorityMessage { command, allocations })?;
-        let answer = PerAllocationAnswer::decode(&payload, args.allocation_count).map_err(message::too_short)?;
+        let answer =
+            PerAllocationAnswer::decode(&payload, args.allocation_count).map_err(message::too_short)?;
         let status = errno::of_status(answer.status)?;
         memory.write_array(args.priorities, &answer.values)?;
         Ok(status)

@@ -80,7 +80,8 @@ impl HostNode {
         let flags = args.flags;
         if count == 0
             || count > CREATE_ALLOCATION_MAX
-            || flags.intersects(CreateAllocationFlags::EXISTING_SECTION | CreateAllocationFlags::CREATE_PROTECTED)
+            || flags
+                .intersects(CreateAllocationFlags::EXISTING_SECTION | CreateAllocationFlags::CREATE_PROTECTED)
         {
             return Err(errno::INVALID);
         }
@@ -121,7 +122,10 @@ impl HostNode {
                     priv_drv_data_size: info.priv_drv_data_size,
                     vidpn_source_id: info.vidpn_source_id,
                 };
-                Ok(NewAllocation { info: entry, private_data: bytes(memory, info.priv_drv_data, info.priv_drv_data_size)? })
+                Ok(NewAllocation {
+                    info: entry,
+                    private_data: bytes(memory, info.priv_drv_data, info.priv_drv_data_size)?,
+                })
             })
             .collect::<Result<_, CallError>>()?;
         let runtime_data = bytes(memory, args.private_runtime_data, args.private_runtime_data_size)?;
@@ -140,7 +144,9 @@ impl HostNode {
     ) -> Result<(), CallError> {
         let resource = self.resource_of(args, answer, made)?;
         for (info, created) in wanted.infos.iter().zip(&answer.allocations) {
-            if created.private_data.len() > info.priv_drv_data_size as usize || created.info.allocation_size == 0 {
+            if created.private_data.len() > info.priv_drv_data_size as usize
+                || created.info.allocation_size == 0
+            {
                 return Err(errno::OVERFLOW);
             }
             let allocation = Allocation {
@@ -161,7 +167,12 @@ impl HostNode {
         }
         for (info, created) in wanted.infos.iter().zip(&answer.allocations) {
             if !info.sysmem.is_null() {
-                self.give_pages(args.device, created.info.allocation, info.sysmem, created.info.allocation_size)?;
+                self.give_pages(
+                    args.device,
+                    created.info.allocation,
+                    info.sysmem,
+                    created.info.allocation_size,
+                )?;
             }
         }
         for (at, (info, created)) in wanted.infos.iter().zip(&answer.allocations).enumerate() {
@@ -183,14 +194,20 @@ impl HostNode {
         made: &mut Made<'_>,
     ) -> Result<Option<Arc<Resource>>, CallError> {
         if !args.flags.contains(CreateAllocationFlags::CREATE_RESOURCE) {
-            return if args.resource.is_none() { Ok(None) } else { self.objects.resource(args.resource).map(Some) };
+            return if args.resource.is_none() {
+                Ok(None)
+            } else {
+                self.objects.resource(args.resource).map(Some)
+            };
         }
         let resource = Arc::new(Resource {
             handle: answer.reply.resource,
             device: args.device,
             shareable: args.flags.contains(CreateAllocationFlags::CREATE_SHARED),
             sealed: AtomicBool::new(false),
-            has_private_data: AtomicBool::new(args.flags.contains(CreateAllocationFlags::STANDARD_ALLOCATION)),
+            has_private_data: AtomicBool::new(
+                args.flags.contains(CreateAllocationFlags::STANDARD_ALLOCATION),
+            ),
             allocations: Default::default(),
             exported: Default::default(),
         });

@@ -74,7 +74,8 @@ impl HostNode {
         let mut command: CreateDeviceCommand = self.command();
         command.flags = args.flags;
         command.error_code = UserPtr(cookie);
-        let handle = self.ask(&command).map(|reply| reply.device).inspect_err(|_| self.link.drop_cookie(cookie))?;
+        let handle =
+            self.ask(&command).map(|reply| reply.device).inspect_err(|_| self.link.drop_cookie(cookie))?;
         if handle.is_none() {
             // As in the kernel: success, and no device.
             self.link.drop_cookie(cookie);
@@ -116,7 +117,12 @@ impl HostNode {
                     resources.insert(resource.handle);
                 }
                 Object::Allocation(allocation) if allocation.resource.is_none() => {
-                    let _ = self.destroy_on_host(handle, RawHandle::NONE, vec![allocation.handle], Default::default());
+                    let _ = self.destroy_on_host(
+                        handle,
+                        RawHandle::NONE,
+                        vec![allocation.handle],
+                        Default::default(),
+                    );
                 }
                 _ => {}
             }
@@ -249,7 +255,11 @@ impl HostNode {
         let page = self.fence_page(reply.hwqueue_progress_fence_cpuva.0)?;
         let queue = HwQueue { context: args.context, fence: reply.hwqueue_progress_fence };
         let fence = Object::QueueFence(page.clone());
-        self.publish_queue(&device, (reply.hwqueue, Object::HwQueue(Arc::new(queue))), (reply.hwqueue_progress_fence, fence))?;
+        self.publish_queue(
+            &device,
+            (reply.hwqueue, Object::HwQueue(Arc::new(queue))),
+            (reply.hwqueue_progress_fence, fence),
+        )?;
         context.queues.lock().extend([reply.hwqueue, reply.hwqueue_progress_fence]);
         args.queue = reply.hwqueue;
         args.queue_progress_fence = reply.hwqueue_progress_fence;
@@ -296,7 +306,11 @@ impl HostNode {
         let page = self.fence_page(reply.fence_storage_physical_address)?;
         let queue = PagingQueue { device: args.device, fence: reply.sync_object };
         let fence = Object::QueueFence(page.clone());
-        self.publish_queue(&device, (reply.paging_queue, Object::PagingQueue(Arc::new(queue))), (reply.sync_object, fence))?;
+        self.publish_queue(
+            &device,
+            (reply.paging_queue, Object::PagingQueue(Arc::new(queue))),
+            (reply.sync_object, fence),
+        )?;
         args.paging_queue = reply.paging_queue;
         args.sync_object = reply.sync_object;
         args.fence_cpu_virtual_address = address_of(&page);
@@ -374,7 +388,12 @@ impl HostNode {
     }
 
     /// Makes an object known as part of a device: the last step of its creation.
-    pub(super) fn publish(&self, device: &Device, handle: RawHandle, object: Object) -> Result<(), CallError> {
+    pub(super) fn publish(
+        &self,
+        device: &Device,
+        handle: RawHandle,
+        object: Object,
+    ) -> Result<(), CallError> {
         self.objects.insert(handle, object)?;
         device.children.lock().insert(handle);
         Ok(())

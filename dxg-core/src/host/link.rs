@@ -289,7 +289,7 @@ impl Link {
         match HostPacket::decode(payload) {
             Ok(HostPacket::SignalGuestEvent(packet)) => self.events.signal(packet.event),
             Ok(HostPacket::SetGuestData(packet)) => {
-                let is_u32 = packet.kind.data_type() == GuestDataType::SETGUESTDATA_DATATYPE_DWORD.0;
+                let is_u32 = packet.kind.data_type() == GuestDataType::DWORD.0;
                 let known = self.cookies.lock().contains(&packet.guest_pointer.0);
                 if is_u32 && packet.data.data32() != 0 && known {
                     self.device_changes.fetch_add(1, Ordering::AcqRel);

@@ -11,7 +11,6 @@ use dxg_ioctl::CallError;
 use dxg_ioctl::RawHandle;
 use dxg_ioctl::UserPtr;
 use dxg_ioctl::abi::GetDeviceState;
-use dxg_ioctl::abi::SynchronizationObjectType;
 use dxg_wire::shm::SharedSlice;
 use parking_lot::Mutex;
 
@@ -91,7 +90,6 @@ pub(super) struct Resource {
 pub(super) struct SyncObject {
     /// The device, for fences that die with it.
     pub(super) device: Option<RawHandle>,
-    pub(super) kind: SynchronizationObjectType,
     pub(super) shareable: bool,
     /// The page of a monitored fence.
     pub(super) page: Option<SharedSlice>,

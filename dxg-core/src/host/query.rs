@@ -62,7 +62,8 @@ impl HostNode {
         let answer = QueryAdapterInfoAnswer::decode(&payload, InterfaceVersion::CURRENT, size_bytes);
         let mut answer = answer.map_err(message::too_short)?;
         let status = errno::of_status(answer.status)?;
-        if matches!(args.r#type, QueryAdapterInfoType::ADAPTERTYPE | QueryAdapterInfoType::ADAPTERTYPE_RENDER) {
+        if matches!(args.r#type, QueryAdapterInfoType::ADAPTERTYPE | QueryAdapterInfoType::ADAPTERTYPE_RENDER)
+        {
             self.edit_adapter_type(&mut answer.private_data);
         }
         memory.write(args.private_data, &answer.private_data)?;
@@ -171,7 +172,11 @@ impl HostNode {
         self.ask_status(&self.command::<FlushHeapTransitionsCommand>())
     }
 
-    pub(super) fn escape(&self, args: &mut Escape, memory: &mut dyn CallerMemory) -> Result<NtStatus, CallError> {
+    pub(super) fn escape(
+        &self,
+        args: &mut Escape,
+        memory: &mut dyn CallerMemory,
+    ) -> Result<NtStatus, CallError> {
         self.check_adapter(args.adapter)?;
         let size_bytes = args.priv_drv_data_size;
         if size_bytes > MAX_PRIVATE_BYTES {

@@ -174,7 +174,6 @@ impl HostNode {
         let page = if monitored { Some(self.fence_page(reply.guest_cpu_physical_address)?) } else { None };
         let object = SyncObject {
             device: monitored.then_some(device.handle),
-            kind,
             shareable: false,
             page: page.clone(),
             exported: Mutex::default(),
@@ -232,14 +231,16 @@ impl HostNode {
         command.allocation_count = args.allocation_count;
         command.total_priv_drv_data_size = total_bytes;
         let payload = self.send(dxg_wire::messages::Channel::Vgpu, command.as_bytes())?;
-        let answer = OpenResourceAnswer::decode(&payload, args.allocation_count).map_err(message::too_short)?;
+        let answer =
+            OpenResourceAnswer::decode(&payload, args.allocation_count).map_err(message::too_short)?;
         let status = errno::of_status(answer.reply.status)?;
         let resource = answer.reply.resource;
+        let mut published = Vec::new();
         let result = self
-            .publish_opened(&device, resource, &shared, &answer.allocations)
+            .publish_opened(&device, resource, &shared, &answer.allocations, &mut published)
             .and_then(|()| give_opened(args, &shared, &answer.allocations, &total_data, memory));
         if let Err(error) = result {
-            for handle in answer.allocations.iter().copied().chain([resource]) {
+            for handle in published {
                 self.forget_child(device.handle, handle);
                 let _ = self.objects.remove(handle);
             }
@@ -252,13 +253,14 @@ impl HostNode {
         Ok(status)
     }
 
-    /// Makes an opened resource and its allocations known.
+    /// Makes an opened resource and its allocations known, and says how far it came.
     fn publish_opened(
         &self,
         device: &Device,
         handle: RawHandle,
         shared: &SharedResource,
         allocations: &[RawHandle],
+        published: &mut Vec<RawHandle>,
     ) -> Result<(), CallError> {
         let resource = Resource {
             handle,
@@ -270,6 +272,7 @@ impl HostNode {
             exported: Mutex::default(),
         };
         self.publish(device, handle, Object::Resource(Arc::new(resource)))?;
+        published.push(handle);
         for (allocation, described) in allocations.iter().zip(&shared.allocations) {
             let object = Allocation {
                 handle: *allocation,
@@ -280,6 +283,7 @@ impl HostNode {
                 lock: Mutex::default(),
             };
             self.publish(device, *allocation, Object::Allocation(Arc::new(object)))?;
+            published.push(*allocation);
         }
         Ok(())
     }

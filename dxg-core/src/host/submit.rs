@@ -54,7 +54,8 @@ impl HostNode {
         memory: &mut dyn CallerMemory,
     ) -> Result<NtStatus, CallError> {
         self.objects.hw_queue(args.hwqueue)?;
-        if args.num_primaries as usize > MAX_WRITTEN_PRIMARIES || args.priv_drv_data_size > MAX_PRIVATE_BYTES {
+        if args.num_primaries as usize > MAX_WRITTEN_PRIMARIES || args.priv_drv_data_size > MAX_PRIVATE_BYTES
+        {
             return Err(errno::INVALID);
         }
         let written_primaries = memory.array(args.written_primaries, args.num_primaries as usize)?;

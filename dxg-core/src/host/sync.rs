@@ -85,7 +85,8 @@ impl HostNode {
         let kind = args.info.r#type;
         let shareable = args.info.flags.contains(SynchronizationObjectFlags::SHARED);
         let known = (1..SynchronizationObjectType::SYNCHRONIZATION_TYPE_LIMIT.0).contains(&kind.0);
-        if !known || (shareable && !args.info.flags.contains(SynchronizationObjectFlags::NT_SECURITY_SHARING)) {
+        if !known || (shareable && !args.info.flags.contains(SynchronizationObjectFlags::NT_SECURITY_SHARING))
+        {
             return Err(errno::INVALID);
         }
         let mut command: CreateSyncObjectCommand = self.command();
@@ -132,13 +133,16 @@ impl HostNode {
         let page = if is_fence { Some(self.fence_page(reply.fence_storage_address)?) } else { None };
         let object = SyncObject {
             device: is_fence.then_some(device.handle),
-            kind,
             shareable,
             page: page.clone(),
             exported: Default::default(),
         };
         let object = Object::SyncObject(Arc::new(object));
-        if is_fence { self.publish(device, handle, object)? } else { self.objects.insert(handle, object)? };
+        if is_fence {
+            self.publish(device, handle, object)?
+        } else {
+            self.objects.insert(handle, object)?
+        };
         args.sync_object = handle;
         args.info.shared_handle = reply.global_sync_object;
         if let Some(page) = page {
@@ -251,7 +255,7 @@ impl HostNode {
         memory: &mut dyn CallerMemory,
     ) -> Result<NtStatus, CallError> {
         let contexts = handles(memory, args.contexts, args.context_count, MAX_LIST)?;
-        for context in contexts.first() {
+        if let Some(context) = contexts.first() {
             self.objects.context(*context)?;
         }
         let signal = if args.flags.contains(SignalFlags::ENQUEUE_CPU_EVENT) {
@@ -274,7 +278,7 @@ impl HostNode {
         memory: &mut dyn CallerMemory,
     ) -> Result<NtStatus, CallError> {
         let contexts = handles(memory, args.hwqueues, args.hwqueue_count, MAX_BROADCAST_CONTEXT)?;
-        for queue in contexts.first() {
+        if let Some(queue) = contexts.first() {
             self.objects.hw_queue(*queue)?;
         }
         let objects = handles(memory, args.objects, args.object_count, MAX_OBJECT_SIGNALED)?;
@@ -310,7 +314,12 @@ impl HostNode {
         Ok(status)
     }
 
-    fn gpu_wait(&self, context: RawHandle, legacy: u8, points: Vec<FencePoint>) -> Result<NtStatus, CallError> {
+    fn gpu_wait(
+        &self,
+        context: RawHandle,
+        legacy: u8,
+        points: Vec<FencePoint>,
+    ) -> Result<NtStatus, CallError> {
         let mut command: WaitForSyncObjectFromGpuCommand = self.command();
         command.context = context;
         command.legacy_fence_object = legacy;
