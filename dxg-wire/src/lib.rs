@@ -13,7 +13,6 @@ mod generated;
 pub mod messages;
 pub mod runtime_dir;
 pub mod session;
-pub mod shared_data;
 pub mod shm;
 pub mod stream;
 pub mod vmbus;
