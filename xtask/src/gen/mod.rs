@@ -26,7 +26,7 @@ use sha2::Digest;
 use sha2::Sha256;
 
 /// A generated file: where it goes, relative to the root of the repository, and its text without the first line.
-pub struct Output {
+pub(crate) struct Output {
     /// Path below the root of the repository.
     pub path: PathBuf,
     /// The data files it was made from, relative to the root of the repository.
@@ -48,7 +48,7 @@ type Generator = fn(&Path) -> anyhow::Result<Vec<Output>>;
 const GENERATORS: &[(&str, Generator)] = &[("abi", abi::generate), ("messages", messages::generate)];
 
 /// Runs every generator. With `check`, writes nothing and fails when a file is not what its generator makes.
-pub fn run(check: bool) -> anyhow::Result<()> {
+pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     let mode = if check { Mode::Check } else { Mode::Write };
     let root = root()?;
     let mut stale = Vec::new();
