@@ -35,8 +35,9 @@ use dxg_wire::session::Features;
 use dxg_wire::session::Import;
 use dxg_wire::session::Imported;
 use dxg_wire::session::Reason;
-use dxg_wire::shared_data::SharedAllocation;
-use dxg_wire::shared_data::SharedData;
+use dxg_wire::shared_object::SharedObject;
+use dxg_wire::shared_object::SharedResource;
+use dxg_wire::shared_object::SharedSync;
 use dxg_wire::shm::verify_sealed;
 use parking_lot::Mutex;
 use zerocopy::FromZeros;
@@ -56,18 +57,20 @@ use crate::errno;
 /// Most bytes of private data that an import reads.
 const MAX_SHARED_DATA_BYTES: u64 = 1 << 20;
 
-/// A shared resource as it is described to those who open it.
-struct SharedResource {
+/// A shared resource as it is described to those who open it, with the handle to open it by.
+struct Described {
     global_share: RawHandle,
-    runtime_data: Vec<u8>,
-    resource_data: Vec<u8>,
-    allocations: Vec<SharedAllocation>,
+    resource: SharedResource,
 }
 
-impl SharedResource {
+impl Described {
     /// All private data of the allocations, back to back.
     fn total_data(&self) -> Vec<u8> {
-        self.allocations.iter().flat_map(|allocation| allocation.private_data.iter().copied()).collect()
+        self.resource
+            .allocations
+            .iter()
+            .flat_map(|allocation| allocation.private_data.iter().copied())
+            .collect()
     }
 }
 
@@ -121,7 +124,7 @@ impl HostNode {
     }
 
     /// Asks what a descriptor names.
-    fn import(&self, number: u64, memory: &dyn CallerMemory) -> Result<(RawHandle, SharedData), CallError> {
+    fn import(&self, number: u64, memory: &dyn CallerMemory) -> Result<(RawHandle, SharedObject), CallError> {
         if !self.info.features.contains(Features::SHARING) {
             return Err(errno::UNSUPPORTED);
         }
@@ -136,18 +139,16 @@ impl HostNode {
             });
         }
         let private = answer.into_fd().ok_or(errno::INVALID)?;
-        let data = read_shared_data(&private).ok_or(errno::INVALID)?;
+        let data = read_description(&private).ok_or(errno::INVALID)?;
         if data.kind() != imported.kind {
             return Err(errno::INVALID);
         }
         Ok((RawHandle(imported.global_share), data))
     }
 
-    fn import_resource(&self, number: u64, memory: &dyn CallerMemory) -> Result<SharedResource, CallError> {
+    fn import_resource(&self, number: u64, memory: &dyn CallerMemory) -> Result<Described, CallError> {
         match self.import(number, memory)? {
-            (global_share, SharedData::Resource { runtime_data, resource_data, allocations }) => {
-                Ok(SharedResource { global_share, runtime_data, resource_data, allocations })
-            }
+            (global_share, SharedObject::Resource(resource)) => Ok(Described { global_share, resource }),
             _ => Err(errno::INVALID),
         }
     }
@@ -158,7 +159,9 @@ impl HostNode {
         memory: &mut dyn CallerMemory,
     ) -> Result<NtStatus, CallError> {
         let device = self.objects.device(args.device)?;
-        let (global_share, SharedData::SyncObject { kind, .. }) = self.import(args.nt_handle, memory)? else {
+        let (global_share, SharedObject::Sync(SharedSync { kind, .. })) =
+            self.import(args.nt_handle, memory)?
+        else {
             return Err(errno::INVALID);
         };
         let kind = SynchronizationObjectType(kind);
@@ -200,10 +203,11 @@ impl HostNode {
     ) -> Result<NtStatus, CallError> {
         self.objects.device(args.device)?;
         let shared = self.import_resource(args.nt_handle, memory)?;
-        args.private_runtime_data_size = size_of_data(&shared.runtime_data)?;
-        args.resource_priv_drv_data_size = size_of_data(&shared.resource_data)?;
+        args.private_runtime_data_size = size_of_data(&shared.resource.runtime_data)?;
+        args.resource_priv_drv_data_size = size_of_data(&shared.resource.resource_data)?;
         args.total_priv_drv_data_size = size_of_data(&shared.total_data())?;
-        args.allocation_count = u32::try_from(shared.allocations.len()).map_err(|_| errno::INVALID)?;
+        args.allocation_count =
+            u32::try_from(shared.resource.allocations.len()).map_err(|_| errno::INVALID)?;
         Ok(NtStatus::SUCCESS)
     }
 
@@ -217,9 +221,9 @@ impl HostNode {
         let total_data = shared.total_data();
         let total_bytes = size_of_data(&total_data)?;
         let runtime_room = u32::try_from(args.private_runtime_data_size).map_err(|_| errno::INVALID)?;
-        let fits = args.allocation_count as usize == shared.allocations.len()
-            && runtime_room >= size_of_data(&shared.runtime_data)?
-            && args.resource_priv_drv_data_size >= size_of_data(&shared.resource_data)?
+        let fits = args.allocation_count as usize == shared.resource.allocations.len()
+            && runtime_room >= size_of_data(&shared.resource.runtime_data)?
+            && args.resource_priv_drv_data_size >= size_of_data(&shared.resource.resource_data)?
             && args.total_priv_drv_data_size >= total_bytes;
         if !fits {
             return Err(errno::INVALID);
@@ -258,7 +262,7 @@ impl HostNode {
         &self,
         device: &Device,
         handle: RawHandle,
-        shared: &SharedResource,
+        shared: &Described,
         allocations: &[RawHandle],
         published: &mut Vec<RawHandle>,
     ) -> Result<(), CallError> {
@@ -273,7 +277,7 @@ impl HostNode {
         };
         self.publish(device, handle, Object::Resource(Arc::new(resource)))?;
         published.push(handle);
-        for (allocation, described) in allocations.iter().zip(&shared.allocations) {
+        for (allocation, described) in allocations.iter().zip(&shared.resource.allocations) {
             let object = Allocation {
                 handle: *allocation,
                 device: device.handle,
@@ -333,14 +337,14 @@ impl HostNode {
 /// Copies the results of an open out.
 fn give_opened(
     args: &OpenResourceFromNtHandle,
-    shared: &SharedResource,
+    shared: &Described,
     allocations: &[RawHandle],
     total_data: &[u8],
     memory: &mut dyn CallerMemory,
 ) -> Result<(), CallError> {
     let mut at = args.total_priv_drv_data.0;
     let mut infos = Vec::with_capacity(allocations.len());
-    for (allocation, described) in allocations.iter().zip(&shared.allocations) {
+    for (allocation, described) in allocations.iter().zip(&shared.resource.allocations) {
         let mut info = OpenAllocationInfo2::new_zeroed();
         info.allocation = *allocation;
         info.priv_drv_data = UserPtr(at);
@@ -349,8 +353,8 @@ fn give_opened(
         infos.push(info);
     }
     memory.write_array(args.total_priv_drv_data, total_data)?;
-    memory.write_array(args.private_runtime_data, &shared.runtime_data)?;
-    memory.write_array(args.resource_priv_drv_data, &shared.resource_data)?;
+    memory.write_array(args.private_runtime_data, &shared.resource.runtime_data)?;
+    memory.write_array(args.resource_priv_drv_data, &shared.resource.resource_data)?;
     memory.write_array(args.open_alloc_info, &infos)
 }
 
@@ -359,7 +363,7 @@ fn size_of_data(data: &[u8]) -> Result<u32, CallError> {
 }
 
 /// Reads a sealed memfd of private data. `None` when it is not one or describes nothing.
-fn read_shared_data(memfd: &OwnedFd) -> Option<SharedData> {
+fn read_description(memfd: &OwnedFd) -> Option<SharedObject> {
     let size_bytes = verify_sealed(memfd, 0).ok().filter(|size| *size <= MAX_SHARED_DATA_BYTES)?;
     let mut bytes = vec![0; usize::try_from(size_bytes).ok()?];
     let mut done = 0;
@@ -369,5 +373,5 @@ fn read_shared_data(memfd: &OwnedFd) -> Option<SharedData> {
             count => done += count,
         }
     }
-    SharedData::from_bytes(&bytes)
+    SharedObject::decode(&bytes).ok()
 }
