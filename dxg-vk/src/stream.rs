@@ -1,0 +1,293 @@
+//! A command stream to the host: commands that are posted, and calls that wait for a reply.
+//!
+//! *Why.* Posting is a copy into a ring; the host executes in order. A call names a reply slot in memory that both sides
+//! map and waits for it to be filled. Whatever went wrong on the host with something posted earlier is in the sticky
+//! status of the stream and is what every later command returns.
+//!
+//! *Locks.* The producer's for the copy into the ring, the slots' for taking one; never both.
+
+use std::cell::Cell;
+
+use ash::vk;
+use dxg_core::Block;
+use dxg_core::ErrorKind;
+use dxg_core::StreamHandle;
+use dxg_core::Streams;
+use dxg_wire::codec::DecodeError;
+use dxg_wire::codec::Decoder;
+use dxg_wire::codec::Encoder;
+use dxg_wire::generated::vulkan::VkOp;
+use dxg_wire::session::StreamKind;
+use dxg_wire::shm::SharedSlice;
+use dxg_wire::stream::EntryFlags;
+use dxg_wire::stream::OP_INDIRECT;
+use dxg_wire::stream::ReplyRequest;
+use dxg_wire::stream::StreamError;
+use parking_lot::Mutex;
+use tracing::error;
+use tracing::warn;
+
+use crate::ffi::fork;
+use crate::heap::Heap;
+use crate::heap::Lessor;
+use crate::heap::Piece;
+use crate::ranges::GRANULE_BYTES;
+use crate::replies::ORDINARY_PAYLOAD_BYTES;
+use crate::replies::Slot;
+
+/// Status of a reply that did not fit its slot; the payload is the size that it needs, u64.
+pub const STATUS_REPLY_TOO_SMALL: i32 = -1;
+/// Largest reply that a call asks for.
+const MAX_REPLY_BYTES: usize = 256 << 20;
+/// Blocks for replies, cells and recordings.
+const BLOCK_BYTES: u64 = 1 << 20;
+/// Idle slots kept for the next calls.
+const MAX_IDLE_SLOTS: usize = 64;
+/// How long a caller looks at its reply slot before it sleeps.
+const SPIN: std::time::Duration = std::time::Duration::from_micros(50);
+
+thread_local! {
+    /// Where this thread encodes; taken while in use, so that nested use gets a fresh one.
+    static SCRATCH: Cell<Encoder> = const { Cell::new(Encoder::new()) };
+}
+
+/// Leases blocks of a session.
+#[derive(Clone, Debug)]
+pub struct Lease(pub Streams);
+
+impl Lessor for Lease {
+    type Block = Block;
+    type Error = vk::Result;
+
+    fn lease(&self, size_bytes: u64) -> Result<Block, vk::Result> {
+        self.0.lease(size_bytes).map_err(|error| {
+            warn!(size_bytes, %error, "no block");
+            match error.kind() {
+                ErrorKind::DeviceLost | ErrorKind::WrongProcess => vk::Result::ERROR_DEVICE_LOST,
+                ErrorKind::Quota => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
+                _ => vk::Result::ERROR_OUT_OF_HOST_MEMORY,
+            }
+        })
+    }
+}
+
+/// A stream and the memory that goes with it.
+#[derive(Debug)]
+pub struct Stream {
+    handle: StreamHandle,
+    lease: Lease,
+    idle: Mutex<Vec<Slot>>,
+    /// Leased memory for replies, cells and recordings.
+    pub heap: Heap<Block>,
+    process: fork::Generation,
+}
+
+impl Stream {
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// `ERROR_INITIALIZATION_FAILED` when the host refuses it.
+    pub fn open(streams: &Streams, kind: StreamKind, ring_bytes: u32) -> Result<Self, vk::Result> {
+        let process = fork::Generation::current();
+        let handle = streams.open(kind, ring_bytes).map_err(|error| {
+            warn!(?kind, %error, "no stream");
+            vk::Result::ERROR_INITIALIZATION_FAILED
+        })?;
+        let lease = Lease(streams.clone());
+        Ok(Self { handle, lease, idle: Mutex::default(), heap: Heap::new(BLOCK_BYTES), process })
+    }
+
+    /// Leases blocks of this stream's session.
+    #[must_use]
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// How far the host has executed; comparable with what [`Stream::post`] answers.
+    #[must_use]
+    pub fn executed(&self) -> u64 {
+        self.handle.producer.consumed()
+    }
+
+    /// Whether the host is still there and nothing on the stream failed.
+    ///
+    /// # Errors
+    /// Device lost.
+    #[inline]
+    pub fn check(&self) -> Result<(), vk::Result> {
+        if self.is_lost() { Err(vk::Result::ERROR_DEVICE_LOST) } else { Ok(()) }
+    }
+
+    fn is_lost(&self) -> bool {
+        !self.process.is_current() || self.lease.0.is_lost() || self.handle.producer.status().0 != 0
+    }
+
+    /// Puts a command on the stream. Answers the position after it.
+    ///
+    /// # Errors
+    /// Device lost.
+    pub fn post(&self, op: VkOp, body: impl FnOnce(&mut Encoder)) -> Result<u64, vk::Result> {
+        with_scratch(|encoder| {
+            let mark = encoder.begin(op.0, EntryFlags::NONE);
+            body(encoder);
+            encoder.end(mark);
+            self.push(encoder.as_slice())
+        })
+    }
+
+    /// Puts a command on the stream, waits for its reply and decodes it.
+    ///
+    /// # Errors
+    /// Device lost; also when the reply makes no sense.
+    pub fn call<R>(
+        &self,
+        op: VkOp,
+        body: impl FnOnce(&mut Encoder),
+        reply: impl FnOnce(&mut Decoder<'_>) -> Result<R, DecodeError>,
+    ) -> Result<R, vk::Result> {
+        self.call_sized(op, ORDINARY_PAYLOAD_BYTES, body, reply)
+    }
+
+    /// As [`Stream::call`], for a reply that has about `payload_bytes`.
+    ///
+    /// # Errors
+    /// As [`Stream::call`].
+    pub fn call_sized<R>(
+        &self,
+        op: VkOp,
+        payload_bytes: usize,
+        body: impl FnOnce(&mut Encoder),
+        reply: impl FnOnce(&mut Decoder<'_>) -> Result<R, DecodeError>,
+    ) -> Result<R, vk::Result> {
+        let payload = with_scratch(|encoder| {
+            let (mut slot, mut room_bytes) = (self.slot(payload_bytes)?, payload_bytes);
+            let mark = encoder.begin_with_reply(op.0, slot.request());
+            body(encoder);
+            encoder.end(mark);
+            loop {
+                self.push(encoder.as_slice())?;
+                match self.receive(slot)? {
+                    Answer::Payload(payload) => return Ok(payload),
+                    Answer::NeedsBytes(bytes) if bytes > room_bytes && bytes <= MAX_REPLY_BYTES => {
+                        // Only queries have replies this long; asking again changes nothing on the host.
+                        room_bytes = bytes;
+                        slot = self.slot(bytes)?;
+                        readdress(encoder, slot.request());
+                    }
+                    Answer::NeedsBytes(bytes) => {
+                        error!(op = op.0, bytes, "reply of impossible size");
+                        return Err(vk::Result::ERROR_DEVICE_LOST);
+                    }
+                }
+            }
+        })?;
+        reply(&mut Decoder::new(&payload)).map_err(|error| {
+            error!(op = op.0, %error, "malformed reply");
+            vk::Result::ERROR_DEVICE_LOST
+        })
+    }
+
+    /// Copies bytes to leased memory where the host can read them.
+    ///
+    /// # Errors
+    /// When no memory can be leased.
+    pub fn stage(&self, bytes: &[u8]) -> Result<Piece<Block>, vk::Result> {
+        let piece = self.heap.take(&self.lease, bytes.len() as u64, GRANULE_BYTES, self.executed())?;
+        let memory = SharedSlice::whole(piece.block.memory());
+        let copied = usize::try_from(piece.offset_bytes).ok().and_then(|at| memory.copy_in(at, bytes).ok());
+        // A block that is shorter than the host granted is a host that cannot be trusted any further.
+        copied.map(|()| piece).ok_or(vk::Result::ERROR_DEVICE_LOST)
+    }
+
+    fn push(&self, entry: &[u8]) -> Result<u64, vk::Result> {
+        self.check()?;
+        let producer = &self.handle.producer;
+        match producer.push(entry, &|| self.is_lost()) {
+            Ok(position) => Ok(position.0),
+            Err(StreamError::TooLarge { .. }) => self.push_indirect(entry),
+            Err(StreamError::Cancelled) => Err(vk::Result::ERROR_DEVICE_LOST),
+            Err(error) => {
+                error!(%error, "stream broken");
+                Err(vk::Result::ERROR_DEVICE_LOST)
+            }
+        }
+    }
+
+    /// Puts an entry that the ring cannot take on the stream by its address.
+    fn push_indirect(&self, entry: &[u8]) -> Result<u64, vk::Result> {
+        let piece = self.stage(entry)?;
+        let mut encoder = Encoder::with_capacity(32);
+        let mark = encoder.begin(OP_INDIRECT, EntryFlags::NONE);
+        encoder.u64(piece.block.io_base().0 + piece.offset_bytes);
+        encoder.u64(entry.len() as u64);
+        encoder.end(mark);
+        let position = self.push(encoder.as_slice())?;
+        self.heap.give(piece, position);
+        Ok(position)
+    }
+
+    fn slot(&self, payload_bytes: usize) -> Result<Slot, vk::Result> {
+        self.check()?;
+        if payload_bytes <= ORDINARY_PAYLOAD_BYTES {
+            let idle = self.idle.lock().pop();
+            if let Some(slot) = idle {
+                return Ok(slot);
+            }
+        }
+        Slot::new(&self.heap, &self.lease, payload_bytes.max(ORDINARY_PAYLOAD_BYTES), self.executed())
+    }
+
+    /// Waits for a reply and puts the slot back. A slot whose reply never came is not used again: the host may still write.
+    fn receive(&self, slot: Slot) -> Result<Answer, vk::Result> {
+        let reply = slot.words.wait(slot.sequence(), SPIN, &|| self.is_lost()).map_err(|error| {
+            warn!(%error, "no reply");
+            vk::Result::ERROR_DEVICE_LOST
+        })?;
+        let mut payload = Vec::new();
+        slot.words.payload(reply, &mut payload);
+        self.put_back(slot);
+        match reply.status {
+            0 => Ok(Answer::Payload(payload)),
+            STATUS_REPLY_TOO_SMALL => {
+                let bytes = Decoder::new(&payload).u64().unwrap_or(0);
+                Ok(Answer::NeedsBytes(usize::try_from(bytes).unwrap_or(usize::MAX)))
+            }
+            status => {
+                error!(status, "call refused by the host");
+                Err(vk::Result::ERROR_DEVICE_LOST)
+            }
+        }
+    }
+
+    fn put_back(&self, slot: Slot) {
+        let mut idle = self.idle.lock();
+        if slot.words.capacity_bytes() == ORDINARY_PAYLOAD_BYTES && idle.len() < MAX_IDLE_SLOTS {
+            idle.push(slot);
+        } else {
+            drop(idle);
+            self.heap.give(slot.into_piece(), 0);
+        }
+    }
+}
+
+enum Answer {
+    Payload(Vec<u8>),
+    NeedsBytes(usize),
+}
+
+/// Points an encoded call at another slot.
+fn readdress(encoder: &mut Encoder, request: ReplyRequest) {
+    let at = dxg_wire::stream::ENTRY_HEADER_BYTES;
+    encoder.patch_u32(at, request.address.0 as u32);
+    encoder.patch_u32(at + 4, (request.address.0 >> 32) as u32);
+    encoder.patch_u32(at + 8, request.capacity_bytes);
+    encoder.patch_u32(at + 12, request.sequence);
+}
+
+fn with_scratch<R>(run: impl FnOnce(&mut Encoder) -> R) -> R {
+    let mut encoder = SCRATCH.take();
+    encoder.clear();
+    let result = run(&mut encoder);
+    SCRATCH.set(encoder);
+    result
+}
