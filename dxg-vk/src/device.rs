@@ -81,10 +81,10 @@ pub struct Objects {
     pub descriptor_pools: Table<Arc<descriptors::Pool>>,
     /// Command pools.
     pub command_pools: Table<Arc<CommandPool>>,
-    /// Descriptor sets.
-    pub descriptor_sets: Table<()>,
     /// Render passes: which attachments each subpass uses.
     pub render_passes: Table<Arc<[SubpassUses]>>,
+    /// Descriptor sets.
+    pub descriptor_sets: Table<()>,
 }
 
 impl Default for Objects {
@@ -100,8 +100,8 @@ impl Default for Objects {
             layouts: Table::default(),
             descriptor_pools: Table::default(),
             command_pools: Table::default(),
-            descriptor_sets: Table::default(),
             render_passes: Table::default(),
+            descriptor_sets: Table::default(),
         }
     }
 }

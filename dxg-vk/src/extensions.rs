@@ -4,6 +4,8 @@ use std::ffi::CStr;
 
 use ash::ext;
 use ash::khr;
+use ash::nv;
+use ash::nvx;
 use ash::vk;
 
 use crate::generated::proc_addr::FORWARDED_EXTENSIONS;
@@ -41,6 +43,12 @@ const WITHHELD_EXTENSIONS: &[&CStr] = &[
     ext::physical_device_drm::NAME,
     // Numbers of the host's buses.
     ext::pci_bus_info::NAME,
+    // Commands that are not forwarded.
+    nv::cooperative_matrix::NAME,
+    nv::coverage_reduction_mode::NAME,
+    nv::device_diagnostic_checkpoints::NAME,
+    nv::optical_flow::NAME,
+    nvx::image_view_handle::NAME,
     // Presents on the host.
     khr::swapchain::NAME,
     ext::display_control::NAME,
@@ -53,10 +61,9 @@ const WITHHELD_EXTENSIONS: &[&CStr] = &[
 /// An extension's name and version.
 #[must_use]
 pub fn properties(name: &CStr, spec_version: u32) -> vk::ExtensionProperties {
-    let mut properties = vk::ExtensionProperties { spec_version, ..Default::default() };
+    let properties = vk::ExtensionProperties { spec_version, ..Default::default() };
     // Names from the registry fit.
-    let _ = properties.set_extension_name(name);
-    properties
+    properties.extension_name(name).unwrap_or_default()
 }
 
 /// Whether the guest implements a device extension by itself, so that the host need not know of it.

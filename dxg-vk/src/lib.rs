@@ -8,20 +8,27 @@
 //! *Unsafe.* Only in [`ffi`] and in `generated`: entry points turn the program's pointers into values and call the rest.
 
 pub mod cells;
+pub mod command_pool;
 pub mod description;
 pub mod descriptors;
 pub mod device;
+pub mod extensions;
 pub mod fence;
 pub mod ffi;
 mod generated;
 pub mod heap;
 pub mod ids;
 pub mod log;
+pub mod memory;
 pub mod physical;
 pub mod queue;
 pub mod ranges;
 pub mod replies;
+pub mod requirements;
 pub mod stream;
+pub mod subpasses;
 pub mod wait;
 
 pub(crate) use ffi::forward;
+pub(crate) use ffi::pipeline_scrub;
+pub(crate) use ffi::proc_address;

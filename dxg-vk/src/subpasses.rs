@@ -5,10 +5,15 @@
 /// What a subpass writes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SubpassUses {
-    /// It has a colour attachment that is used.
+    /// Its colour attachments.
     pub color: Attachment,
-    /// It has a depth/stencil attachment that is used.
+    /// Its depth/stencil attachment.
     pub depth_stencil: Attachment,
+}
+
+impl SubpassUses {
+    /// A subpass of which nothing is known, so that nothing is ignored.
+    pub const ALL: Self = Self { color: Attachment::Used, depth_stencil: Attachment::Used };
 }
 
 /// Whether an attachment is used.

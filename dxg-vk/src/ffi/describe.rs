@@ -87,8 +87,8 @@ fn max_allocation(description: &Description) -> u64 {
     let kind = vk::StructureType::PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES;
     let read = description.property_structures.get(&kind.as_raw()).is_some_and(|body| {
         // SAFETY: the structure is ours, of the type named, and has no chain.
-        let filled = unsafe { structs::fill_body(kind, &mut Decoder::new(body), (&raw mut limits).cast()) };
-        matches!(filled, Some(Ok(())))
+        let filled = unsafe { structs::fill_chain_body(&mut Decoder::new(body), (&raw mut limits).cast()) };
+        filled.is_ok()
     });
     if read { limits.max_memory_allocation_size } else { u64::MAX }
 }

@@ -55,7 +55,7 @@ unsafe fn allocate(
     let kind = description.memory_type(info.memory_type_index).ok_or(vk::Result::ERROR_UNKNOWN)?;
     let heap_bytes = description.heap_bytes(kind.heap_index);
     let size_bytes = info.allocation_size;
-    if size_bytes > description.max_allocation_bytes() {
+    if size_bytes > description.max_allocation_bytes {
         return Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY);
     }
     device.usage.charge(kind.heap_index, heap_bytes, size_bytes)?;

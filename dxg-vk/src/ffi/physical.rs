@@ -8,20 +8,16 @@ use std::ffi::c_void;
 
 use ash::vk;
 use dxg_wire::codec::Decoder;
-use dxg_wire::generated::vulkan::VkOp;
 
 use super::forward;
 use super::guard::guard;
-use super::guard::guard_result;
 use super::pointers::enumerate;
 use super::pointers::find_mut;
-use super::pointers::optional;
 use super::pointers::put;
 use super::pointers::slice_mut;
 use super::pointers::text;
 use crate::description::Format;
 use crate::description::Structures;
-use crate::generated::commands;
 use crate::generated::structs;
 
 /// Fills the structures of the caller's chain that the description knows; the others stay as they are.
@@ -34,7 +30,7 @@ unsafe fn fill_chain(mut next: *mut c_void, known: &Structures) {
         if let Some(body) = known.get(&base.s_type.as_raw()) {
             // SAFETY: the link is a structure of the type it names and may be written. A host that encodes it wrongly is
             // seen by the decoder; what was filled until then stays.
-            let _ = unsafe { structs::fill_body(base.s_type, &mut Decoder::new(body), next) };
+            let _ = unsafe { structs::fill_chain_body(&mut Decoder::new(body), next.cast()) };
         }
         next = base.p_next.cast();
     }
@@ -133,8 +129,8 @@ pub(crate) unsafe extern "system" fn get_physical_device_queue_family_properties
     guard(|| {
         let families = physical.description.families.iter();
         let families: Vec<_> = families.map(|family| family.properties).collect();
-        // SAFETY: the program passes a count and an array of that length or null.
-        unsafe { enumerate(&families, count, properties) };
+        // SAFETY: the program passes a count and an array of that length or null. The command cannot say INCOMPLETE.
+        let _ = unsafe { enumerate(&families, count, properties) };
     });
 }
 

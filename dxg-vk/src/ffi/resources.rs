@@ -133,10 +133,8 @@ macro_rules! requirements {
             guard(|| {
                 let known = device.objects.$objects.get(object.as_raw());
                 let question = VkOp::$op.0.to_le_bytes().to_vec();
-                let body = |encoder: &mut Encoder| {
-                    // SAFETY: the program passes a place for the answer.
-                    unsafe { commands::$encode(encoder, object, requirements) };
-                };
+                // SAFETY: only values are encoded.
+                let body = |encoder: &mut Encoder| unsafe { commands::$encode(encoder, object) };
                 let answer = ask(device, known, VkOp::$op, question, body).and_then(|reply| {
                     // SAFETY: the program passes a place for the answer.
                     unsafe { commands::$reply(&mut Decoder::new(&reply), requirements) }.map_err(decode_error)
@@ -243,4 +241,78 @@ device_requirements! {
     get_device_image_memory_requirements(DeviceImageMemoryRequirements, image_cache),
         GET_DEVICE_IMAGE_MEMORY_REQUIREMENTS, encode_get_device_image_memory_requirements,
         reply_get_device_image_memory_requirements;
+}
+
+/// `vkGetImageSparseMemoryRequirements`.
+pub(crate) unsafe extern "system" fn get_image_sparse_memory_requirements(
+    device: vk::Device,
+    image: vk::Image,
+    count: *mut u32,
+    requirements: *mut vk::SparseImageMemoryRequirements,
+) {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        let body = |encoder: &mut Encoder| {
+            // SAFETY: the program passes a count and an array of that length or null.
+            unsafe {
+                commands::encode_get_image_sparse_memory_requirements(encoder, image, count, requirements);
+            };
+        };
+        // A lost device requires nothing.
+        let _ = device.call(VkOp::GET_IMAGE_SPARSE_MEMORY_REQUIREMENTS, body, |reply| {
+            // SAFETY: as above.
+            unsafe { commands::reply_get_image_sparse_memory_requirements(reply, count, requirements) }
+        });
+    });
+}
+
+/// `vkGetImageSparseMemoryRequirements2`.
+pub(crate) unsafe extern "system" fn get_image_sparse_memory_requirements2(
+    device: vk::Device,
+    info: *const vk::ImageSparseMemoryRequirementsInfo2<'_>,
+    count: *mut u32,
+    requirements: *mut vk::SparseImageMemoryRequirements2<'_>,
+) {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        let body = |encoder: &mut Encoder| {
+            // SAFETY: the program passes a count and an array of that length or null.
+            unsafe {
+                commands::encode_get_image_sparse_memory_requirements2(encoder, info, count, requirements);
+            };
+        };
+        // A lost device requires nothing.
+        let _ = device.call(VkOp::GET_IMAGE_SPARSE_MEMORY_REQUIREMENTS2, body, |reply| {
+            // SAFETY: as above.
+            unsafe { commands::reply_get_image_sparse_memory_requirements2(reply, count, requirements) }
+        });
+    });
+}
+
+/// `vkGetDeviceImageSparseMemoryRequirements`.
+pub(crate) unsafe extern "system" fn get_device_image_sparse_memory_requirements(
+    device: vk::Device,
+    info: *const vk::DeviceImageMemoryRequirements<'_>,
+    count: *mut u32,
+    requirements: *mut vk::SparseImageMemoryRequirements2<'_>,
+) {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        let body = |encoder: &mut Encoder| {
+            // SAFETY: the program passes a count and an array of that length or null.
+            unsafe {
+                commands::encode_get_device_image_sparse_memory_requirements(
+                    encoder, info, count, requirements,
+                );
+            };
+        };
+        // A lost device requires nothing.
+        let _ = device.call(VkOp::GET_DEVICE_IMAGE_SPARSE_MEMORY_REQUIREMENTS, body, |reply| {
+            // SAFETY: as above.
+            unsafe { commands::reply_get_device_image_sparse_memory_requirements(reply, count, requirements) }
+        });
+    });
 }
