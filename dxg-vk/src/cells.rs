@@ -3,7 +3,6 @@
 //! *Why.* A queue's progress and a timeline semaphore's counter are polled often and waited for; as cells they cost a load
 //! and a futex, never a round trip. A cell has a cache line of its own, so that polling one does not slow another.
 
-use dxg_core::Block;
 use dxg_wire::cell::CELL_BYTES;
 use dxg_wire::cell::FenceCell;
 use dxg_wire::shm::SharedSlice;
@@ -11,8 +10,9 @@ use parking_lot::Mutex;
 
 use crate::heap::Heap;
 use crate::heap::Piece;
+use crate::link::Block;
+use crate::link::Link;
 use crate::ranges::GRANULE_BYTES;
-use crate::stream::Lease;
 
 /// Distance of two cells.
 pub const CELL_STRIDE_BYTES: u64 = 64;
@@ -66,7 +66,7 @@ impl Cells {
     pub fn take(
         &self,
         heap: &Heap<Block>,
-        lease: &Lease,
+        lease: &dyn Link,
         value: u64,
         executed: u64,
     ) -> Result<Cell, ash::vk::Result> {

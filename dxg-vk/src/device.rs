@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use ash::vk;
-use dxg_core::Block;
 use dxg_wire::codec::DecodeError;
 use dxg_wire::codec::Decoder;
 use dxg_wire::codec::Encoder;
@@ -20,6 +19,7 @@ use crate::descriptors;
 use crate::heap::Heap;
 use crate::ids::Table;
 use crate::ids::TableFull;
+use crate::link::Block;
 use crate::memory::Memory;
 use crate::memory::Usage;
 use crate::physical::Physical;

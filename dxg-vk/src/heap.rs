@@ -87,7 +87,7 @@ impl<B> Heap<B> {
     ///
     /// # Errors
     /// What the lessor answered when a block was needed.
-    pub fn take<L: Lessor<Block = B>>(
+    pub fn take<L: Lessor<Block = B> + ?Sized>(
         &self,
         lessor: &L,
         size_bytes: u64,

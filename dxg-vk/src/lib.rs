@@ -18,6 +18,7 @@ pub mod ffi;
 mod generated;
 pub mod heap;
 pub mod ids;
+pub mod link;
 pub mod log;
 pub mod memory;
 pub mod physical;

@@ -1,10 +1,10 @@
 //! Device memory: what an allocation is made of, and how much of each heap is in use.
 
 use ash::vk;
-use dxg_core::Block;
 use parking_lot::Mutex;
 
 use crate::heap::Piece;
+use crate::link::Block;
 
 /// An allocation.
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@ use tracing::warn;
 
 use crate::description::Description;
 use crate::ffi::describe;
+use crate::link::HostLink;
 use crate::stream::Stream;
 
 /// Bytes of the instance stream's ring.
@@ -59,7 +60,8 @@ impl Physical {
     }
 
     fn over(node: Node, streams: Streams) -> Result<Self, vk::Result> {
-        let stream = Stream::open(&streams, StreamKind::VULKAN_INSTANCE, RING_BYTES)?;
+        let link = HostLink::open(&streams, StreamKind::VULKAN_INSTANCE, RING_BYTES)?;
+        let stream = Stream::over(Box::new(link));
         let description =
             stream.call_sized(VkOp(op::DESCRIBE), DESCRIPTION_BYTES, |_| (), describe::read_description)?;
         Ok(Self { streams, description, stream, cache: Mutex::default(), _node: node })

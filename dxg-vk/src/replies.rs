@@ -1,7 +1,6 @@
 //! Reply slots: pieces of leased memory, each used by one call at a time.
 
 use ash::vk;
-use dxg_core::Block;
 use dxg_wire::session::IoAddress;
 use dxg_wire::shm::SharedSlice;
 use dxg_wire::stream::ReplyRequest;
@@ -10,8 +9,9 @@ use dxg_wire::stream::SLOT_HEADER_BYTES;
 
 use crate::heap::Heap;
 use crate::heap::Piece;
+use crate::link::Block;
+use crate::link::Link;
 use crate::ranges::GRANULE_BYTES;
-use crate::stream::Lease;
 
 /// Bytes of the payload that an ordinary slot holds.
 pub const ORDINARY_PAYLOAD_BYTES: usize = GRANULE_BYTES as usize - SLOT_HEADER_BYTES;
@@ -30,7 +30,7 @@ impl Slot {
     ///
     /// # Errors
     /// When no memory can be leased.
-    pub fn new(heap: &Heap<Block>, lease: &Lease, payload_bytes: usize, executed: u64) -> Result<Self, vk::Result> {
+    pub fn new(heap: &Heap<Block>, lease: &dyn Link, payload_bytes: usize, executed: u64) -> Result<Self, vk::Result> {
         let slot_bytes = payload_bytes.saturating_add(SLOT_HEADER_BYTES).next_multiple_of(SLOT_HEADER_BYTES);
         let piece = heap.take(lease, slot_bytes as u64, GRANULE_BYTES, executed)?;
         let place = usize::try_from(piece.offset_bytes)

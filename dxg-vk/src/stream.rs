@@ -9,15 +9,10 @@
 use std::cell::Cell;
 
 use ash::vk;
-use dxg_core::Block;
-use dxg_core::ErrorKind;
-use dxg_core::StreamHandle;
-use dxg_core::Streams;
 use dxg_wire::codec::DecodeError;
 use dxg_wire::codec::Decoder;
 use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::VkOp;
-use dxg_wire::session::StreamKind;
 use dxg_wire::shm::SharedSlice;
 use dxg_wire::stream::EntryFlags;
 use dxg_wire::stream::OP_INDIRECT;
@@ -29,8 +24,9 @@ use tracing::warn;
 
 use crate::ffi::fork;
 use crate::heap::Heap;
-use crate::heap::Lessor;
 use crate::heap::Piece;
+use crate::link::Block;
+use crate::link::Link;
 use crate::ranges::GRANULE_BYTES;
 use crate::replies::ORDINARY_PAYLOAD_BYTES;
 use crate::replies::Slot;
@@ -51,31 +47,10 @@ thread_local! {
     static SCRATCH: Cell<Encoder> = const { Cell::new(Encoder::new()) };
 }
 
-/// Leases blocks of a session.
-#[derive(Clone, Debug)]
-pub struct Lease(pub Streams);
-
-impl Lessor for Lease {
-    type Block = Block;
-    type Error = vk::Result;
-
-    fn lease(&self, size_bytes: u64) -> Result<Block, vk::Result> {
-        self.0.lease(size_bytes).map_err(|error| {
-            warn!(size_bytes, %error, "no block");
-            match error.kind() {
-                ErrorKind::DeviceLost | ErrorKind::WrongProcess => vk::Result::ERROR_DEVICE_LOST,
-                ErrorKind::Quota => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
-                _ => vk::Result::ERROR_OUT_OF_HOST_MEMORY,
-            }
-        })
-    }
-}
-
 /// A stream and the memory that goes with it.
 #[derive(Debug)]
 pub struct Stream {
-    handle: StreamHandle,
-    lease: Lease,
+    link: Box<dyn Link>,
     idle: Mutex<Vec<Slot>>,
     /// Leased memory for replies, cells and recordings.
     pub heap: Heap<Block>,
@@ -83,30 +58,23 @@ pub struct Stream {
 }
 
 impl Stream {
-    /// Opens a stream.
-    ///
-    /// # Errors
-    /// `ERROR_INITIALIZATION_FAILED` when the host refuses it.
-    pub fn open(streams: &Streams, kind: StreamKind, ring_bytes: u32) -> Result<Self, vk::Result> {
+    /// A stream over an open link.
+    #[must_use]
+    pub fn over(link: Box<dyn Link>) -> Self {
         let process = fork::Generation::current();
-        let handle = streams.open(kind, ring_bytes).map_err(|error| {
-            warn!(?kind, %error, "no stream");
-            vk::Result::ERROR_INITIALIZATION_FAILED
-        })?;
-        let lease = Lease(streams.clone());
-        Ok(Self { handle, lease, idle: Mutex::default(), heap: Heap::new(BLOCK_BYTES), process })
+        Self { link, idle: Mutex::default(), heap: Heap::new(BLOCK_BYTES), process }
     }
 
-    /// Leases blocks of this stream's session.
+    /// What leases blocks for this stream.
     #[must_use]
-    pub fn lease(&self) -> &Lease {
-        &self.lease
+    pub fn lease(&self) -> &dyn Link {
+        &*self.link
     }
 
     /// How far the host has executed; comparable with what [`Stream::post`] answers.
     #[must_use]
     pub fn executed(&self) -> u64 {
-        self.handle.producer.consumed()
+        self.link.producer().consumed()
     }
 
     /// Whether the host is still there and nothing on the stream failed.
@@ -119,7 +87,7 @@ impl Stream {
     }
 
     fn is_lost(&self) -> bool {
-        !self.process.is_current() || self.lease.0.is_lost() || self.handle.producer.status().0 != 0
+        !self.process.is_current() || self.link.is_lost() || self.link.producer().status().0 != 0
     }
 
     /// Puts a command on the stream. Answers the position after it.
@@ -192,7 +160,7 @@ impl Stream {
     /// # Errors
     /// When no memory can be leased.
     pub fn stage(&self, bytes: &[u8]) -> Result<Piece<Block>, vk::Result> {
-        let piece = self.heap.take(&self.lease, bytes.len() as u64, GRANULE_BYTES, self.executed())?;
+        let piece = self.heap.take(self.lease(), bytes.len() as u64, GRANULE_BYTES, self.executed())?;
         let memory = SharedSlice::whole(piece.block.memory());
         let copied = usize::try_from(piece.offset_bytes).ok().and_then(|at| memory.copy_in(at, bytes).ok());
         // A block that is shorter than the host granted is a host that cannot be trusted any further.
@@ -201,8 +169,7 @@ impl Stream {
 
     fn push(&self, entry: &[u8]) -> Result<u64, vk::Result> {
         self.check()?;
-        let producer = &self.handle.producer;
-        match producer.push(entry, &|| self.is_lost()) {
+        match self.link.producer().push(entry, &|| self.is_lost()) {
             Ok(position) => Ok(position.0),
             Err(StreamError::TooLarge { .. }) => self.push_indirect(entry),
             Err(StreamError::Cancelled) => Err(vk::Result::ERROR_DEVICE_LOST),
@@ -234,7 +201,7 @@ impl Stream {
                 return Ok(slot);
             }
         }
-        Slot::new(&self.heap, &self.lease, payload_bytes.max(ORDINARY_PAYLOAD_BYTES), self.executed())
+        Slot::new(&self.heap, self.lease(), payload_bytes.max(ORDINARY_PAYLOAD_BYTES), self.executed())
     }
 
     /// Waits for a reply and puts the slot back. A slot whose reply never came is not used again: the host may still write.

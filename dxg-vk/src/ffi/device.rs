@@ -29,6 +29,7 @@ use crate::device::Objects;
 use crate::extensions;
 use crate::generated::structs;
 use crate::heap::Heap;
+use crate::link::HostLink;
 use crate::memory::Usage;
 use crate::physical::Physical;
 use crate::queue::Queue;
@@ -95,7 +96,8 @@ unsafe fn new_device(
     info.pp_enabled_extension_names = forwarded.as_ptr();
     without_layers(&mut info);
 
-    let stream = Stream::open(&physical.streams, StreamKind::VULKAN_DEVICE, RING_BYTES)?;
+    let link = HostLink::open(&physical.streams, StreamKind::VULKAN_DEVICE, RING_BYTES)?;
+    let stream = Stream::over(Box::new(link));
     let cells = Cells::default();
     // SAFETY: the caller passes arrays of the lengths named.
     let queues = unsafe { queues_of(&info, &stream, &cells) }?;

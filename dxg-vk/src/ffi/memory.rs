@@ -11,7 +11,6 @@ use std::ffi::c_void;
 
 use ash::vk;
 use ash::vk::Handle;
-use dxg_core::Block;
 use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::vulkan::op;
 
@@ -22,6 +21,7 @@ use super::pointers::put;
 use crate::device::Device;
 use crate::generated::structs;
 use crate::heap::Piece;
+use crate::link::Block;
 use crate::memory::Memory;
 use crate::ranges::GRANULE_BYTES;
 
