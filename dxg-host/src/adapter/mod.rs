@@ -17,11 +17,15 @@ use uuid::Uuid;
 use crate::failure::Fault;
 use crate::failure::Violation;
 
+pub use choice::AdapterChoice;
+pub use choice::UnknownAdapter;
 pub use windows::Windows;
 
+mod choice;
 mod windows;
 
 pub mod null;
+pub mod probe;
 
 /// What kind of device an adapter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
