@@ -7,6 +7,7 @@
 //! [`SessionCalls`].
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use dxg_wire::session::Reason;
 use dxg_wire::session::StreamKind;
@@ -26,6 +27,7 @@ mod windows;
 
 pub mod null;
 pub mod probe;
+pub mod vulkan;
 
 /// What kind of device an adapter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +112,8 @@ pub trait SessionCalls: Send + Sync {
 pub struct StreamSeat {
     /// What the stream speaks.
     pub kind: StreamKind,
+    /// Set, with a ring of the stream's doorbell, when the client has closed the stream or the session ends.
+    pub closing: Arc<AtomicBool>,
     /// The commands, in order.
     pub consumer: dxg_wire::stream::Consumer,
     /// The client's memory.

@@ -206,3 +206,166 @@ impl<T: Timeline> Progress<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use ash::vk;
+    use dxg_wire::cell::CELL_BYTES;
+    use dxg_wire::cell::FenceCell;
+    use dxg_wire::shm;
+    use dxg_wire::shm::Access;
+    use dxg_wire::shm::Mapping;
+    use dxg_wire::shm::Populate;
+    use dxg_wire::shm::SharedSlice;
+    use parking_lot::Condvar;
+    use parking_lot::Mutex;
+
+    use super::Milestone;
+    use super::Pending;
+    use super::Progress;
+    use super::Timeline;
+    use crate::adapter::vulkan::cell::Cell;
+
+    /// A device whose progress a test decides.
+    #[derive(Clone)]
+    struct Device(Arc<(Mutex<Result<u64, vk::Result>>, Condvar)>);
+
+    impl Device {
+        fn new() -> Self {
+            Self(Arc::new((Mutex::new(Ok(0)), Condvar::new())))
+        }
+
+        fn reach(&self, value: Result<u64, vk::Result>) {
+            *self.0.0.lock() = value;
+            self.0.1.notify_all();
+        }
+    }
+
+    impl Timeline for Device {
+        fn value(&self) -> Result<u64, vk::Result> {
+            *self.0.0.lock()
+        }
+
+        fn wait(&self, point: u64, timeout: Duration) -> Result<(), vk::Result> {
+            let mut value = self.0.0.lock();
+            let waits = |value: &mut Result<u64, vk::Result>| value.is_ok_and(|value| value < point);
+            self.0.1.wait_while_for(&mut value, waits, timeout);
+            value.map(|_| ())
+        }
+    }
+
+    /// `count` cells that stand at 0, as the guest sees them and as the host does.
+    fn cells(count: usize) -> Vec<(FenceCell, Arc<Cell>)> {
+        let fd = shm::create_sealed("cells", 4096).unwrap();
+        let memory = Mapping::map(fd.as_fd(), 0, 4096, Access::ReadWrite, Populate::Lazy).unwrap();
+        let memory = SharedSlice::whole(&memory);
+        (0..count)
+            .map(|index| {
+                let cell = FenceCell::new(memory.sub(index * 64, CELL_BYTES).unwrap()).unwrap();
+                (cell.clone(), Arc::new(Cell::new(cell, 0)))
+            })
+            .collect()
+    }
+
+    fn milestone(point: u64, sequence: Option<u64>) -> Milestone {
+        Milestone { point, signals: Vec::new(), sequence }
+    }
+
+    #[test]
+    fn progress_is_published_only_as_far_as_the_device_is() {
+        let device = Device::new();
+        let queue = &cells(1)[0];
+        let progress = Progress::new(device.clone(), Arc::clone(&queue.1), Box::new(|_| {}));
+        progress.submitted([milestone(1, Some(10)), milestone(2, Some(11))]);
+        assert_eq!(progress.poll(), Pending::Work);
+        assert_eq!(queue.0.value(), 0);
+        device.reach(Ok(1));
+        assert_eq!(progress.poll(), Pending::Work);
+        assert_eq!(queue.0.value(), 10);
+        device.reach(Ok(2));
+        assert_eq!(progress.poll(), Pending::Nothing);
+        assert_eq!(queue.0.value(), 11);
+    }
+
+    #[test]
+    fn semaphores_of_a_batch_are_published_before_the_submission_is_complete() {
+        let device = Device::new();
+        let cells = cells(2);
+        let progress = Progress::new(device.clone(), Arc::clone(&cells[0].1), Box::new(|_| {}));
+        let first = Milestone { point: 1, signals: vec![(Arc::clone(&cells[1].1), 7)], sequence: None };
+        progress.submitted([first, milestone(2, Some(1))]);
+        device.reach(Ok(1));
+        assert_eq!(progress.poll(), Pending::Work);
+        assert_eq!((cells[0].0.value(), cells[1].0.value()), (0, 7));
+    }
+
+    #[test]
+    fn cell_that_the_guest_overwrote_does_not_change_what_the_host_knows() {
+        let device = Device::new();
+        let queue = &cells(1)[0];
+        let progress = Progress::new(device.clone(), Arc::clone(&queue.1), Box::new(|_| {}));
+        queue.0.initialise(1_000);
+        progress.submitted([milestone(1, Some(1))]);
+        assert_eq!(progress.poll(), Pending::Work);
+        device.reach(Ok(1));
+        assert_eq!(progress.poll(), Pending::Nothing);
+    }
+
+    #[test]
+    fn retired_cell_is_not_written_any_more() {
+        let device = Device::new();
+        let cells = cells(2);
+        let progress = Progress::new(device.clone(), Arc::clone(&cells[0].1), Box::new(|_| {}));
+        progress.submitted([Milestone {
+            point: 1,
+            signals: vec![(Arc::clone(&cells[1].1), 7)],
+            sequence: Some(1),
+        }]);
+        cells[1].1.retire();
+        device.reach(Ok(1));
+        assert_eq!(progress.poll(), Pending::Nothing);
+        assert_eq!((cells[0].0.value(), cells[1].0.value()), (1, 0));
+    }
+
+    #[test]
+    fn loss_is_told_once_and_nothing_is_published_after_it() {
+        let device = Device::new();
+        let queue = &cells(1)[0];
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell = Arc::clone(&told);
+        let progress = Progress::new(
+            device.clone(),
+            Arc::clone(&queue.1),
+            Box::new(move |result| tell.lock().push(result)),
+        );
+        progress.submitted([milestone(1, Some(1))]);
+        device.reach(Err(vk::Result::ERROR_DEVICE_LOST));
+        assert_eq!(progress.poll(), Pending::Nothing);
+        assert_eq!(progress.poll(), Pending::Nothing);
+        assert_eq!(*told.lock(), [vk::Result::ERROR_DEVICE_LOST]);
+        assert_eq!(queue.0.value(), 0);
+    }
+
+    #[test]
+    fn waiter_publishes_what_was_handed_over_and_ends_when_closed() {
+        let device = Device::new();
+        let queue = &cells(1)[0];
+        let progress =
+            Arc::new(Progress::new(device.clone(), Arc::clone(&queue.1), Box::new(|_| {})));
+        let waiter = std::thread::spawn({
+            let progress = Arc::clone(&progress);
+            move || progress.run_waiter()
+        });
+        progress.submitted([milestone(1, Some(5))]);
+        progress.hand_over();
+        device.reach(Ok(1));
+        let reached = queue.0.wait(5, None, Duration::ZERO, &|| false);
+        assert_eq!(reached, dxg_wire::cell::WaitOutcome::Reached);
+        progress.close();
+        waiter.join().unwrap();
+    }
+}

@@ -15,11 +15,11 @@ use ash::vk::Handle;
 use bumpalo::Bump;
 use dxg_wire::cell::CELL_BYTES;
 use dxg_wire::cell::FenceCell;
-use dxg_wire::codec::DecodeError;
 use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::ObjectKind;
 use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::session::IoAddress;
+use dxg_wire::stream::Entries;
 use dxg_wire::vulkan::op;
 
 use super::super::SessionCalls;
@@ -29,17 +29,22 @@ use super::cell::Cell;
 use super::chain::Chain;
 use super::completion::OnLost;
 use super::completion::Pending;
+use super::context::DeviceContext;
+use super::context::DispatchError;
 use super::create;
 use super::create::CreateError;
 use super::driver::Driver;
-use super::entries;
 use super::memory::AllocateError;
 use super::memory::Holding;
 use super::memory::HostPointers;
 use super::memory::Sources;
 use super::native::SyncFns;
+use super::objects::Objects;
 use super::queue::Queue;
 use super::queue::QueuePlace;
+use super::reader::ReadError;
+use super::reader::Reader;
+use super::reader::arena;
 use super::sparse;
 use super::submit;
 use super::submit::Submission;
@@ -50,11 +55,6 @@ use crate::failure::Violation;
 use crate::generated::vulkan::dispatch;
 use crate::generated::vulkan::native::DeviceFns;
 use crate::generated::vulkan::structs;
-use crate::vulkan::context::DeviceContext;
-use crate::vulkan::context::DispatchError;
-use crate::vulkan::objects::Objects;
-use crate::vulkan::reader::Reader;
-use crate::vulkan::reader::arena;
 
 /// Longest wait for a device to come to rest before its memory is left to the end of the process.
 const REST: Duration = Duration::from_secs(10);
@@ -107,7 +107,7 @@ pub(crate) struct Device {
 }
 
 /// A stream ends for bytes that cannot be read.
-fn unreadable(op: &'static str) -> impl Fn(DecodeError) -> StreamEnd {
+fn unreadable(op: &'static str) -> impl Fn(ReadError) -> StreamEnd {
     move |error| {
         tracing::debug!(op, %error, "unreadable operation");
         StreamEnd::Violation(Violation::new(op, "unreadable"))
@@ -143,7 +143,7 @@ impl Device {
         let objects = Objects::default();
         let mut reader = Reader::new(body, &bump, &objects);
         let info = structs::dec_device_create_info(&mut reader).map_err(unreadable(OP))?;
-        let (places, cells) = read_places(&mut reader, around).?;
+        let (places, cells) = read_places(&mut reader, around)?;
         reader.finish().map_err(unreadable(OP))?;
 
         let native = match create::create_device(&around.driver, info, &places, allowed) {
@@ -219,7 +219,7 @@ impl Device {
             fns: &self.fns,
             device: self.sync.device.handle(),
             objects: &mut self.objects,
-            bump: &mut self.bump,
+            bump: &self.bump,
             failure: None,
         };
         dispatch::dispatch_device(&mut context, op, body, reply).map_err(|error| refused(op, &error))?;
@@ -261,24 +261,25 @@ impl Device {
     fn record(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
         const OP: &str = "RECORD";
         let mut reader = Reader::new(body, &self.bump, &self.objects);
-        let id = reader.u64().map_err(unreadable(OP))?;
-        let native = self.objects.get::<vk::CommandBuffer>(id).map_err(unreadable(OP))?;
+        let native = reader.handle(ObjectKind::COMMAND_BUFFER).map_err(unreadable(OP))?;
+        let native = vk::CommandBuffer::from_raw(native);
         let begin = structs::dec_command_buffer_begin_info(&mut reader).map_err(unreadable(OP))?;
         let mut copied = std::mem::take(&mut self.recording);
-        let inline = match reader.u32().map_err(unreadable(OP))? {
+        match reader.u32().map_err(unreadable(OP))? {
             0 => {
                 let len = reader.u32().map_err(unreadable(OP))?;
                 let len = usize::try_from(len).map_err(|_| violation(OP, "length"))?;
-                Some(reader.bytes(len).map_err(unreadable(OP))?)
+                copied.clear();
+                let recorded = reader.decoder().bytes(len).map_err(|error| unreadable(OP)(error.into()))?;
+                copied.extend_from_slice(recorded);
             }
             1 => {
                 let address = IoAddress(reader.u64().map_err(unreadable(OP))?);
                 let size_bytes = reader.u64().map_err(unreadable(OP))?;
                 copy_recording(&self.around.windows, address, size_bytes, &mut copied)?;
-                None
             }
             _ => return Err(violation(OP, "kind of recording")),
-        };
+        }
         reader.finish().map_err(unreadable(OP))?;
 
         // SAFETY:
@@ -286,7 +287,7 @@ impl Device {
         //   memory that outlives the call.
         let begun = unsafe { self.sync.device.begin_command_buffer(native, &begin) };
         let outcome = match begun {
-            Ok(()) => self.replay(native, inline.unwrap_or(&copied)),
+            Ok(()) => self.replay(native, &copied),
             Err(result) => Ok(Outcome::Failed(result)),
         };
         self.recording = copied;
@@ -294,19 +295,15 @@ impl Device {
     }
 
     fn replay(&mut self, native: vk::CommandBuffer, recorded: &[u8]) -> Result<Outcome, StreamEnd> {
-        let mut context = DeviceContext {
-            fns: &self.fns,
-            device: self.sync.device.handle(),
-            objects: &mut self.objects,
-            bump: &mut self.bump,
-            failure: None,
-        };
-        let mut rest = recorded;
-        while let Some((entry, after)) = entries::split_first(rest).map_err(unreadable("RECORD"))? {
-            context.bump.reset();
-            let op = VkOp(entry.op);
-            dispatch::dispatch_cmd(&context, native, op, entry.body).map_err(|error| refused(op, &error))?;
-            rest = after;
+        for entry in Entries::new(recorded) {
+            let entry = entry.map_err(|_| violation("RECORD", "malformed entry"))?;
+            if entry.reply.is_some() {
+                return Err(violation("RECORD", "a recorded command with reply"));
+            }
+            self.bump.reset();
+            let op = VkOp(entry.header.opcode);
+            let mut reader = Reader::new(entry.body, &self.bump, &self.objects);
+            dispatch::dispatch_cmd(&self.fns, native, op, &mut reader).map_err(|error| refused(op, &error))?;
         }
         // SAFETY:
         // - the command buffer is a live one of this device in the recording state, used by this thread only.
@@ -334,7 +331,7 @@ impl Device {
                 self.holdings.insert(id, holding).map_err(|(error, _)| bad_id(OP, &error))?;
                 self.objects
                     .insert(ObjectKind::DEVICE_MEMORY, id, native.as_raw(), 0)
-                    .map_err(unreadable(OP))?;
+                    .map_err(|error| bad_id(OP, &error))?;
                 vk::Result::SUCCESS
             }
             Err(AllocateError::Refused(result)) => result,
@@ -346,7 +343,7 @@ impl Device {
     fn free_memory(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
         const OP: &str = "FREE_MEMORY";
         let Some(id) = sole_id(&self.bump, &self.objects, body, OP)? else { return Ok(Outcome::Done) };
-        let native = self.objects.remove(ObjectKind::DEVICE_MEMORY, id).map_err(unreadable(OP))?;
+        let native = self.objects.remove(ObjectKind::DEVICE_MEMORY, id).map_err(|error| bad_id(OP, &error))?;
         let holding = self.holdings.remove(id).map_err(|error| bad_id(OP, &error))?;
         // SAFETY:
         // - the memory was of this device and out of its table, so nothing names it any more.
@@ -386,7 +383,7 @@ impl Device {
             // SAFETY:
             // - it was just made, and nothing names it.
             unsafe { self.sync.device.destroy_semaphore(native, None) };
-            return Err(unreadable(OP)(error));
+            return Err(bad_id(OP, &error));
         }
         if let Some(cell) = feedback {
             let feedback = Feedback { semaphore: native, cell };
@@ -398,7 +395,7 @@ impl Device {
     fn destroy_semaphore(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
         const OP: &str = "DESTROY_SEMAPHORE";
         let Some(id) = sole_id(&self.bump, &self.objects, body, OP)? else { return Ok(Outcome::Done) };
-        let native = self.objects.remove(ObjectKind::SEMAPHORE, id).map_err(unreadable(OP))?;
+        let native = self.objects.remove(ObjectKind::SEMAPHORE, id).map_err(|error| bad_id(OP, &error))?;
         // Binary semaphores have no cell.
         if let Ok(feedback) = self.feedback.remove(id) {
             feedback.cell.retire();
@@ -508,7 +505,7 @@ fn copy_recording(
 
 /// Reads the queues of CREATE_DEVICE and finds their cells.
 fn read_places(
-    reader: &mut Reader<'_>,
+    reader: &mut Reader<'_, '_>,
     around: &Surroundings,
 ) -> Result<(Vec<QueuePlace>, Vec<Arc<Cell>>), StreamEnd> {
     const OP: &str = "CREATE_DEVICE";
@@ -534,7 +531,7 @@ fn read_places(
 /// The queue that an operation names first.
 fn queue_of<'a>(
     queues: &'a mut [Queue],
-    reader: &mut Reader<'_>,
+    reader: &mut Reader<'_, '_>,
     op: &'static str,
 ) -> Result<&'a mut Queue, StreamEnd> {
     let index = reader.u32().map_err(unreadable(op))?;
@@ -567,7 +564,7 @@ fn bad_id(op: &'static str, error: &BadId) -> StreamEnd {
 }
 
 /// Generated code met bytes or an operation that it does not take.
-fn refused(op: VkOp, error: &DispatchError) -> StreamEnd {
+pub(crate) fn refused(op: VkOp, error: &DispatchError) -> StreamEnd {
     let name = op.name().unwrap_or("unknown operation");
     tracing::debug!(op = name, number = op.0, %error, "refused operation");
     violation(name, "refused")

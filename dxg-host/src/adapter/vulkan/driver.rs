@@ -4,7 +4,6 @@
 //! ever unloaded: drivers leave thread-local destructors behind, and the process ends with its one session.
 
 use std::ffi::CStr;
-use std::ffi::CString;
 use std::path::Path;
 
 use ash::vk;
@@ -229,9 +228,8 @@ impl Driver {
         self.extensions.iter().any(|have| have.extension_name_as_c_str() == Ok(name))
     }
 
-    /// Whether the device has a structure or feature that came with core version `core`, or with one of `extensions`.
-    pub(crate) fn offers(&self, core: Option<u32>, extensions: &[&str]) -> bool {
-        core.is_some_and(|core| core <= self.api_version)
-            || extensions.iter().any(|name| CString::new(*name).is_ok_and(|name| self.has_extension(&name)))
+    /// Whether the device has what came with core version `core` (0: none), or with one of `extensions`.
+    pub(crate) fn offers(&self, core: u32, extensions: &[&CStr]) -> bool {
+        (core != 0 && core <= self.api_version) || extensions.iter().any(|name| self.has_extension(name))
     }
 }

@@ -198,14 +198,15 @@ fn importable_types(driver: &Driver, alignment: u64) -> Result<u32, vk::Result> 
     // SAFETY:
     // - the extension is enabled on the device; the pointer is of a mapping as large as the alignment at least.
     let answer = unsafe {
-        host.get_memory_host_pointer_properties(
+        (host.fp().get_memory_host_pointer_properties_ext)(
+            device.handle(),
             vk::ExternalMemoryHandleTypeFlags::HOST_ALLOCATION_EXT,
             mapping.as_ptr().cast_const().cast(),
-            &mut properties,
+            &raw mut properties,
         )
     };
     // SAFETY:
     // - nothing was made of the device, and nothing uses it after this.
     unsafe { device.destroy_device(None) };
-    answer.map(|()| properties.memory_type_bits)
+    answer.result_with_success(properties.memory_type_bits)
 }

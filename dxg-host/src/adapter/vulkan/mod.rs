@@ -14,20 +14,22 @@
 mod cell;
 mod chain;
 mod completion;
+pub(crate) mod context;
 mod create;
 mod describe;
 mod device;
 mod driver;
-mod server;
 mod lost;
 mod memory;
 mod native;
+pub(crate) mod objects;
 mod queue;
+pub(crate) mod reader;
 mod serve;
+mod server;
 mod sparse;
-mod structures;
 mod submit;
-mod table;
+pub(crate) mod table;
 
 use std::ffi::CStr;
 use std::path::Path;
@@ -98,7 +100,7 @@ struct VulkanAdapter {
 impl VulkanAdapter {
     fn new(driver: Driver) -> Result<Self, Fault> {
         let host_pointers = probe_host_pointers(&driver);
-        let offered = offered(&driver, is_forwarded);
+        let offered = offered(&driver, may_be_offered);
         let description = describe(&driver, &offered, host_pointers)?;
         Ok(Self {
             driver: Arc::new(driver),
@@ -144,7 +146,18 @@ impl Adapter for VulkanAdapter {
     }
 }
 
-/// Whether this host forwards the commands and structures of an extension.
-fn is_forwarded(name: &CStr) -> bool {
-    name.to_str().is_ok_and(|name| FORWARDED_EXTENSIONS.iter().any(|forwarded| forwarded.name == name))
+/// Extensions that no guest is offered, whatever it forwards: they name things of this process or this machine.
+const WITHHELD: &[&CStr] = &[
+    ash::ext::external_memory_dma_buf::NAME,
+    ash::ext::external_memory_host::NAME,
+    ash::ext::physical_device_drm::NAME,
+    ash::khr::external_fence_fd::NAME,
+    ash::khr::external_memory_fd::NAME,
+    ash::khr::external_semaphore_fd::NAME,
+    ash::khr::swapchain::NAME,
+];
+
+/// Whether a guest may be offered an extension.
+fn may_be_offered(name: &CStr) -> bool {
+    !WITHHELD.contains(&name)
 }

@@ -31,11 +31,14 @@ use super::lost::Lost;
 use crate::failure::Fault;
 use crate::failure::Violation;
 
-/// How long the thread looks at ring and device after the last command before it sleeps.
+/// How long the thread looks at the ring after the last command before it sleeps.
 const SPIN: Duration = Duration::from_micros(50);
+/// The same while the device works: a driver that wakes its own threads takes as long as [`SPIN`] for nothing at all, and a
+/// hand-over just before the end costs two more wake-ups.
+const SPIN_FOR_WORK: Duration = Duration::from_micros(100);
 /// Most bytes that one indirect entry runs.
 const MAX_INDIRECT_BYTES: u64 = 256 << 20;
-/// Status of a reply that does not fit its slot: the payload is the number of bytes it takes, u32.
+/// Status of a reply that does not fit its slot: the payload is the number of bytes it takes, u64.
 const REPLY_TOO_LARGE: i32 = -1;
 
 /// What executes the entries of a stream.
@@ -79,8 +82,11 @@ impl Loop<'_> {
                 if self.closing.load(Ordering::Acquire) || self.lost.is_new() {
                     return Idle::Stop;
                 }
-                server.poll();
-                if since.get_or_insert_with(Instant::now).elapsed() < SPIN {
+                let patience = match server.poll() {
+                    Pending::Work => SPIN_FOR_WORK,
+                    Pending::Nothing => SPIN,
+                };
+                if since.get_or_insert_with(Instant::now).elapsed() < patience {
                     return Idle::Busy;
                 }
                 match server.rest() {
@@ -169,7 +175,7 @@ impl Loop<'_> {
         if slot.finish(request.sequence, 0, payload).is_ok() {
             return Ok(());
         }
-        let needed = u32::try_from(payload.len()).unwrap_or(u32::MAX);
+        let needed = payload.len() as u64;
         slot.finish(request.sequence, REPLY_TOO_LARGE, &needed.to_le_bytes())
             .map_err(|_| Violation::new(OP, "slot takes nothing").into())
     }

@@ -11,18 +11,19 @@ use dxg_wire::vulkan::op;
 
 use super::super::StreamEnd;
 use super::completion::Pending;
+use super::context::InstanceContext;
 use super::device::Device;
 use super::device::Outcome;
 use super::device::Surroundings;
 use super::driver::Driver;
 use super::lost::Lost;
+use super::objects::Objects;
+use super::reader::arena;
 use super::serve::Server;
 use crate::failure::Fault;
 use crate::failure::Violation;
 use crate::generated::vulkan::dispatch;
 use crate::generated::vulkan::native::InstanceFns;
-use crate::vulkan::context::InstanceContext;
-use crate::vulkan::reader::arena;
 
 /// Serves a stream of kind `VULKAN_INSTANCE`.
 pub(crate) struct InstanceServer<'a> {
@@ -57,7 +58,9 @@ impl Server for InstanceServer<'_> {
             fns: &self.fns,
             instance: self.driver.library.instance.handle(),
             physical_device: self.driver.physical_device,
-            bump: &mut self.bump,
+            objects: Objects::default(),
+            bump: &self.bump,
+            failure: None,
         };
         dispatch::dispatch_instance(&mut context, op, body, reply)
             .map_err(|error| super::device::refused(op, &error))?;

@@ -8,7 +8,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use ash::vk;
-use dxg_wire::codec::DecodeError;
+use ash::vk::Handle;
+use dxg_wire::generated::vulkan::ObjectKind;
 
 use super::cell::Cell;
 use super::completion::Milestone;
@@ -16,8 +17,9 @@ use super::device::Feedback;
 use super::native::SubmitPath;
 use super::native::SyncFns;
 use super::queue::Queue;
+use super::reader::ReadError;
+use super::reader::Reader;
 use super::table::Table;
-use crate::vulkan::reader::Reader;
 
 /// One batch: ranges of the arrays beside it.
 struct Batch {
@@ -49,11 +51,11 @@ impl Submission {
     /// When the bytes are no submission or name objects that are not there.
     pub(crate) fn read(
         &mut self,
-        reader: &mut Reader<'_>,
+        reader: &mut Reader<'_, '_>,
         feedback: &Table<Feedback>,
         queue: &mut Queue,
         sequence: u64,
-    ) -> Result<(), DecodeError> {
+    ) -> Result<(), ReadError> {
         self.clear();
         let batch_count = count(reader, BATCH_BYTES)?;
         for index in 0..batch_count {
@@ -65,8 +67,7 @@ impl Submission {
             }
             let command_buffers = self.command_buffers.len();
             for _ in 0..count(reader, COMMAND_BUFFER_BYTES)? {
-                let id = reader.u64()?;
-                let native = reader.objects().get::<vk::CommandBuffer>(id)?;
+                let native = vk::CommandBuffer::from_raw(reader.handle(ObjectKind::COMMAND_BUFFER)?);
                 self.command_buffers.push(vk::CommandBufferSubmitInfo::default().command_buffer(native));
             }
             let signals = self.signals.len();
@@ -209,18 +210,18 @@ fn stages1(stages: vk::PipelineStageFlags2) -> vk::PipelineStageFlags {
 }
 
 /// A count of things of at least `bytes` bytes each.
-pub(crate) fn count(reader: &mut Reader<'_>, bytes: usize) -> Result<usize, DecodeError> {
-    let count = usize::try_from(reader.u32()?).map_err(|_| DecodeError::Invalid("count"))?;
+pub(crate) fn count(reader: &mut Reader<'_, '_>, bytes: usize) -> Result<usize, ReadError> {
+    let count = usize::try_from(reader.u32()?).map_err(|_| ReadError::Count)?;
     match count.checked_mul(bytes) {
-        Some(total) if total <= reader.remaining() => Ok(count),
-        _ => Err(DecodeError::Invalid("count beyond the entry")),
+        Some(total) if total <= reader.decoder().remaining() => Ok(count),
+        _ => Err(ReadError::Count),
     }
 }
 
 /// A semaphore to wait for or to signal, and its id.
-fn semaphore(reader: &mut Reader<'_>) -> Result<(vk::SemaphoreSubmitInfo<'static>, u64), DecodeError> {
+fn semaphore(reader: &mut Reader<'_, '_>) -> Result<(vk::SemaphoreSubmitInfo<'static>, u64), ReadError> {
     let id = reader.u64()?;
-    let native = reader.objects().get::<vk::Semaphore>(id)?;
+    let native = vk::Semaphore::from_raw(reader.find(ObjectKind::SEMAPHORE, id)?);
     let value = reader.u64()?;
     let stages = vk::PipelineStageFlags2::from_raw(reader.u64()?);
     Ok((vk::SemaphoreSubmitInfo::default().semaphore(native).value(value).stage_mask(stages), id))
