@@ -33,7 +33,7 @@ const HEAD: &str = r#"//! Structures of the Vulkan registry: encoders of inputs,
 
 // UNSAFETY: reads structures of the application, which is the Vulkan calling convention.
 #![expect(unsafe_code, reason = "structures of the application are reached through raw pointers")]
-#![allow(dead_code, reason = "the registry has more than the hand-written part uses")]
+#![allow(dead_code, deprecated, unused_imports, unused_parens, reason = "the registry has more than the hand-written part uses")]
 #![allow(clippy::unnecessary_cast, clippy::too_many_arguments, reason = "one text for all types")]
 
 use core::ffi::c_char;
@@ -174,7 +174,7 @@ unsafe fn fill_chain(d: &mut Decoder<'_>, first: *mut c_void) -> Result<(), Deco
         loop {
             // SAFETY: a chain ends with null.
             let Some(base) = (unsafe { next.as_ref() }) else {
-                return Err(DecodeError::Invalid("structure that was not asked for"));
+                return Err(DecodeError::Malformed);
             };
             if base.s_type.as_raw() as u32 == s_type {
                 break;
@@ -379,7 +379,7 @@ fn output(model: &Model, known: &Struct, out: &mut String) {
         put!(out, "///\n/// # Safety\n/// `s` is valid as the Vulkan rules ask of an output.");
         put!(out, "///\n/// # Errors\n/// The reply does not fit.");
         put!(out, "pub(crate) unsafe fn fill_{snake}(d: &mut Decoder<'_>, s: &mut {ty}) -> Result<(), DecodeError> {{");
-        put!(out, "{SAFE}\nunsafe {{ fill_chain(d, s.p_next.cast_mut().cast()) }}?;");
+        put!(out, "{SAFE}\nunsafe {{ fill_chain(d, s.p_next as *mut c_void) }}?;");
         put!(out, "{SAFE}\nunsafe {{ fill_body_{snake}(d, s) }}\n}}");
     }
     let name = if has_chain { format!("fill_body_{snake}") } else { format!("fill_{snake}") };
@@ -431,7 +431,8 @@ fn fill_field(model: &Model, known: &Struct, field: &Field) -> String {
             let count = emit::member_length(&known.fields, len);
             put!(out, "let capacity = {count};");
             put!(out, "let total = d.u32()?;");
-            put!(out, "{SAFE}\nunsafe {{ fill_list(d, {place}.cast(), capacity, {}) }}?;", fill_closure(model, &field.shape));
+            put!(out, "let fill = {};", fill_closure(model, &field.shape));
+            put!(out, "{SAFE}\nunsafe {{ fill_list(d, {place}.cast(), capacity, fill) }}?;");
             let counter = names::field(len);
             put!(out, "s.{counter} = total as _;");
         }
@@ -507,7 +508,7 @@ pub(crate) unsafe fn fill_list<T>(
     }
     let count = count as usize;
     if count > capacity {
-        return Err(DecodeError::Invalid("more elements than there is room for"));
+        return Err(DecodeError::Malformed);
     }
     match fill {
         Fill::Bytes => {
@@ -577,5 +578,5 @@ fn chains(model: &Model, out: &mut String) {
         put!(out, "// SAFETY: the type says what the structure is.\nlet s = unsafe {{ &mut *base.cast::<vk::{ty}<'_>>() }};");
         put!(out, "{SAFE}\nunsafe {{ fill_body_{snake}(d, s) }}\n}}");
     }
-    put!(out, "_ => Err(DecodeError::Invalid(\"structure of unknown type\")),\n}}\n}}");
+    put!(out, "_ => Err(DecodeError::Malformed),\n}}\n}}");
 }

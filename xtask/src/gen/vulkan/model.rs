@@ -260,7 +260,7 @@ impl Model {
         self.registry.records.get(self.registry.type_name(name)).is_some_and(|record| {
             !record.union
                 && record.members.iter().any(|member| {
-                    member.stars > 0 || member.ty == "VkInstance" || self.has_lifetime(&member.ty)
+                    member.stars > 0 || self.has_lifetime(&member.ty)
                 })
         })
     }

@@ -105,7 +105,8 @@ pub(super) const EXCLUDED_STRUCTS: &[(&str, &str)] = &[
     ("VkSetDescriptorBufferOffsetsInfoEXT", "part of descriptor buffers"),
     ("VkBindDescriptorBufferEmbeddedSamplersInfoEXT", "part of descriptor buffers"),
     ("VkImageViewHandleInfoNVX", "image view handles index tables of the host"),
-    ("VkSwapchainCreateInfoKHR", WSI),
+    ("VkImageSwapchainCreateInfoKHR", WSI),
+    ("VkBindImageMemorySwapchainInfoKHR", WSI),
 ];
 
 /// Commands with no encoding, with the reason.
@@ -165,6 +166,7 @@ pub(super) const EXCLUDED_COMMANDS: &[(&str, &str)] = &[
     ("vkGetDeviceGroupSurfacePresentModesKHR", WSI),
     ("vkGetPhysicalDevicePresentRectanglesKHR", WSI),
     ("vkAcquireNextImage2KHR", WSI),
+    ("vkGetQueueCheckpointData2NV", "markers are guest pointers that come back later"),
     ("vkGetImageViewHandleNVX", "image view handles index tables of the host"),
 ];
 
