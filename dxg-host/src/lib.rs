@@ -6,3 +6,4 @@
 
 pub mod adapter;
 pub mod failure;
+mod generated;

@@ -9,6 +9,7 @@ pub mod cell;
 pub mod codec;
 pub mod control;
 pub mod doorbell;
+pub mod generated;
 pub mod runtime_dir;
 pub mod session;
 pub mod shm;
