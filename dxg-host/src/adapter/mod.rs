@@ -9,6 +9,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use dxg_wire::control;
 use dxg_wire::session::Reason;
 use dxg_wire::session::StreamKind;
 use serde::Deserialize;
@@ -94,6 +95,26 @@ impl AdapterIdentity {
             local => local,
         }
     }
+
+    /// What the control protocol says of it.
+    pub(crate) fn describe(&self, choice: AdapterChoice) -> control::Adapter {
+        control::Adapter {
+            name: self.name.clone(),
+            kind: match choice {
+                AdapterChoice::None => "none".to_owned(),
+                AdapterChoice::Vulkan(_) => "vulkan".to_owned(),
+            },
+            vendor_id: self.vendor_id,
+            device_id: self.device_id,
+            driver_name: self.driver_name.clone(),
+            driver_version: self.driver_info.clone(),
+            heaps: self
+                .heaps
+                .iter()
+                .map(|heap| control::Heap { size_bytes: heap.size_bytes, device_local: heap.device_local })
+                .collect(),
+        }
+    }
 }
 
 /// What an adapter may ask of the session that it serves.
@@ -112,14 +133,14 @@ pub trait SessionCalls: Send + Sync {
 pub struct StreamSeat {
     /// What the stream speaks.
     pub kind: StreamKind,
-    /// Set, with a ring of the stream's doorbell, when the client has closed the stream or the session ends.
-    pub closing: Arc<AtomicBool>,
     /// The commands, in order.
     pub consumer: dxg_wire::stream::Consumer,
     /// The client's memory.
     pub windows: Arc<Windows>,
     /// The way to the broker.
     pub calls: Arc<dyn SessionCalls>,
+    /// Set when the client has closed the stream; the consumer's doorbell rings with it.
+    pub closing: Arc<AtomicBool>,
 }
 
 /// Why a command stream ended before its client closed it.

@@ -1,6 +1,8 @@
 //! New connections.
 
 use std::os::fd::AsFd;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
 
 use dxg_wire::session::BrokerMessage;
 use dxg_wire::session::Reason;
@@ -65,16 +67,16 @@ impl Broker {
             tracing::warn!(%error, "connection not watched");
             return;
         }
-        let client =
-            Client { id, vgpu, peer, name: String::new(), outbox, state: ClientState::Greeting };
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let state = ClientState::Greeting;
+        let client = Client { id, vgpu, peer, name: String::new(), since, outbox, state };
         self.clients.insert(id, client);
     }
 }
 
 /// Sends a refusal to someone whose socket is closed next.
 pub(super) fn refuse(outbox: &mut Outbox, refusal: &Refusal) {
-    let body =
-        Refused { reason: refusal.reason, reserved: 0, text: dxg_wire::session::text(&refusal.text) };
+    let body = Refused { reason: refusal.reason, reserved: 0, text: dxg_wire::session::text(&refusal.text) };
     // Whoever does not read its refusal does not get it.
     let _ = outbox.send(BrokerMessage::REFUSED.0, &body, Vec::new());
 }

@@ -182,6 +182,8 @@ pub(super) struct Client {
     pub(super) peer: UCred,
     /// Who it says it is.
     pub(super) name: String,
+    /// When it connected: seconds since 1970, UTC.
+    pub(super) since: u64,
     /// The way to it.
     pub(super) outbox: Outbox,
     /// How far it is.
@@ -193,14 +195,6 @@ impl Client {
     pub(super) fn bound(&mut self) -> Option<&mut Bound> {
         match &mut self.state {
             ClientState::Bound(bound) => Some(bound),
-            _ => None,
-        }
-    }
-
-    /// The worker that serves it.
-    pub(super) fn worker(&self) -> Option<WorkerId> {
-        match &self.state {
-            ClientState::Bound(bound) => Some(bound.worker),
             _ => None,
         }
     }

@@ -98,7 +98,10 @@ impl Broker {
             (ClientState::Greeting, ClientMessage::HELLO) => self.greet(id, &message.body()),
             (ClientState::Greeting, _) => self.end_session(
                 id,
-                Ending::Refused(greeting::Refusal::new(Reason::BAD_HELLO, "the first message is no greeting")),
+                Ending::Refused(greeting::Refusal::new(
+                    Reason::BAD_HELLO,
+                    "the first message is no greeting",
+                )),
             ),
             (ClientState::Waiting(_), _) => self.violation(id, "a message before the welcome"),
             (ClientState::Bound(_), ClientMessage::LEASE) => self.lease(id, &message.body()),
@@ -178,8 +181,10 @@ impl Broker {
 
     fn release(&mut self, id: ClientId, window: &WindowRef) {
         let Some(bound) = self.clients.get_mut(&id).and_then(|client| client.bound()) else { return };
-        let leased =
-            bound.windows.get(&window.base.0).is_some_and(|record| matches!(record.state, WindowState::Leased));
+        let leased = bound
+            .windows
+            .get(&window.base.0)
+            .is_some_and(|record| matches!(record.state, WindowState::Leased));
         if !leased {
             return self.violation(id, "a release of what was not leased");
         }
@@ -245,8 +250,7 @@ impl Broker {
         let memory = self.charged_memory(id, "dxg-stream", size_bytes)?;
         let Some(bound) = self.clients.get_mut(&id).and_then(|client| client.bound()) else { return Ok(()) };
         let pending = Some((open.request, Rc::clone(&memory), Rc::clone(&doorbell)));
-        let record =
-            StreamRecord { kind: open.kind, size_bytes, ring_bytes: open.ring_bytes, pending };
+        let record = StreamRecord { kind: open.kind, size_bytes, ring_bytes: open.ring_bytes, pending };
         bound.streams.insert(stream, record);
         let body = StreamOpened {
             request: open.request,

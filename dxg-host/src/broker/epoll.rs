@@ -12,6 +12,7 @@ use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
 
 use super::ids::ClientId;
+use super::ids::ControlId;
 use super::ids::VgpuId;
 use super::ids::WorkerId;
 
@@ -24,6 +25,10 @@ pub(super) enum Source {
     ExitPipe,
     /// Someone connects.
     Listener(VgpuId),
+    /// Someone connects to the control socket.
+    ControlListener,
+    /// A control connection.
+    Control(ControlId),
     /// A client's socket.
     Client(ClientId),
     /// A worker's socket.

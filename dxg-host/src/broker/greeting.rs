@@ -57,21 +57,14 @@ pub(super) fn accept(hello: &Hello, offered: Features) -> Result<Accepted, Refus
         return Err(Refusal::new(Reason::VERSION, text));
     }
     if hello.interface_version < INTERFACE_VERSION {
-        let text = format!(
-            "host speaks interface version {INTERFACE_VERSION}, client {}",
-            hello.interface_version
-        );
+        let text =
+            format!("host speaks interface version {INTERFACE_VERSION}, client {}", hello.interface_version);
         return Err(Refusal::new(Reason::VERSION, text));
     }
     Ok(Accepted {
         version,
         features: hello.features.intersection(offered),
-        vgpu_ring_bytes: ring(
-            "vgpu",
-            hello.vgpu_ring_bytes,
-            DEFAULT_VGPU_RING_BYTES,
-            MIN_VGPU_RING_BYTES,
-        )?,
+        vgpu_ring_bytes: ring("vgpu", hello.vgpu_ring_bytes, DEFAULT_VGPU_RING_BYTES, MIN_VGPU_RING_BYTES)?,
         global_ring_bytes: ring(
             "global",
             hello.global_ring_bytes,
@@ -84,7 +77,9 @@ pub(super) fn accept(hello: &Hello, offered: Features) -> Result<Accepted, Refus
 fn ring(name: &str, wanted: u32, default: u32, min: u32) -> Result<u32, Refusal> {
     match wanted {
         0 => Ok(default),
-        bytes if (min..=MAX_RING_BYTES).contains(&bytes) && bytes.is_multiple_of(RING_UNIT_BYTES) => Ok(bytes),
+        bytes if (min..=MAX_RING_BYTES).contains(&bytes) && bytes.is_multiple_of(RING_UNIT_BYTES) => {
+            Ok(bytes)
+        }
         bytes => Err(Refusal::new(
             Reason::RING_SIZE,
             format!("{name} ring of {bytes} bytes: {min} to {MAX_RING_BYTES} in pages are accepted"),

@@ -9,6 +9,7 @@
 mod accept;
 mod client;
 mod client_messages;
+mod control;
 mod epoll;
 mod greeting;
 mod ids;
@@ -30,14 +31,16 @@ use std::collections::BTreeMap;
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Instant;
 
 use dxg_wire::session::Body;
 use dxg_wire::session::BrokerMessage;
 use dxg_wire::session::HostMessage;
 use dxg_wire::session::Reason;
-use std::rc::Rc;
 
 use self::client::Client;
+use self::control::ControlPort;
 use self::epoll::Poller;
 use self::epoll::Source;
 use self::ids::ClientId;
@@ -49,12 +52,16 @@ use self::registry::Registry;
 use self::runtime::RuntimeDir;
 use self::vgpu::Vgpu;
 use self::worker_proc::Worker;
+use crate::adapter::AdapterChoice;
+use crate::adapter::probe::Found;
 use crate::config::Config;
 use crate::sandbox::TerminationSignals;
 
 pub use serve::ServeError;
 pub use serve::ServeOptions;
 pub use serve::serve;
+pub use startup::StartError;
+pub(crate) use worker_messages::SHAREABLE_WINDOW;
 
 /// Whether the loop goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +77,14 @@ struct Broker {
     runtime: RuntimeDir,
     signals: TerminationSignals,
     exit_with: Option<OwnedFd>,
+    control: ControlPort,
+    started: Instant,
+    adapters: Vec<Found>,
     vgpus: BTreeMap<VgpuId, Vgpu>,
     clients: BTreeMap<ClientId, Client>,
     workers: BTreeMap<WorkerId, Worker>,
     /// Failed starts in a row, by adapter: no start follows a failure until a client asks for one.
-    failing: HashMap<crate::adapter::AdapterChoice, u32>,
+    failing: HashMap<AdapterChoice, u32>,
     ledger: Ledger,
     registry: Registry,
     client_ids: Counter,
@@ -88,6 +98,7 @@ impl Broker {
         if let Some(exit_with) = &self.exit_with {
             self.poller.watch(exit_with, Source::ExitPipe)?;
         }
+        self.poller.watch(self.control.listener(), Source::ControlListener)?;
         for vgpu in self.vgpus.values() {
             self.poller.watch(&vgpu.listener, Source::Listener(vgpu.id))?;
         }
@@ -107,6 +118,8 @@ impl Broker {
         match source {
             Source::Signals | Source::ExitPipe => return Turn::Stop,
             Source::Listener(vgpu) => self.accept_clients(vgpu),
+            Source::ControlListener => self.accept_control(),
+            Source::Control(control) => return self.control_ready(control, readiness),
             Source::Client(client) => self.client_ready(client, readiness),
             Source::Worker(worker) => self.worker_ready(worker, readiness),
             Source::WorkerDeath(worker) => self.worker_died(worker),
@@ -116,13 +129,7 @@ impl Broker {
     }
 
     /// Sends to a client; one that cannot be reached is ended.
-    fn tell_client<B: Body>(
-        &mut self,
-        id: ClientId,
-        kind: BrokerMessage,
-        body: &B,
-        fds: Vec<Rc<OwnedFd>>,
-    ) {
+    fn tell_client<B: Body>(&mut self, id: ClientId, kind: BrokerMessage, body: &B, fds: Vec<Rc<OwnedFd>>) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let sent = client.outbox.send(kind.0, body, fds);
         let writes = client.outbox.is_waiting();

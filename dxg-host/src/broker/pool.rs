@@ -114,8 +114,7 @@ impl Broker {
             worker.choice == choice && matches!(worker.state, WorkerState::Starting | WorkerState::Ready)
         };
         let have = self.workers.values().filter(free).count();
-        let starting =
-            self.workers.values().filter(|worker| worker.state == WorkerState::Starting).count();
+        let starting = self.workers.values().filter(|worker| worker.state == WorkerState::Starting).count();
         for _ in 0..wanted.saturating_sub(have).min(MAX_STARTING.saturating_sub(starting)) {
             if let Err(error) = self.start_worker(choice) {
                 tracing::error!(%error, "no worker process");

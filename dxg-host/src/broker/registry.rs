@@ -20,8 +20,6 @@ use super::ids::VgpuId;
 pub(super) struct SharedObject {
     /// What it is.
     pub(super) kind: SharedKind,
-    /// Who made it.
-    pub(super) maker: ClientId,
     /// The virtual GPU of its maker.
     pub(super) vgpu: VgpuId,
     /// The bytes of a resource, or the page of a fence.
@@ -119,6 +117,7 @@ impl Registry {
     }
 
     /// How many objects there are.
+    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -146,7 +145,6 @@ mod tests {
     fn register(registry: &mut Registry) -> u32 {
         let object = SharedObject {
             kind: SharedKind::RESOURCE,
-            maker: A,
             vgpu: VgpuId(1),
             memory: Rc::new(null()),
             size_bytes: 4096,

@@ -47,6 +47,7 @@ impl Broker {
         };
         if let Some(worker) = self.workers.get_mut(&bound.worker) {
             worker.kill();
+            self.poller.forget(worker.outbox.socket(), Source::Worker(bound.worker));
         }
         for share in bound.shares.keys() {
             self.release_share(*share, id);

@@ -60,7 +60,8 @@ impl Broker {
             Ok(kit) => kit,
             Err(error) => {
                 tracing::warn!(session = id.0, %error, "no memory for a session");
-                let refusal = Refusal::new(Reason::HOST_RESOURCES, "the host has no memory or descriptors left");
+                let refusal =
+                    Refusal::new(Reason::HOST_RESOURCES, "the host has no memory or descriptors left");
                 return self.end_session(id, Ending::Refused(refusal));
             }
         };

@@ -45,12 +45,7 @@ impl Broker {
         }
     }
 
-    fn try_share(
-        &mut self,
-        id: ClientId,
-        share: &Share,
-        private: OwnedFd,
-    ) -> Result<(u32, OwnedFd), Reason> {
+    fn try_share(&mut self, id: ClientId, share: &Share, private: OwnedFd) -> Result<(u32, OwnedFd), Reason> {
         let client = self.clients.get_mut(&id).ok_or(Reason::NOT_FOUND)?;
         let vgpu = client.vgpu;
         let bound = client.bound().ok_or(Reason::NOT_FOUND)?;
@@ -68,11 +63,9 @@ impl Broker {
             return Err(Reason::INVALID);
         }
         let (ours, theirs) = socket_pair().map_err(|_| Reason::HOST_RESOURCES)?;
-        let cookie =
-            rustix::net::sockopt::socket_cookie(&theirs).map_err(|_| Reason::HOST_RESOURCES)?;
+        let cookie = rustix::net::sockopt::socket_cookie(&theirs).map_err(|_| Reason::HOST_RESOURCES)?;
         let object = SharedObject {
             kind: share.kind,
-            maker: id,
             vgpu,
             memory,
             size_bytes,
@@ -80,8 +73,7 @@ impl Broker {
             private_bytes: share.private_bytes,
             orphan_bytes: 0,
         };
-        let handle =
-            self.registry.register(object, cookie, ours, id).ok_or(Reason::HOST_RESOURCES)?;
+        let handle = self.registry.register(object, cookie, ours, id).ok_or(Reason::HOST_RESOURCES)?;
         if let Some(watch) = self.registry.watch(handle)
             && let Err(error) = self.poller.watch(watch, Source::SharedObject(handle))
         {
@@ -102,8 +94,7 @@ impl Broker {
     /// A client wants to use the object that a descriptor stands for.
     pub(super) fn import(&mut self, id: ClientId, import: Import, fd: &OwnedFd) {
         if let Err(reason) = self.try_import(id, import, fd) {
-            let body =
-                Imported { request: import.request, reason, global_share: 0, kind: SharedKind(0) };
+            let body = Imported { request: import.request, reason, global_share: 0, kind: SharedKind(0) };
             self.tell_client(id, BrokerMessage::IMPORT_REFUSED, &body, Vec::new());
         }
     }

@@ -24,8 +24,10 @@ pub(super) struct Vgpu {
     pub(super) name: String,
     /// What its workers load.
     pub(super) choice: AdapterChoice,
-    /// What it is a share of.
-    pub(super) identity: AdapterIdentity,
+    /// The position of its adapter in the probe's answer.
+    pub(super) adapter: usize,
+    /// Bytes of memory of all clients together.
+    pub(super) quota_bytes: u64,
     /// Bytes of memory of one client.
     pub(super) client_quota_bytes: u64,
     /// Most clients at once.

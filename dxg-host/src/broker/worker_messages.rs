@@ -146,8 +146,7 @@ impl Broker {
         let size_bytes = record.size_bytes;
         if ack.reason == Reason::NONE {
             record.state = WindowState::Leased;
-            let body =
-                Leased { request, reason: Reason::NONE, base: IoAddress(ack.subject), size_bytes };
+            let body = Leased { request, reason: Reason::NONE, base: IoAddress(ack.subject), size_bytes };
             self.tell_client(client, BrokerMessage::LEASED, &body, vec![memory]);
         } else {
             bound.windows.remove(&ack.subject);
@@ -164,8 +163,7 @@ impl Broker {
         let Some((request, memory, doorbell)) = record.pending.take() else { return };
         let (kind, ring_bytes, size_bytes) = (record.kind, record.ring_bytes, record.size_bytes);
         if ack.reason == Reason::NONE {
-            let body =
-                StreamOpened { request, reason: Reason::NONE, stream, kind, ring_bytes, reserved: 0 };
+            let body = StreamOpened { request, reason: Reason::NONE, stream, kind, ring_bytes, reserved: 0 };
             self.tell_client(client, BrokerMessage::STREAM_OPENED, &body, vec![memory, doorbell]);
         } else {
             bound.streams.remove(&stream);
@@ -178,8 +176,14 @@ impl Broker {
         match self.try_create_window(client, call) {
             Err(reason) => self.answer(worker, call.call, reason, 0),
             Ok((base, size_bytes, memory)) => {
-                let body =
-                    Granted { call: call.call, reason: Reason::NONE, value: 0, reserved: 0, base, size_bytes };
+                let body = Granted {
+                    call: call.call,
+                    reason: Reason::NONE,
+                    value: 0,
+                    reserved: 0,
+                    base,
+                    size_bytes,
+                };
                 self.tell_worker(worker, HostMessage::WINDOW_CREATED, &body, vec![Rc::clone(&memory)]);
                 self.tell_client(client, BrokerMessage::WINDOW, &Window { base, size_bytes }, vec![memory]);
             }

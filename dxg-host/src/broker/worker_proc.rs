@@ -55,8 +55,7 @@ impl Worker {
         let (ours, theirs) = socket_pair()?;
         rustix::io::ioctl_fionbio(&ours, true)?;
         let arguments = ["--adapter".to_owned(), choice.to_string()];
-        let child =
-            sandbox::spawn(Role::Worker, &arguments, environment, Stdin::Fd(theirs), Stdio::null())?;
+        let child = sandbox::spawn(Role::Worker, &arguments, environment, Stdin::Fd(theirs), Stdio::null())?;
         Ok(Self { id, child, outbox: Outbox::new(ours), choice, state: WorkerState::Starting })
     }
 

@@ -16,10 +16,7 @@ const WORKER_FILES: u64 = 256;
 /// What the system says.
 pub fn harden_broker() -> io::Result<()> {
     let files = rustix::process::getrlimit(Resource::Nofile);
-    rustix::process::setrlimit(
-        Resource::Nofile,
-        Rlimit { current: files.maximum, maximum: files.maximum },
-    )?;
+    rustix::process::setrlimit(Resource::Nofile, Rlimit { current: files.maximum, maximum: files.maximum })?;
     no_core()
 }
 

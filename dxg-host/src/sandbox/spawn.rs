@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -79,19 +80,17 @@ impl Child {
     /// Takes the ended process off the process table; `false` while it still runs.
     pub fn reap(&self) -> bool {
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        !matches!(
-            rustix::process::waitid(WaitId::PidFd(std::os::fd::AsFd::as_fd(&self.pidfd)), options),
-            Ok(None)
-        )
+        !matches!(rustix::process::waitid(WaitId::PidFd(self.pidfd.as_fd()), options), Ok(None))
     }
 
     /// Waits for its end and takes it off the process table.
     pub fn wait(&self) {
-        let pidfd = std::os::fd::AsFd::as_fd(&self.pidfd);
+        let pidfd = self.pidfd.as_fd();
         // Interrupted is the only failure that a retry mends.
-        while rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED)
-            == Err(rustix::io::Errno::INTR)
-        {}
+        while matches!(
+            rustix::process::waitid(WaitId::PidFd(pidfd), WaitIdOptions::EXITED),
+            Err(rustix::io::Errno::INTR)
+        ) {}
     }
 }
 

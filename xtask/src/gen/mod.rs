@@ -27,7 +27,7 @@ use sha2::Digest;
 use sha2::Sha256;
 
 /// A generated file: where it goes, relative to the root of the repository, and its text without the first line.
-pub struct Output {
+pub(crate) struct Output {
     /// Path below the root of the repository.
     pub path: PathBuf,
     /// The data files it was made from, relative to the root of the repository.
