@@ -1,5 +1,7 @@
 //! Size, alignment, offset, width and mask of every field, against the data files.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails like a test")]
+
 mod reading;
 
 #[path = "generated/adapter_info_fields.rs"]

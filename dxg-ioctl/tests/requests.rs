@@ -1,5 +1,7 @@
 //! The request table and the error maps, against the data files.
 
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails like a test")]
+
 mod reading;
 
 use std::collections::BTreeMap;

@@ -186,13 +186,13 @@ const _ = !0;
 impl PatchLocationListValue {
     /// The 24 bits of `slot_id`, from bit 0.
     pub const fn slot_id(self) -> u32 {
-        (self.0 >> 0) & 0xffffff
+        self.0 & 0xffffff
     }
 
     /// The same with `slot_id` set to the low 24 bits of `value`.
     #[must_use]
     pub const fn with_slot_id(self, value: u32) -> Self {
-        Self((self.0 & !(0xffffff << 0)) | ((value & 0xffffff) << 0))
+        Self((self.0 & !0xffffff) | (value & 0xffffff))
     }
 
     /// The 8 bits of `reserved`, from bit 24.
@@ -3994,13 +3994,13 @@ const _ = !0;
 impl SegmentPreference {
     /// The 5 bits of `segment_id0`, from bit 0.
     pub const fn segment_id0(self) -> u32 {
-        (self.0 >> 0) & 0x1f
+        self.0 & 0x1f
     }
 
     /// The same with `segment_id0` set to the low 5 bits of `value`.
     #[must_use]
     pub const fn with_segment_id0(self, value: u32) -> Self {
-        Self((self.0 & !(0x1f << 0)) | ((value & 0x1f) << 0))
+        Self((self.0 & !0x1f) | (value & 0x1f))
     }
 
     /// The 5 bits of `segment_id1`, from bit 6.

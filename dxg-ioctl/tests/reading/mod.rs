@@ -1,6 +1,7 @@
 //! How the tests read a field: through the Rust type, and by what the data files say.
 
 #![allow(dead_code, reason = "each test crate uses a part of this")]
+#![allow(clippy::unwrap_used, reason = "a helper of tests fails like a test")]
 
 use std::collections::BTreeMap;
 
