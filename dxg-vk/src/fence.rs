@@ -91,12 +91,9 @@ mod tests {
     }
 
     #[test]
-    fn set_largest_queue_and_sequence_is_not_the_signaled_word() {
-        let point = State::Pending(Point { queue: u16::MAX - 1, sequence: (1 << SEQUENCE_BITS) - 1 });
-        let fence = Fence::new(point);
-        assert_eq!(fence.state(), State::Signaled, "queue numbers stay below the limit of the device");
+    fn set_large_queue_and_sequence_is_not_the_signaled_word() {
         let point = State::Pending(Point { queue: u16::MAX - 2, sequence: (1 << SEQUENCE_BITS) - 1 });
-        fence.set(point);
+        let fence = Fence::new(point);
         assert_eq!(fence.state(), point);
     }
 }

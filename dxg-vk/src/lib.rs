@@ -13,6 +13,8 @@ pub mod description;
 pub mod descriptors;
 pub mod device;
 pub mod extensions;
+#[cfg(test)]
+mod fake_host;
 pub mod fence;
 pub mod ffi;
 mod generated;

@@ -213,6 +213,8 @@ impl Stream {
         let mut payload = Vec::new();
         slot.words.payload(reply, &mut payload);
         self.put_back(slot);
+        // What was posted before may have failed, and then this answer means nothing.
+        self.check()?;
         match reply.status {
             0 => Ok(Answer::Payload(payload)),
             STATUS_REPLY_TOO_SMALL => {
@@ -257,4 +259,104 @@ fn with_scratch<R>(run: impl FnOnce(&mut Encoder) -> R) -> R {
     let result = run(&mut encoder);
     SCRATCH.set(encoder);
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::fake_host::Act;
+    use crate::fake_host::FakeHost;
+
+    const OP: VkOp = VkOp(100);
+    const LOST: vk::Result = vk::Result::ERROR_DEVICE_LOST;
+
+    fn echo() -> (FakeHost, Stream) {
+        FakeHost::start(4096, |_, body| Act::Reply(body.to_vec()))
+    }
+
+    #[test]
+    fn call_echoed_body_is_the_reply() {
+        let (_host, stream) = echo();
+        for value in 0..100 {
+            assert_eq!(stream.call(OP, |encoder| encoder.u64(value), |reply| reply.u64()), Ok(value));
+        }
+    }
+
+    #[test]
+    fn call_reply_larger_than_the_slot_is_asked_for_again() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let (_host, stream) = FakeHost::start(4096, move |_, _| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Act::Reply(vec![7; 3 * ORDINARY_PAYLOAD_BYTES])
+        });
+        let len = stream.call(OP, |_| (), |reply| Ok(reply.remaining()));
+        assert_eq!(len, Ok(3 * ORDINARY_PAYLOAD_BYTES));
+        assert_eq!(asked.load(Ordering::Relaxed), 2);
+        let len = stream.call_sized(OP, 3 * ORDINARY_PAYLOAD_BYTES, |_| (), |reply| Ok(reply.remaining()));
+        assert_eq!(len, Ok(3 * ORDINARY_PAYLOAD_BYTES));
+        assert_eq!(asked.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn call_body_larger_than_the_ring_goes_indirectly() {
+        let (_host, stream) = FakeHost::start(4096, |_, body| Act::Reply((body.len() as u64).to_le_bytes().to_vec()));
+        let body = vec![1; 1 << 20];
+        assert_eq!(stream.call(OP, |encoder| encoder.bytes(&body), |reply| reply.u64()), Ok(1 << 20));
+    }
+
+    #[test]
+    fn post_position_is_executed_after_a_later_call() {
+        let (_host, stream) = echo();
+        let position = stream.post(OP, |encoder| encoder.u32(1)).unwrap();
+        stream.call(OP, |_| (), |_| Ok(())).unwrap();
+        assert!(stream.executed() >= position);
+    }
+
+    #[test]
+    fn post_after_a_failure_on_the_host_is_device_lost() {
+        let (_host, stream) =
+            FakeHost::start(4096, |op, _| if op == OP.0 { Act::Fail } else { Act::Reply(Vec::new()) });
+        stream.post(OP, |_| ()).unwrap();
+        assert_eq!(stream.call(VkOp(101), |_| (), |_| Ok(())), Err(LOST));
+        assert_eq!(stream.post(VkOp(101), |_| ()), Err(LOST));
+        assert_eq!(stream.check(), Err(LOST));
+    }
+
+    #[test]
+    fn call_host_lost_while_waiting_is_device_lost() {
+        let (host, stream) = FakeHost::start(4096, |_, _| Act::Silence);
+        std::thread::scope(|scope| {
+            let caller = scope.spawn(|| stream.call(OP, |_| (), |_| Ok(())));
+            host.lose();
+            assert_eq!(caller.join().unwrap(), Err(LOST));
+        });
+        drop(stream);
+    }
+
+    #[test]
+    fn call_malformed_reply_is_device_lost() {
+        let (_host, stream) = FakeHost::start(4096, |_, _| Act::Reply(vec![0; 4]));
+        assert_eq!(stream.call(OP, |_| (), |reply| reply.u64()), Err(LOST));
+    }
+
+    #[test]
+    fn call_from_many_threads_each_gets_its_own_reply() {
+        let (_host, stream) = echo();
+        std::thread::scope(|scope| {
+            for thread in 0..4_u64 {
+                let stream = &stream;
+                scope.spawn(move || {
+                    for at in 0..500 {
+                        let value = thread << 32 | at;
+                        assert_eq!(stream.call(OP, |encoder| encoder.u64(value), |reply| reply.u64()), Ok(value));
+                    }
+                });
+            }
+        });
+    }
 }
