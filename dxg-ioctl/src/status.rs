@@ -83,6 +83,21 @@ impl NtStatus {
         self.0 >> 31 == 0
     }
 
+    /// Bits 0 to 15: which status of its facility this is.
+    pub const fn code(self) -> u16 {
+        (self.0 & 0xffff) as u16
+    }
+
+    /// Bits 16 to 28: who defines the status.
+    pub const fn facility(self) -> u16 {
+        (self.0 >> 16 & 0x1fff) as u16
+    }
+
+    /// Bits 30 and 31: success, information, warning, error.
+    pub const fn severity(self) -> u8 {
+        (self.0 >> 30) as u8
+    }
+
     /// The status in the return value of a call.
     pub const fn from_return(value: i32) -> Self {
         Self(value.cast_unsigned())
@@ -244,3 +259,39 @@ pub const ERRNO_TO_STATUS: [(Errno, NtStatus); 14] = [
     (Errno::EINPROGRESS, NtStatus::GRAPHICS_ALLOCATION_BUSY),
     (Errno::EPROTOTYPE, NtStatus::OBJECT_TYPE_MISMATCH),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_a_graphics_failure() {
+        let status = NtStatus::GRAPHICS_ALLOCATION_BUSY;
+        assert_eq!((status.severity(), status.facility(), status.code()), (3, 0x1e, 0x102));
+    }
+
+    #[test]
+    fn success_class_statuses_have_no_errno_and_are_ok() {
+        for status in [NtStatus::SUCCESS, NtStatus::TIMEOUT, NtStatus::PENDING, NtStatus(0x7fff_ffff)] {
+            assert_eq!(status.to_errno(), None);
+            assert_eq!(status.into_result(), Ok(status));
+        }
+        assert_eq!(NtStatus::UNSUCCESSFUL.into_result(), Err(NtStatus::UNSUCCESSFUL));
+    }
+
+    #[test]
+    fn raw_return_value_keeps_its_bits() {
+        assert_eq!(NtStatus::from_return(-0x3fff_fff3), NtStatus::INVALID_PARAMETER);
+        assert_eq!(NtStatus::INVALID_PARAMETER.as_i32(), -0x3fff_fff3);
+    }
+
+    #[test]
+    fn display_names_known_values_only() {
+        assert_eq!(NtStatus::DEVICE_REMOVED.to_string(), "0xc00002b6 DEVICE_REMOVED");
+        assert_eq!(NtStatus(0xc000_1234).to_string(), "0xc0001234");
+        assert_eq!(
+            (Errno::ENODEV.to_string(), Errno(4095).to_string()),
+            ("ENODEV".into(), "errno 4095".into())
+        );
+    }
+}

@@ -2,7 +2,7 @@
 //! primitives below them.
 //!
 //! The session protocol around the rings is in [`session`], shared memory and descriptor passing in [`shm`]. [`vmbus`]
-//! carries dxgvmbus messages, [`stream`] carries API commands in the encoding of [`codec`], and [`cell`] tells both
+//! carries dxgvmbus messages ([`messages`]), [`stream`] carries API commands in the encoding of [`codec`], and [`cell`] tells both
 //! sides how far the device is. [`control`] is what the daemon says about itself.
 
 pub mod cell;
@@ -10,9 +10,12 @@ pub mod codec;
 pub mod control;
 pub mod doorbell;
 pub mod generated;
+pub mod messages;
 pub mod runtime_dir;
 pub mod session;
+pub mod shared_object;
 pub mod shm;
 pub mod stream;
+pub mod transfer;
 pub mod vmbus;
 pub mod vulkan;

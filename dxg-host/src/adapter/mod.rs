@@ -7,7 +7,9 @@
 //! [`SessionCalls`].
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use dxg_wire::control;
 use dxg_wire::session::Reason;
 use dxg_wire::session::StreamKind;
 use serde::Deserialize;
@@ -17,12 +19,16 @@ use uuid::Uuid;
 use crate::failure::Fault;
 use crate::failure::Violation;
 
+pub use choice::AdapterChoice;
+pub use choice::UnknownAdapter;
 pub use windows::Windows;
 
+mod choice;
 mod windows;
 
 pub mod null;
 pub mod vulkan;
+pub mod probe;
 
 /// What kind of device an adapter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +95,26 @@ impl AdapterIdentity {
             local => local,
         }
     }
+
+    /// What the control protocol says of it.
+    pub(crate) fn describe(&self, choice: AdapterChoice) -> control::Adapter {
+        control::Adapter {
+            name: self.name.clone(),
+            kind: match choice {
+                AdapterChoice::None => "none".to_owned(),
+                AdapterChoice::Vulkan(_) => "vulkan".to_owned(),
+            },
+            vendor_id: self.vendor_id,
+            device_id: self.device_id,
+            driver_name: self.driver_name.clone(),
+            driver_version: self.driver_info.clone(),
+            heaps: self
+                .heaps
+                .iter()
+                .map(|heap| control::Heap { size_bytes: heap.size_bytes, device_local: heap.device_local })
+                .collect(),
+        }
+    }
 }
 
 /// What an adapter may ask of the session that it serves.
@@ -113,6 +139,8 @@ pub struct StreamSeat {
     pub windows: Arc<Windows>,
     /// The way to the broker.
     pub calls: Arc<dyn SessionCalls>,
+    /// Set when the client has closed the stream; the consumer's doorbell rings with it.
+    pub closing: Arc<AtomicBool>,
 }
 
 /// Why a command stream ended before its client closed it.

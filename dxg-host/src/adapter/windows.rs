@@ -40,6 +40,6 @@ impl Windows {
         let (base, mapping) = windows.range(..=address.0).next_back()?;
         let offset = usize::try_from(address.0.checked_sub(*base)?).ok()?;
         let len = usize::try_from(len_bytes).ok()?;
-        mapping.slice(offset, len)
+        SharedSlice::whole(mapping).sub(offset, len).ok()
     }
 }

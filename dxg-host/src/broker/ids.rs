@@ -12,6 +12,10 @@ pub(super) struct ClientId(pub(super) u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct WorkerId(pub(super) u64);
 
+/// A control connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct ControlId(pub(super) u64);
+
 /// Hands out numbers.
 #[derive(Debug, Default)]
 pub(super) struct Counter(u64);

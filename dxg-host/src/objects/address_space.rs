@@ -191,7 +191,8 @@ impl<T: Copy + PartialEq> AddressSpace<T> {
     }
 
     fn find_room(&self, low: u64, high: u64, size_bytes: u64) -> Result<u64, RangeError> {
-        let low = low.max(MIN_ADDRESS).checked_next_multiple_of(CHOICE_ALIGNMENT).ok_or(RangeError::Invalid)?;
+        let low =
+            low.max(MIN_ADDRESS).checked_next_multiple_of(CHOICE_ALIGNMENT).ok_or(RangeError::Invalid)?;
         let high = if high == 0 { END_ADDRESS } else { high.min(END_ADDRESS) };
         checked_end(low, size_bytes)?;
         let mut start = low;

@@ -159,7 +159,11 @@ mod tests {
         for handle in &handles[..RESERVE] {
             table.remove(*handle);
         }
-        assert_eq!(table.insert(0).unwrap(), RawHandle(0x4000_0000 + 64 * 129), "the reserve is not over-full yet");
+        assert_eq!(
+            table.insert(0).unwrap(),
+            RawHandle(0x4000_0000 + 64 * 129),
+            "the reserve is not over-full yet"
+        );
         table.remove(handles[RESERVE]);
         assert_eq!(table.insert(0).unwrap(), RawHandle(0x8000_0000), "oldest slot, next counter");
     }

@@ -540,7 +540,8 @@ mod tests {
     fn shared_fence_takes_over_what_others_have_shown() {
         let mut timeline: Timeline<char> = Timeline::default();
         let page = Arc::new(AtomicU64::new(0));
-        let fence = timeline.add(Sync::Monitored { value: 0, store: Box::new(Page(Arc::clone(&page), true)) });
+        let fence =
+            timeline.add(Sync::Monitored { value: 0, store: Box::new(Page(Arc::clone(&page), true)) });
         timeline.wait_cpu(vec![at(fence, 4)], WaitMode::All, EventId(2)).unwrap();
         page.store(4, Ordering::Relaxed);
         timeline.next_work();

@@ -756,13 +756,13 @@ const _ = !0;
 impl DisplayModeFlagsTiming {
     /// The 4 bits of `ModePruningReason`, from bit 0.
     pub const fn mode_pruning_reason(self) -> u32 {
-        (self.0 >> 0) & 0xf
+        self.0 & 0xf
     }
 
     /// The same with `ModePruningReason` set to the low 4 bits of `value`.
     #[must_use]
     pub const fn with_mode_pruning_reason(self, value: u32) -> Self {
-        Self((self.0 & !(0xf << 0)) | ((value & 0xf) << 0))
+        Self((self.0 & !0xf) | (value & 0xf))
     }
 
     /// The 23 bits of `Reserved`, from bit 9.
@@ -2157,13 +2157,13 @@ const _ = !0;
 impl QueryStatisticsAdapterInformationFlags {
     /// The 2 bits of `NumberOfMemoryGroups`, from bit 0.
     pub const fn number_of_memory_groups(self) -> u64 {
-        (self.0 >> 0) & 0x3
+        self.0 & 0x3
     }
 
     /// The same with `NumberOfMemoryGroups` set to the low 2 bits of `value`.
     #[must_use]
     pub const fn with_number_of_memory_groups(self, value: u64) -> Self {
-        Self((self.0 & !(0x3 << 0)) | ((value & 0x3) << 0))
+        Self((self.0 & !0x3) | (value & 0x3))
     }
 
     /// The 61 bits of `Reserved`, from bit 3.
@@ -3517,13 +3517,13 @@ const _ = !0;
 impl Wddm29Caps {
     /// The 2 bits of `HwSchSupportState`, from bit 0.
     pub const fn hw_sch_support_state(self) -> u32 {
-        (self.0 >> 0) & 0x3
+        self.0 & 0x3
     }
 
     /// The same with `HwSchSupportState` set to the low 2 bits of `value`.
     #[must_use]
     pub const fn with_hw_sch_support_state(self, value: u32) -> Self {
-        Self((self.0 & !(0x3 << 0)) | ((value & 0x3) << 0))
+        Self((self.0 & !0x3) | (value & 0x3))
     }
 
     /// The 28 bits of `Reserved`, from bit 4.
@@ -3562,13 +3562,13 @@ const _ = !0;
 impl Wddm30Caps {
     /// The 2 bits of `HwFlipQueueSupportState`, from bit 0.
     pub const fn hw_flip_queue_support_state(self) -> u32 {
-        (self.0 >> 0) & 0x3
+        self.0 & 0x3
     }
 
     /// The same with `HwFlipQueueSupportState` set to the low 2 bits of `value`.
     #[must_use]
     pub const fn with_hw_flip_queue_support_state(self, value: u32) -> Self {
-        Self((self.0 & !(0x3 << 0)) | ((value & 0x3) << 0))
+        Self((self.0 & !0x3) | (value & 0x3))
     }
 
     /// The 28 bits of `Reserved`, from bit 4.

@@ -80,11 +80,11 @@ impl Ioctl {
     /// `LX_DXDESTROYALLOCATION2` (0x13), argument of 24 bytes. Selected by: device.
     #[doc(alias = "LX_DXDESTROYALLOCATION2")]
     #[doc(alias = "D3DKMTDestroyAllocation2")]
-    pub const DESTROY_ALLOCATION_2: Self = Self(0xc0184713);
+    pub const DESTROY_ALLOCATION2: Self = Self(0xc0184713);
     /// `LX_DXENUMADAPTERS2` (0x14), argument of 16 bytes. Selected by: none.
     #[doc(alias = "LX_DXENUMADAPTERS2")]
     #[doc(alias = "D3DKMTEnumAdapters2")]
-    pub const ENUM_ADAPTERS_2: Self = Self(0xc0104714);
+    pub const ENUM_ADAPTERS2: Self = Self(0xc0104714);
     /// `LX_DXCLOSEADAPTER` (0x15), argument of 4 bytes. Selected by: adapter.
     #[doc(alias = "LX_DXCLOSEADAPTER")]
     #[doc(alias = "D3DKMTCloseAdapter")]
@@ -149,7 +149,7 @@ impl Ioctl {
     /// `LX_DXLOCK2` (0x25), argument of 24 bytes. Selected by: device and allocation.
     #[doc(alias = "LX_DXLOCK2")]
     #[doc(alias = "D3DKMTLock2")]
-    pub const LOCK_2: Self = Self(0xc0184725);
+    pub const LOCK2: Self = Self(0xc0184725);
     /// `LX_DXMARKDEVICEASERROR` (0x26), argument of 8 bytes. Selected by: device.
     #[doc(alias = "LX_DXMARKDEVICEASERROR")]
     #[doc(alias = "D3DKMTMarkDeviceAsError")]
@@ -174,7 +174,7 @@ impl Ioctl {
     /// `LX_DXRECLAIMALLOCATIONS2` (0x2c), argument of 40 bytes. Selected by: paging_queue.
     #[doc(alias = "LX_DXRECLAIMALLOCATIONS2")]
     #[doc(alias = "D3DKMTReclaimAllocations2")]
-    pub const RECLAIM_ALLOCATIONS_2: Self = Self(0xc028472c);
+    pub const RECLAIM_ALLOCATIONS2: Self = Self(0xc028472c);
     /// `D3DKMTRender` (0x2d), argument of 368 bytes. Selected by: none.
     #[doc(alias = "D3DKMTRender")]
     pub const RENDER: Self = Self(0xc170472d);
@@ -201,7 +201,7 @@ impl Ioctl {
     /// `LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2` (0x33), argument of 96 bytes. Selected by: first entry of contexts.
     #[doc(alias = "LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2")]
     #[doc(alias = "D3DKMTSignalSynchronizationObjectFromGpu2")]
-    pub const SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU_2: Self = Self(0xc0604733);
+    pub const SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU2: Self = Self(0xc0604733);
     /// `LX_DXSUBMITCOMMANDTOHWQUEUE` (0x34), argument of 56 bytes. Selected by: hwqueue.
     #[doc(alias = "LX_DXSUBMITCOMMANDTOHWQUEUE")]
     #[doc(alias = "D3DKMTSubmitCommandToHwQueue")]
@@ -217,7 +217,7 @@ impl Ioctl {
     /// `LX_DXUNLOCK2` (0x37), argument of 8 bytes. Selected by: device and allocation.
     #[doc(alias = "LX_DXUNLOCK2")]
     #[doc(alias = "D3DKMTUnlock2")]
-    pub const UNLOCK_2: Self = Self(0xc0084737);
+    pub const UNLOCK2: Self = Self(0xc0084737);
     /// `LX_DXUPDATEALLOCPROPERTY` (0x38), argument of 40 bytes. Selected by: paging_queue.
     #[doc(alias = "LX_DXUPDATEALLOCPROPERTY")]
     #[doc(alias = "D3DKMTUpdateAllocationProperty")]
@@ -245,14 +245,14 @@ impl Ioctl {
     /// `LX_DXENUMADAPTERS3` (0x3e), argument of 24 bytes. Selected by: none.
     #[doc(alias = "LX_DXENUMADAPTERS3")]
     #[doc(alias = "D3DKMTEnumAdapters3")]
-    pub const ENUM_ADAPTERS_3: Self = Self(0xc018473e);
+    pub const ENUM_ADAPTERS3: Self = Self(0xc018473e);
     /// `LX_DXSHAREOBJECTS` (0x3f), argument of 40 bytes. Selected by: objects\[0\].
     #[doc(alias = "LX_DXSHAREOBJECTS")]
     pub const SHARE_OBJECTS: Self = Self(0xc028473f);
     /// `LX_DXOPENSYNCOBJECTFROMNTHANDLE2` (0x40), argument of 88 bytes. Selected by: device; nt_handle is an fd.
     #[doc(alias = "LX_DXOPENSYNCOBJECTFROMNTHANDLE2")]
     #[doc(alias = "D3DKMTOpenSyncObjectFromNtHandle2")]
-    pub const OPEN_SYNC_OBJECT_FROM_NT_HANDLE_2: Self = Self(0xc0584740);
+    pub const OPEN_SYNC_OBJECT_FROM_NT_HANDLE2: Self = Self(0xc0584740);
     /// `LX_DXQUERYRESOURCEINFOFROMNTHANDLE` (0x41), argument of 40 bytes. Selected by: device; nt_handle is an fd.
     #[doc(alias = "LX_DXQUERYRESOURCEINFOFROMNTHANDLE")]
     #[doc(alias = "D3DKMTQueryResourceInfoFromNtHandle")]
@@ -452,18 +452,18 @@ pub(crate) static TABLE: [RequestInfo; 73] = [
         support: Support::Driver,
     },
     RequestInfo {
-        ioctl: Ioctl::DESTROY_ALLOCATION_2,
+        ioctl: Ioctl::DESTROY_ALLOCATION2,
         name: "LX_DXDESTROYALLOCATION2",
-        constant: "DESTROY_ALLOCATION_2",
+        constant: "DESTROY_ALLOCATION2",
         argument: Some("DestroyAllocation2"),
         size_bytes: 24,
         selected_by: "device",
         support: Support::Driver,
     },
     RequestInfo {
-        ioctl: Ioctl::ENUM_ADAPTERS_2,
+        ioctl: Ioctl::ENUM_ADAPTERS2,
         name: "LX_DXENUMADAPTERS2",
-        constant: "ENUM_ADAPTERS_2",
+        constant: "ENUM_ADAPTERS2",
         argument: Some("EnumAdapters2"),
         size_bytes: 16,
         selected_by: "none",
@@ -614,9 +614,9 @@ pub(crate) static TABLE: [RequestInfo; 73] = [
         support: Support::Driver,
     },
     RequestInfo {
-        ioctl: Ioctl::LOCK_2,
+        ioctl: Ioctl::LOCK2,
         name: "LX_DXLOCK2",
-        constant: "LOCK_2",
+        constant: "LOCK2",
         argument: Some("Lock2"),
         size_bytes: 24,
         selected_by: "device and allocation",
@@ -677,9 +677,9 @@ pub(crate) static TABLE: [RequestInfo; 73] = [
         support: Support::LibraryOnly,
     },
     RequestInfo {
-        ioctl: Ioctl::RECLAIM_ALLOCATIONS_2,
+        ioctl: Ioctl::RECLAIM_ALLOCATIONS2,
         name: "LX_DXRECLAIMALLOCATIONS2",
-        constant: "RECLAIM_ALLOCATIONS_2",
+        constant: "RECLAIM_ALLOCATIONS2",
         argument: Some("ReclaimAllocations2"),
         size_bytes: 40,
         selected_by: "paging_queue",
@@ -740,9 +740,9 @@ pub(crate) static TABLE: [RequestInfo; 73] = [
         support: Support::Driver,
     },
     RequestInfo {
-        ioctl: Ioctl::SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU_2,
+        ioctl: Ioctl::SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU2,
         name: "LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2",
-        constant: "SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU_2",
+        constant: "SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU2",
         argument: Some("SignalSynchronizationObjectFromGpu2"),
         size_bytes: 96,
         selected_by: "first entry of contexts",
@@ -776,9 +776,9 @@ pub(crate) static TABLE: [RequestInfo; 73] = [
         support: Support::Driver,
     },
     RequestInfo {
-        ioctl: Ioctl::UNLOCK_2,
+        ioctl: Ioctl::UNLOCK2,
         name: "LX_DXUNLOCK2",
-        constant: "UNLOCK_2",
+        constant: "UNLOCK2",
         argument: Some("Unlock2"),
         size_bytes: 8,
         selected_by: "device and allocation",
@@ -839,9 +839,9 @@ pub(crate) static TABLE: [RequestInfo; 73] = [
         support: Support::Driver,
     },
     RequestInfo {
-        ioctl: Ioctl::ENUM_ADAPTERS_3,
+        ioctl: Ioctl::ENUM_ADAPTERS3,
         name: "LX_DXENUMADAPTERS3",
-        constant: "ENUM_ADAPTERS_3",
+        constant: "ENUM_ADAPTERS3",
         argument: Some("EnumAdapters3"),
         size_bytes: 24,
         selected_by: "none",
@@ -857,9 +857,9 @@ pub(crate) static TABLE: [RequestInfo; 73] = [
         support: Support::Driver,
     },
     RequestInfo {
-        ioctl: Ioctl::OPEN_SYNC_OBJECT_FROM_NT_HANDLE_2,
+        ioctl: Ioctl::OPEN_SYNC_OBJECT_FROM_NT_HANDLE2,
         name: "LX_DXOPENSYNCOBJECTFROMNTHANDLE2",
-        constant: "OPEN_SYNC_OBJECT_FROM_NT_HANDLE_2",
+        constant: "OPEN_SYNC_OBJECT_FROM_NT_HANDLE2",
         argument: Some("OpenSyncObjectFromNtHandle2"),
         size_bytes: 88,
         selected_by: "device; nt_handle is an fd",
@@ -1094,7 +1094,7 @@ impl PlainRequest for WaitForSynchronizationObject2 {}
 
 impl Sealed for DestroyAllocation2 {}
 impl Request for DestroyAllocation2 {
-    const IOCTL: Ioctl = Ioctl::DESTROY_ALLOCATION_2;
+    const IOCTL: Ioctl = Ioctl::DESTROY_ALLOCATION2;
     const NAME: &'static str = "LX_DXDESTROYALLOCATION2";
     const ON_INTERRUPT: OnInterrupt = OnInterrupt::Report;
 }
@@ -1102,7 +1102,7 @@ const _: () = assert!(Ioctl::encode(0x13, size_of::<DestroyAllocation2>()).0 == 
 
 impl Sealed for EnumAdapters2 {}
 impl Request for EnumAdapters2 {
-    const IOCTL: Ioctl = Ioctl::ENUM_ADAPTERS_2;
+    const IOCTL: Ioctl = Ioctl::ENUM_ADAPTERS2;
     const NAME: &'static str = "LX_DXENUMADAPTERS2";
     const ON_INTERRUPT: OnInterrupt = OnInterrupt::Report;
 }
@@ -1226,7 +1226,7 @@ impl PlainRequest for InvalidateCache {}
 
 impl Sealed for Lock2 {}
 impl Request for Lock2 {
-    const IOCTL: Ioctl = Ioctl::LOCK_2;
+    const IOCTL: Ioctl = Ioctl::LOCK2;
     const NAME: &'static str = "LX_DXLOCK2";
     const ON_INTERRUPT: OnInterrupt = OnInterrupt::Report;
 }
@@ -1259,7 +1259,7 @@ const _: () = assert!(Ioctl::encode(0x2a, size_of::<QueryAllocationResidency>())
 
 impl Sealed for ReclaimAllocations2 {}
 impl Request for ReclaimAllocations2 {
-    const IOCTL: Ioctl = Ioctl::RECLAIM_ALLOCATIONS_2;
+    const IOCTL: Ioctl = Ioctl::RECLAIM_ALLOCATIONS2;
     const NAME: &'static str = "LX_DXRECLAIMALLOCATIONS2";
     const ON_INTERRUPT: OnInterrupt = OnInterrupt::Report;
 }
@@ -1310,7 +1310,7 @@ const _: () = assert!(Ioctl::encode(0x32, size_of::<SignalSynchronizationObjectF
 
 impl Sealed for SignalSynchronizationObjectFromGpu2 {}
 impl Request for SignalSynchronizationObjectFromGpu2 {
-    const IOCTL: Ioctl = Ioctl::SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU_2;
+    const IOCTL: Ioctl = Ioctl::SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU2;
     const NAME: &'static str = "LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2";
     const ON_INTERRUPT: OnInterrupt = OnInterrupt::Report;
 }
@@ -1342,7 +1342,7 @@ const _: () = assert!(Ioctl::encode(0x36, size_of::<SubmitWaitForSyncObjectsToHw
 
 impl Sealed for Unlock2 {}
 impl Request for Unlock2 {
-    const IOCTL: Ioctl = Ioctl::UNLOCK_2;
+    const IOCTL: Ioctl = Ioctl::UNLOCK2;
     const NAME: &'static str = "LX_DXUNLOCK2";
     const ON_INTERRUPT: OnInterrupt = OnInterrupt::Report;
 }
@@ -1401,7 +1401,7 @@ impl PlainRequest for QueryClockCalibration {}
 
 impl Sealed for EnumAdapters3 {}
 impl Request for EnumAdapters3 {
-    const IOCTL: Ioctl = Ioctl::ENUM_ADAPTERS_3;
+    const IOCTL: Ioctl = Ioctl::ENUM_ADAPTERS3;
     const NAME: &'static str = "LX_DXENUMADAPTERS3";
     const ON_INTERRUPT: OnInterrupt = OnInterrupt::Report;
 }
@@ -1417,7 +1417,7 @@ const _: () = assert!(Ioctl::encode(0x3f, size_of::<ShareObjects>()).0 == 0xc028
 
 impl Sealed for OpenSyncObjectFromNtHandle2 {}
 impl Request for OpenSyncObjectFromNtHandle2 {
-    const IOCTL: Ioctl = Ioctl::OPEN_SYNC_OBJECT_FROM_NT_HANDLE_2;
+    const IOCTL: Ioctl = Ioctl::OPEN_SYNC_OBJECT_FROM_NT_HANDLE2;
     const NAME: &'static str = "LX_DXOPENSYNCOBJECTFROMNTHANDLE2";
     const ON_INTERRUPT: OnInterrupt = OnInterrupt::Report;
 }

@@ -40,7 +40,7 @@ const _: () = assert!(
 
 /// `d3dkmt_enumadapters2`: 16 bytes.
 ///
-/// Argument of [`Ioctl::ENUM_ADAPTERS_2`](crate::Ioctl::ENUM_ADAPTERS_2). Written by the node: num_adapters, adapters\[\]. Limits: num_adapters \<= 64.
+/// Argument of [`Ioctl::ENUM_ADAPTERS2`](crate::Ioctl::ENUM_ADAPTERS2). Written by the node: num_adapters, adapters\[\]. Limits: num_adapters \<= 64.
 ///
 /// adapters == 0 asks for the count (compute-only adapters are counted although they are never listed). Too small a count gives EOVERFLOW without storing the needed count. Each returned entry is a new handle reference.
 ///
@@ -186,13 +186,13 @@ const _ = !0;
 impl PatchLocationListValue {
     /// The 24 bits of `slot_id`, from bit 0.
     pub const fn slot_id(self) -> u32 {
-        (self.0 >> 0) & 0xffffff
+        self.0 & 0xffffff
     }
 
     /// The same with `slot_id` set to the low 24 bits of `value`.
     #[must_use]
     pub const fn with_slot_id(self, value: u32) -> Self {
-        Self((self.0 & !(0xffffff << 0)) | ((value & 0xffffff) << 0))
+        Self((self.0 & !0xffffff) | (value & 0xffffff))
     }
 
     /// The 8 bits of `reserved`, from bit 24.
@@ -2092,7 +2092,7 @@ impl SignalSynchronizationObjectFromGpu2Value {
 
 /// `d3dkmt_signalsynchronizationobjectfromgpu2`: 96 bytes.
 ///
-/// Argument of [`Ioctl::SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU_2`](crate::Ioctl::SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU_2). Limits: without a CPU event: object_count and context_count in 1..131072; with enqueue_cpu_event: object_count == 0 and event != 0.
+/// Argument of [`Ioctl::SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU2`](crate::Ioctl::SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU2). Limits: without a CPU event: object_count and context_count in 1..131072; with enqueue_cpu_event: object_count == 0 and event != 0.
 ///
 /// Source: header.
 #[doc(alias = "d3dkmt_signalsynchronizationobjectfromgpu2")]
@@ -2505,7 +2505,7 @@ impl Lock2Flags {
 
 /// `d3dkmt_lock2`: 24 bytes.
 ///
-/// Argument of [`Ioctl::LOCK_2`](crate::Ioctl::LOCK_2). Written by the node: data.
+/// Argument of [`Ioctl::LOCK2`](crate::Ioctl::LOCK2). Written by the node: data.
 ///
 /// First lock maps IO space; later locks only count. Allocations with existing system memory return their own pointer and never reach the host.
 ///
@@ -2537,7 +2537,7 @@ const _: () = assert!(
 
 /// `d3dkmt_unlock2`: 8 bytes.
 ///
-/// Argument of [`Ioctl::UNLOCK_2`](crate::Ioctl::UNLOCK_2).
+/// Argument of [`Ioctl::UNLOCK2`](crate::Ioctl::UNLOCK2).
 ///
 /// EINVAL when the allocation is not locked.
 ///
@@ -2911,7 +2911,7 @@ impl CreateAllocationData {
 ///
 /// Argument of [`Ioctl::CREATE_ALLOCATION`](crate::Ioctl::CREATE_ALLOCATION). Written by the node: resource (when create_resource), global_share (rewritten with its input value), allocation_info\[i\].allocation, \*allocation_info\[i\].priv_drv_data. Limits: 1 \<= alloc_count \<= 1024; each private data size \< 131072; whole command \<= 131072 or EOVERFLOW.
 ///
-/// existing_section and create_protected are refused. create_shared needs create_resource and nt_security_sharing. Standard allocations: see abi.md.
+/// existing_section and create_protected are refused. create_shared needs create_resource and nt_security_sharing.
 ///
 /// Source: header.
 #[doc(alias = "d3dkmt_createallocation")]
@@ -3005,7 +3005,7 @@ impl DestroyAllocation2Flags {
 
 /// `d3dkmt_destroyallocation2`: 24 bytes.
 ///
-/// Argument of [`Ioctl::DESTROY_ALLOCATION_2`](crate::Ioctl::DESTROY_ALLOCATION_2). Limits: exactly one of alloc_count and resource is non-zero; alloc_count \<= 1024.
+/// Argument of [`Ioctl::DESTROY_ALLOCATION2`](crate::Ioctl::DESTROY_ALLOCATION2). Limits: exactly one of alloc_count and resource is non-zero; alloc_count \<= 1024.
 ///
 /// A list must be homogeneous: all free-standing in this device or all in one non-shared resource of this device.
 ///
@@ -3994,13 +3994,13 @@ const _ = !0;
 impl SegmentPreference {
     /// The 5 bits of `segment_id0`, from bit 0.
     pub const fn segment_id0(self) -> u32 {
-        (self.0 >> 0) & 0x1f
+        self.0 & 0x1f
     }
 
     /// The same with `segment_id0` set to the low 5 bits of `value`.
     #[must_use]
     pub const fn with_segment_id0(self, value: u32) -> Self {
-        Self((self.0 & !(0x1f << 0)) | ((value & 0x1f) << 0))
+        Self((self.0 & !0x1f) | (value & 0x1f))
     }
 
     /// The 5 bits of `segment_id1`, from bit 6.
@@ -4264,7 +4264,7 @@ impl ReclaimAllocations2Output {
 
 /// `d3dkmt_reclaimallocations2`: 40 bytes.
 ///
-/// Argument of [`Ioctl::RECLAIM_ALLOCATIONS_2`](crate::Ioctl::RECLAIM_ALLOCATIONS_2). Written by the node: paging_fence_value, results\[\] when non-null. Limits: 1 \<= allocation_count \<= 10240; exactly one of resources and allocations non-null.
+/// Argument of [`Ioctl::RECLAIM_ALLOCATIONS2`](crate::Ioctl::RECLAIM_ALLOCATIONS2). Written by the node: paging_fence_value, results\[\] when non-null. Limits: 1 \<= allocation_count \<= 10240; exactly one of resources and allocations non-null.
 ///
 /// With a non-null results pointer a pending status is replaced by 0 after the copy.
 ///
@@ -4531,7 +4531,7 @@ impl OpenSyncObjectFromNtHandle2Fence {
 
 /// `d3dkmt_opensyncobjectfromnthandle2`: 88 bytes.
 ///
-/// Argument of [`Ioctl::OPEN_SYNC_OBJECT_FROM_NT_HANDLE_2`](crate::Ioctl::OPEN_SYNC_OBJECT_FROM_NT_HANDLE_2). Written by the node: whole struct.
+/// Argument of [`Ioctl::OPEN_SYNC_OBJECT_FROM_NT_HANDLE2`](crate::Ioctl::OPEN_SYNC_OBJECT_FROM_NT_HANDLE2). Written by the node: whole struct.
 ///
 /// Maps one page for monitored fences.
 ///
@@ -4756,7 +4756,7 @@ impl EnumAdaptersFilter {
 
 /// `d3dkmt_enumadapters3`: 24 bytes.
 ///
-/// Argument of [`Ioctl::ENUM_ADAPTERS_3`](crate::Ioctl::ENUM_ADAPTERS_3). Written by the node: adapter_count, adapters\[\]. Limits: adapter_count \<= 65535.
+/// Argument of [`Ioctl::ENUM_ADAPTERS3`](crate::Ioctl::ENUM_ADAPTERS3). Written by the node: adapter_count, adapters\[\]. Limits: adapter_count \<= 65535.
 ///
 /// filter bit 0 includes compute-only adapters; bit 1 is accepted and ignored. adapters == 0 or adapter_count == 0 asks for the count. Known defect: with a buffer smaller than the number of adapters the existing driver overruns its temporary array, then stores the total count, returns 0 with the array unfilled, and leaves the handles referenced. An implementation must compare first.
 ///

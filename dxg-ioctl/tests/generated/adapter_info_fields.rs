@@ -12,924 +12,4999 @@ use crate::reading::case;
 use crate::reading::field;
 
 /// All of them.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     vec![
-        case::<QueryRegistryFlags>("D3DDDI_QUERYREGISTRY_FLAGS", vec![
-            field("TranslatePath", 0, u64::from(QueryRegistryFlags::TRANSLATE_PATH.bits()), |s: &QueryRegistryFlags| bytes(*s)),
-            field("MutableValue", 0, u64::from(QueryRegistryFlags::MUTABLE_VALUE.bits()), |s: &QueryRegistryFlags| bytes(*s)),
-            field("Reserved", 0, u64::from(QueryRegistryFlags(0).with_reserved(u32::MAX).bits()), |s: &QueryRegistryFlags| bytes(*s)),
-            field("Value", 0, 0, |s: &QueryRegistryFlags| bytes(*s)),
-        ]),
-        case::<QueryRegistryInfo>("D3DDDI_QUERYREGISTRY_INFO", vec![
-            field("QueryType", offset_of!(QueryRegistryInfo, query_type), 0, |s: &QueryRegistryInfo| bytes(s.query_type)),
-            field("QueryFlags.TranslatePath", offset_of!(QueryRegistryInfo, query_flags), u64::from(QueryRegistryFlags::TRANSLATE_PATH.bits()), |s: &QueryRegistryInfo| bytes(s.query_flags)),
-            field("QueryFlags.MutableValue", offset_of!(QueryRegistryInfo, query_flags), u64::from(QueryRegistryFlags::MUTABLE_VALUE.bits()), |s: &QueryRegistryInfo| bytes(s.query_flags)),
-            field("QueryFlags.Reserved", offset_of!(QueryRegistryInfo, query_flags), u64::from(QueryRegistryFlags(0).with_reserved(u32::MAX).bits()), |s: &QueryRegistryInfo| bytes(s.query_flags)),
-            field("QueryFlags.Value", offset_of!(QueryRegistryInfo, query_flags), 0, |s: &QueryRegistryInfo| bytes(s.query_flags)),
-            field("ValueName", offset_of!(QueryRegistryInfo, value_name), 0, |s: &QueryRegistryInfo| bytes(s.value_name)),
-            field("ValueType", offset_of!(QueryRegistryInfo, value_type), 0, |s: &QueryRegistryInfo| bytes(s.value_type)),
-            field("PhysicalAdapterIndex", offset_of!(QueryRegistryInfo, physical_adapter_index), 0, |s: &QueryRegistryInfo| bytes(s.physical_adapter_index)),
-            field("OutputValueSize", offset_of!(QueryRegistryInfo, output_value_size), 0, |s: &QueryRegistryInfo| bytes(s.output_value_size)),
-            field("Status", offset_of!(QueryRegistryInfo, status), 0, |s: &QueryRegistryInfo| bytes(s.status)),
-            field("OutputDword", offset_of!(QueryRegistryInfo, output), 0, |s: &QueryRegistryInfo| bytes(s.output.output_dword())),
-            field("OutputQword", offset_of!(QueryRegistryInfo, output), 0, |s: &QueryRegistryInfo| bytes(s.output.output_qword())),
-            field("OutputString", offset_of!(QueryRegistryInfo, output), 0, |s: &QueryRegistryInfo| bytes(s.output.output_string())),
-            field("OutputBinary", offset_of!(QueryRegistryInfo, output), 0, |s: &QueryRegistryInfo| bytes(s.output.output_binary())),
-        ]),
-        case::<DisplayModeFlags>("D3DKMDT_DISPLAYMODE_FLAGS", vec![
-            field("ValidatedAgainstMonitorCaps", offset_of!(DisplayModeFlags, source), u64::from(DisplayModeFlagsSource::VALIDATED_AGAINST_MONITOR_CAPS.bits()), |s: &DisplayModeFlags| bytes(s.source)),
-            field("RoundedFakeMode", offset_of!(DisplayModeFlags, source), u64::from(DisplayModeFlagsSource::ROUNDED_FAKE_MODE.bits()), |s: &DisplayModeFlags| bytes(s.source)),
-            field("ModePruningReason", offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming(0).with_mode_pruning_reason(u32::MAX).bits()), |s: &DisplayModeFlags| bytes(s.timing)),
-            field("Stereo", offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::STEREO.bits()), |s: &DisplayModeFlags| bytes(s.timing)),
-            field("AdvancedScanCapable", offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::ADVANCED_SCAN_CAPABLE.bits()), |s: &DisplayModeFlags| bytes(s.timing)),
-            field("PreferredTiming", offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::PREFERRED_TIMING.bits()), |s: &DisplayModeFlags| bytes(s.timing)),
-            field("PhysicalModeSupported", offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::PHYSICAL_MODE_SUPPORTED.bits()), |s: &DisplayModeFlags| bytes(s.timing)),
-            field("VirtualRefreshRate", offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::VIRTUAL_REFRESH_RATE.bits()), |s: &DisplayModeFlags| bytes(s.timing)),
-            field("Reserved", offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming(0).with_reserved(u32::MAX).bits()), |s: &DisplayModeFlags| bytes(s.timing)),
-        ]),
-        case::<PreemptionCaps>("D3DKMDT_PREEMPTION_CAPS", vec![
-            field("GraphicsPreemptionGranularity", offset_of!(PreemptionCaps, graphics_preemption_granularity), 0, |s: &PreemptionCaps| bytes(s.graphics_preemption_granularity)),
-            field("ComputePreemptionGranularity", offset_of!(PreemptionCaps, compute_preemption_granularity), 0, |s: &PreemptionCaps| bytes(s.compute_preemption_granularity)),
-        ]),
-        case::<AdapterAddress>("D3DKMT_ADAPTERADDRESS", vec![
-            field("BusNumber", offset_of!(AdapterAddress, bus_number), 0, |s: &AdapterAddress| bytes(s.bus_number)),
-            field("DeviceNumber", offset_of!(AdapterAddress, device_number), 0, |s: &AdapterAddress| bytes(s.device_number)),
-            field("FunctionNumber", offset_of!(AdapterAddress, function_number), 0, |s: &AdapterAddress| bytes(s.function_number)),
-        ]),
-        case::<AdapterRegistryInfo>("D3DKMT_ADAPTERREGISTRYINFO", vec![
-            field("AdapterString", offset_of!(AdapterRegistryInfo, adapter_string), 0, |s: &AdapterRegistryInfo| bytes(s.adapter_string)),
-            field("BiosString", offset_of!(AdapterRegistryInfo, bios_string), 0, |s: &AdapterRegistryInfo| bytes(s.bios_string)),
-            field("DacType", offset_of!(AdapterRegistryInfo, dac_type), 0, |s: &AdapterRegistryInfo| bytes(s.dac_type)),
-            field("ChipType", offset_of!(AdapterRegistryInfo, chip_type), 0, |s: &AdapterRegistryInfo| bytes(s.chip_type)),
-        ]),
-        case::<AdapterPerfData>("D3DKMT_ADAPTER_PERFDATA", vec![
-            field("PhysicalAdapterIndex", offset_of!(AdapterPerfData, physical_adapter_index), 0, |s: &AdapterPerfData| bytes(s.physical_adapter_index)),
-            field("MemoryFrequency", offset_of!(AdapterPerfData, memory_frequency), 0, |s: &AdapterPerfData| bytes(s.memory_frequency)),
-            field("MaxMemoryFrequency", offset_of!(AdapterPerfData, max_memory_frequency), 0, |s: &AdapterPerfData| bytes(s.max_memory_frequency)),
-            field("MaxMemoryFrequencyOC", offset_of!(AdapterPerfData, max_memory_frequency_oc), 0, |s: &AdapterPerfData| bytes(s.max_memory_frequency_oc)),
-            field("MemoryBandwidth", offset_of!(AdapterPerfData, memory_bandwidth), 0, |s: &AdapterPerfData| bytes(s.memory_bandwidth)),
-            field("PCIEBandwidth", offset_of!(AdapterPerfData, pcie_bandwidth), 0, |s: &AdapterPerfData| bytes(s.pcie_bandwidth)),
-            field("FanRPM", offset_of!(AdapterPerfData, fan_rpm), 0, |s: &AdapterPerfData| bytes(s.fan_rpm)),
-            field("Power", offset_of!(AdapterPerfData, power), 0, |s: &AdapterPerfData| bytes(s.power)),
-            field("Temperature", offset_of!(AdapterPerfData, temperature), 0, |s: &AdapterPerfData| bytes(s.temperature)),
-            field("PowerStateOverride", offset_of!(AdapterPerfData, power_state_override), 0, |s: &AdapterPerfData| bytes(s.power_state_override)),
-        ]),
-        case::<AdapterPerfDataCaps>("D3DKMT_ADAPTER_PERFDATACAPS", vec![
-            field("PhysicalAdapterIndex", offset_of!(AdapterPerfDataCaps, physical_adapter_index), 0, |s: &AdapterPerfDataCaps| bytes(s.physical_adapter_index)),
-            field("MaxMemoryBandwidth", offset_of!(AdapterPerfDataCaps, max_memory_bandwidth), 0, |s: &AdapterPerfDataCaps| bytes(s.max_memory_bandwidth)),
-            field("MaxPCIEBandwidth", offset_of!(AdapterPerfDataCaps, max_pcie_bandwidth), 0, |s: &AdapterPerfDataCaps| bytes(s.max_pcie_bandwidth)),
-            field("MaxFanRPM", offset_of!(AdapterPerfDataCaps, max_fan_rpm), 0, |s: &AdapterPerfDataCaps| bytes(s.max_fan_rpm)),
-            field("TemperatureMax", offset_of!(AdapterPerfDataCaps, temperature_max), 0, |s: &AdapterPerfDataCaps| bytes(s.temperature_max)),
-            field("TemperatureWarning", offset_of!(AdapterPerfDataCaps, temperature_warning), 0, |s: &AdapterPerfDataCaps| bytes(s.temperature_warning)),
-        ]),
-        case::<BlocklistInfo>("D3DKMT_BLOCKLIST_INFO", vec![
-            field("Size", offset_of!(BlocklistInfo, size), 0, |s: &BlocklistInfo| bytes(s.size)),
-            field("BlockList", offset_of!(BlocklistInfo, block_list), 0, |s: &BlocklistInfo| bytes(s.block_list)),
-        ]),
-        case::<CpDriverName>("D3DKMT_CPDRIVERNAME", vec![
-            field("ContentProtectionFileName", offset_of!(CpDriverName, content_protection_file_name), 0, |s: &CpDriverName| bytes(s.content_protection_file_name)),
-        ]),
-        case::<CrossAdapterResourceSupport>("D3DKMT_CROSSADAPTERRESOURCE_SUPPORT", vec![
-            field("SupportTier", offset_of!(CrossAdapterResourceSupport, support_tier), 0, |s: &CrossAdapterResourceSupport| bytes(s.support_tier)),
-        ]),
-        case::<CurrentDisplayMode>("D3DKMT_CURRENTDISPLAYMODE", vec![
-            field("VidPnSourceId", offset_of!(CurrentDisplayMode, vid_pn_source_id), 0, |s: &CurrentDisplayMode| bytes(s.vid_pn_source_id)),
-            field("DisplayMode.Width", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, width), 0, |s: &CurrentDisplayMode| bytes(s.display_mode.width)),
-            field("DisplayMode.Height", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, height), 0, |s: &CurrentDisplayMode| bytes(s.display_mode.height)),
-            field("DisplayMode.Format", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, format), 0, |s: &CurrentDisplayMode| bytes(s.display_mode.format)),
-            field("DisplayMode.IntegerRefreshRate", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, integer_refresh_rate), 0, |s: &CurrentDisplayMode| bytes(s.display_mode.integer_refresh_rate)),
-            field("DisplayMode.RefreshRate.numerator", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, refresh_rate) + offset_of!(Rational, numerator), 0, |s: &CurrentDisplayMode| bytes(s.display_mode.refresh_rate.numerator)),
-            field("DisplayMode.RefreshRate.denominator", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, refresh_rate) + offset_of!(Rational, denominator), 0, |s: &CurrentDisplayMode| bytes(s.display_mode.refresh_rate.denominator)),
-            field("DisplayMode.ScanLineOrdering", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, scan_line_ordering), 0, |s: &CurrentDisplayMode| bytes(s.display_mode.scan_line_ordering)),
-            field("DisplayMode.DisplayOrientation", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, display_orientation), 0, |s: &CurrentDisplayMode| bytes(s.display_mode.display_orientation)),
-            field("DisplayMode.DisplayFixedOutput", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, display_fixed_output), 0, |s: &CurrentDisplayMode| bytes(s.display_mode.display_fixed_output)),
-            field("DisplayMode.Flags.ValidatedAgainstMonitorCaps", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, source), u64::from(DisplayModeFlagsSource::VALIDATED_AGAINST_MONITOR_CAPS.bits()), |s: &CurrentDisplayMode| bytes(s.display_mode.flags.source)),
-            field("DisplayMode.Flags.RoundedFakeMode", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, source), u64::from(DisplayModeFlagsSource::ROUNDED_FAKE_MODE.bits()), |s: &CurrentDisplayMode| bytes(s.display_mode.flags.source)),
-            field("DisplayMode.Flags.ModePruningReason", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming(0).with_mode_pruning_reason(u32::MAX).bits()), |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing)),
-            field("DisplayMode.Flags.Stereo", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::STEREO.bits()), |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing)),
-            field("DisplayMode.Flags.AdvancedScanCapable", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::ADVANCED_SCAN_CAPABLE.bits()), |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing)),
-            field("DisplayMode.Flags.PreferredTiming", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::PREFERRED_TIMING.bits()), |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing)),
-            field("DisplayMode.Flags.PhysicalModeSupported", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::PHYSICAL_MODE_SUPPORTED.bits()), |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing)),
-            field("DisplayMode.Flags.VirtualRefreshRate", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::VIRTUAL_REFRESH_RATE.bits()), |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing)),
-            field("DisplayMode.Flags.Reserved", offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming(0).with_reserved(u32::MAX).bits()), |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing)),
-        ]),
-        case::<DeviceIds>("D3DKMT_DEVICE_IDS", vec![
-            field("VendorID", offset_of!(DeviceIds, vendor_id), 0, |s: &DeviceIds| bytes(s.vendor_id)),
-            field("DeviceID", offset_of!(DeviceIds, device_id), 0, |s: &DeviceIds| bytes(s.device_id)),
-            field("SubVendorID", offset_of!(DeviceIds, sub_vendor_id), 0, |s: &DeviceIds| bytes(s.sub_vendor_id)),
-            field("SubSystemID", offset_of!(DeviceIds, sub_system_id), 0, |s: &DeviceIds| bytes(s.sub_system_id)),
-            field("RevisionID", offset_of!(DeviceIds, revision_id), 0, |s: &DeviceIds| bytes(s.revision_id)),
-            field("BusType", offset_of!(DeviceIds, bus_type), 0, |s: &DeviceIds| bytes(s.bus_type)),
-        ]),
-        case::<DirectFlipSupport>("D3DKMT_DIRECTFLIP_SUPPORT", vec![
-            field("Supported", offset_of!(DirectFlipSupport, supported), 0, |s: &DirectFlipSupport| bytes(s.supported)),
-        ]),
-        case::<DisplayMode>("D3DKMT_DISPLAYMODE", vec![
-            field("Width", offset_of!(DisplayMode, width), 0, |s: &DisplayMode| bytes(s.width)),
-            field("Height", offset_of!(DisplayMode, height), 0, |s: &DisplayMode| bytes(s.height)),
-            field("Format", offset_of!(DisplayMode, format), 0, |s: &DisplayMode| bytes(s.format)),
-            field("IntegerRefreshRate", offset_of!(DisplayMode, integer_refresh_rate), 0, |s: &DisplayMode| bytes(s.integer_refresh_rate)),
-            field("RefreshRate.numerator", offset_of!(DisplayMode, refresh_rate) + offset_of!(Rational, numerator), 0, |s: &DisplayMode| bytes(s.refresh_rate.numerator)),
-            field("RefreshRate.denominator", offset_of!(DisplayMode, refresh_rate) + offset_of!(Rational, denominator), 0, |s: &DisplayMode| bytes(s.refresh_rate.denominator)),
-            field("ScanLineOrdering", offset_of!(DisplayMode, scan_line_ordering), 0, |s: &DisplayMode| bytes(s.scan_line_ordering)),
-            field("DisplayOrientation", offset_of!(DisplayMode, display_orientation), 0, |s: &DisplayMode| bytes(s.display_orientation)),
-            field("DisplayFixedOutput", offset_of!(DisplayMode, display_fixed_output), 0, |s: &DisplayMode| bytes(s.display_fixed_output)),
-            field("Flags.ValidatedAgainstMonitorCaps", offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, source), u64::from(DisplayModeFlagsSource::VALIDATED_AGAINST_MONITOR_CAPS.bits()), |s: &DisplayMode| bytes(s.flags.source)),
-            field("Flags.RoundedFakeMode", offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, source), u64::from(DisplayModeFlagsSource::ROUNDED_FAKE_MODE.bits()), |s: &DisplayMode| bytes(s.flags.source)),
-            field("Flags.ModePruningReason", offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming(0).with_mode_pruning_reason(u32::MAX).bits()), |s: &DisplayMode| bytes(s.flags.timing)),
-            field("Flags.Stereo", offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::STEREO.bits()), |s: &DisplayMode| bytes(s.flags.timing)),
-            field("Flags.AdvancedScanCapable", offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::ADVANCED_SCAN_CAPABLE.bits()), |s: &DisplayMode| bytes(s.flags.timing)),
-            field("Flags.PreferredTiming", offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::PREFERRED_TIMING.bits()), |s: &DisplayMode| bytes(s.flags.timing)),
-            field("Flags.PhysicalModeSupported", offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::PHYSICAL_MODE_SUPPORTED.bits()), |s: &DisplayMode| bytes(s.flags.timing)),
-            field("Flags.VirtualRefreshRate", offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming::VIRTUAL_REFRESH_RATE.bits()), |s: &DisplayMode| bytes(s.flags.timing)),
-            field("Flags.Reserved", offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing), u64::from(DisplayModeFlagsTiming(0).with_reserved(u32::MAX).bits()), |s: &DisplayMode| bytes(s.flags.timing)),
-        ]),
-        case::<DisplayModeList>("D3DKMT_DISPLAYMODELIST", vec![
-            field("VidPnSourceId", offset_of!(DisplayModeList, vid_pn_source_id), 0, |s: &DisplayModeList| bytes(s.vid_pn_source_id)),
-            field("ModeCount", offset_of!(DisplayModeList, mode_count), 0, |s: &DisplayModeList| bytes(s.mode_count)),
-        ]),
-        case::<DisplayCaps>("D3DKMT_DISPLAY_CAPS", vec![
-            field("PreferPhysicallyContiguous", 0, u64::from(DisplayCaps::PREFER_PHYSICALLY_CONTIGUOUS.bits()), |s: &DisplayCaps| bytes(*s)),
-            field("Reserved", 0, u64::from(DisplayCaps(0).with_reserved(u64::MAX).bits()), |s: &DisplayCaps| bytes(*s)),
-            field("Value", 0, 0, |s: &DisplayCaps| bytes(*s)),
-        ]),
-        case::<DisplayUmdFileNameInfo>("D3DKMT_DISPLAY_UMD_FILENAMEINFO", vec![
-            field("Version", offset_of!(DisplayUmdFileNameInfo, version), 0, |s: &DisplayUmdFileNameInfo| bytes(s.version)),
-            field("UmdFileName", offset_of!(DisplayUmdFileNameInfo, umd_file_name), 0, |s: &DisplayUmdFileNameInfo| bytes(s.umd_file_name)),
-        ]),
-        case::<DlistDriverName>("D3DKMT_DLIST_DRIVER_NAME", vec![
-            field("DListFileName", offset_of!(DlistDriverName, d_list_file_name), 0, |s: &DlistDriverName| bytes(s.d_list_file_name)),
-        ]),
-        case::<DriverCapsExt>("D3DKMT_DRIVERCAPS_EXT", vec![
-            field("VirtualModeSupport", 0, u64::from(DriverCapsExt::VIRTUAL_MODE_SUPPORT.bits()), |s: &DriverCapsExt| bytes(*s)),
-            field("Usb4MonitorSupport", 0, u64::from(DriverCapsExt::USB4_MONITOR_SUPPORT.bits()), |s: &DriverCapsExt| bytes(*s)),
-            field("Reserved", 0, u64::from(DriverCapsExt(0).with_reserved(u32::MAX).bits()), |s: &DriverCapsExt| bytes(*s)),
-            field("Value", 0, 0, |s: &DriverCapsExt| bytes(*s)),
-        ]),
-        case::<DriverDescription>("D3DKMT_DRIVER_DESCRIPTION", vec![
-            field("DriverDescription", offset_of!(DriverDescription, driver_description), 0, |s: &DriverDescription| bytes(s.driver_description)),
-        ]),
-        case::<FlipInfoFlags>("D3DKMT_FLIPINFOFLAGS", vec![
-            field("FlipInterval", 0, u64::from(FlipInfoFlags::FLIP_INTERVAL.bits()), |s: &FlipInfoFlags| bytes(*s)),
-            field("Reserved", 0, u64::from(FlipInfoFlags(0).with_reserved(u32::MAX).bits()), |s: &FlipInfoFlags| bytes(*s)),
-        ]),
-        case::<FlipQueueInfo>("D3DKMT_FLIPQUEUEINFO", vec![
-            field("MaxHardwareFlipQueueLength", offset_of!(FlipQueueInfo, max_hardware_flip_queue_length), 0, |s: &FlipQueueInfo| bytes(s.max_hardware_flip_queue_length)),
-            field("MaxSoftwareFlipQueueLength", offset_of!(FlipQueueInfo, max_software_flip_queue_length), 0, |s: &FlipQueueInfo| bytes(s.max_software_flip_queue_length)),
-            field("FlipFlags.FlipInterval", offset_of!(FlipQueueInfo, flip_flags), u64::from(FlipInfoFlags::FLIP_INTERVAL.bits()), |s: &FlipQueueInfo| bytes(s.flip_flags)),
-            field("FlipFlags.Reserved", offset_of!(FlipQueueInfo, flip_flags), u64::from(FlipInfoFlags(0).with_reserved(u32::MAX).bits()), |s: &FlipQueueInfo| bytes(s.flip_flags)),
-        ]),
-        case::<GetDeviceVidPnOwnershipInfo>("D3DKMT_GET_DEVICE_VIDPN_OWNERSHIP_INFO", vec![
-            field("hDevice", offset_of!(GetDeviceVidPnOwnershipInfo, h_device), 0, |s: &GetDeviceVidPnOwnershipInfo| bytes(s.h_device)),
-            field("bFailedDwmAcquireVidPn", offset_of!(GetDeviceVidPnOwnershipInfo, b_failed_dwm_acquire_vid_pn), 0, |s: &GetDeviceVidPnOwnershipInfo| bytes(s.b_failed_dwm_acquire_vid_pn)),
-        ]),
-        case::<GpuMmuCaps>("D3DKMT_GPUMMU_CAPS", vec![
-            field("Flags.ReadOnlyMemorySupported", offset_of!(GpuMmuCaps, flags), u64::from(GpuMmuCapsFlags::READ_ONLY_MEMORY_SUPPORTED.bits()), |s: &GpuMmuCaps| bytes(s.flags)),
-            field("Flags.NoExecuteMemorySupported", offset_of!(GpuMmuCaps, flags), u64::from(GpuMmuCapsFlags::NO_EXECUTE_MEMORY_SUPPORTED.bits()), |s: &GpuMmuCaps| bytes(s.flags)),
-            field("Flags.CacheCoherentMemorySupported", offset_of!(GpuMmuCaps, flags), u64::from(GpuMmuCapsFlags::CACHE_COHERENT_MEMORY_SUPPORTED.bits()), |s: &GpuMmuCaps| bytes(s.flags)),
-            field("Flags.Reserved", offset_of!(GpuMmuCaps, flags), u64::from(GpuMmuCapsFlags(0).with_reserved(u32::MAX).bits()), |s: &GpuMmuCaps| bytes(s.flags)),
-            field("Flags.Value", offset_of!(GpuMmuCaps, flags), 0, |s: &GpuMmuCaps| bytes(s.flags)),
-            field("VirtualAddressBitCount", offset_of!(GpuMmuCaps, virtual_address_bit_count), 0, |s: &GpuMmuCaps| bytes(s.virtual_address_bit_count)),
-        ]),
-        case::<GpuVersion>("D3DKMT_GPUVERSION", vec![
-            field("PhysicalAdapterIndex", offset_of!(GpuVersion, physical_adapter_index), 0, |s: &GpuVersion| bytes(s.physical_adapter_index)),
-            field("BiosVersion", offset_of!(GpuVersion, bios_version), 0, |s: &GpuVersion| bytes(s.bios_version)),
-            field("GpuArchitecture", offset_of!(GpuVersion, gpu_architecture), 0, |s: &GpuVersion| bytes(s.gpu_architecture)),
-        ]),
-        case::<HwDrmSupport>("D3DKMT_HWDRM_SUPPORT", vec![
-            field("Supported", offset_of!(HwDrmSupport, supported), 0, |s: &HwDrmSupport| bytes(s.supported)),
-        ]),
-        case::<HybridDlistDllSupport>("D3DKMT_HYBRID_DLIST_DLL_SUPPORT", vec![
-            field("Supported", offset_of!(HybridDlistDllSupport, supported), 0, |s: &HybridDlistDllSupport| bytes(s.supported)),
-        ]),
-        case::<IndependentFlipSecondarySupport>("D3DKMT_INDEPENDENTFLIP_SECONDARY_SUPPORT", vec![
-            field("Supported", offset_of!(IndependentFlipSecondarySupport, supported), 0, |s: &IndependentFlipSecondarySupport| bytes(s.supported)),
-        ]),
-        case::<IndependentFlipSupport>("D3DKMT_INDEPENDENTFLIP_SUPPORT", vec![
-            field("Supported", offset_of!(IndependentFlipSupport, supported), 0, |s: &IndependentFlipSupport| bytes(s.supported)),
-        ]),
-        case::<IsBadDriverForHwProtectionDisabled>("D3DKMT_ISBADDRIVERFORHWPROTECTIONDISABLED", vec![
-            field("Disabled", offset_of!(IsBadDriverForHwProtectionDisabled, disabled), 0, |s: &IsBadDriverForHwProtectionDisabled| bytes(s.disabled)),
-        ]),
-        case::<KmdDriverVersion>("D3DKMT_KMD_DRIVER_VERSION", vec![
-            field("DriverVersion", offset_of!(KmdDriverVersion, driver_version), 0, |s: &KmdDriverVersion| bytes(s.driver_version)),
-        ]),
-        case::<MiracastCompanionDriverName>("D3DKMT_MIRACASTCOMPANIONDRIVERNAME", vec![
-            field("MiracastCompanionDriverName", offset_of!(MiracastCompanionDriverName, miracast_companion_driver_name), 0, |s: &MiracastCompanionDriverName| bytes(s.miracast_companion_driver_name)),
-        ]),
-        case::<Mpo3DdiSupport>("D3DKMT_MPO3DDI_SUPPORT", vec![
-            field("Supported", offset_of!(Mpo3DdiSupport, supported), 0, |s: &Mpo3DdiSupport| bytes(s.supported)),
-        ]),
-        case::<MpoKernelCapsSupport>("D3DKMT_MPOKERNELCAPS_SUPPORT", vec![
-            field("Supported", offset_of!(MpoKernelCapsSupport, supported), 0, |s: &MpoKernelCapsSupport| bytes(s.supported)),
-        ]),
-        case::<MultiPlaneOverlayDecodeSupport>("D3DKMT_MULTIPLANEOVERLAY_DECODE_SUPPORT", vec![
-            field("Supported", offset_of!(MultiPlaneOverlayDecodeSupport, supported), 0, |s: &MultiPlaneOverlayDecodeSupport| bytes(s.supported)),
-        ]),
-        case::<MultiPlaneOverlayHudSupport>("D3DKMT_MULTIPLANEOVERLAY_HUD_SUPPORT", vec![
-            field("VidPnSourceId", offset_of!(MultiPlaneOverlayHudSupport, vid_pn_source_id), 0, |s: &MultiPlaneOverlayHudSupport| bytes(s.vid_pn_source_id)),
-            field("Update", offset_of!(MultiPlaneOverlayHudSupport, update), 0, |s: &MultiPlaneOverlayHudSupport| bytes(s.update)),
-            field("KernelSupported", offset_of!(MultiPlaneOverlayHudSupport, kernel_supported), 0, |s: &MultiPlaneOverlayHudSupport| bytes(s.kernel_supported)),
-            field("HudSupported", offset_of!(MultiPlaneOverlayHudSupport, hud_supported), 0, |s: &MultiPlaneOverlayHudSupport| bytes(s.hud_supported)),
-        ]),
-        case::<MultiPlaneOverlaySecondarySupport>("D3DKMT_MULTIPLANEOVERLAY_SECONDARY_SUPPORT", vec![
-            field("Supported", offset_of!(MultiPlaneOverlaySecondarySupport, supported), 0, |s: &MultiPlaneOverlaySecondarySupport| bytes(s.supported)),
-        ]),
-        case::<MultiPlaneOverlayStretchSupport>("D3DKMT_MULTIPLANEOVERLAY_STRETCH_SUPPORT", vec![
-            field("VidPnSourceId", offset_of!(MultiPlaneOverlayStretchSupport, vid_pn_source_id), 0, |s: &MultiPlaneOverlayStretchSupport| bytes(s.vid_pn_source_id)),
-            field("Update", offset_of!(MultiPlaneOverlayStretchSupport, update), 0, |s: &MultiPlaneOverlayStretchSupport| bytes(s.update)),
-            field("Supported", offset_of!(MultiPlaneOverlayStretchSupport, supported), 0, |s: &MultiPlaneOverlayStretchSupport| bytes(s.supported)),
-        ]),
-        case::<MultiPlaneOverlaySupport>("D3DKMT_MULTIPLANEOVERLAY_SUPPORT", vec![
-            field("Supported", offset_of!(MultiPlaneOverlaySupport, supported), 0, |s: &MultiPlaneOverlaySupport| bytes(s.supported)),
-        ]),
-        case::<NodeMetadata>("D3DKMT_NODEMETADATA", vec![
-            field("NodeOrdinalAndAdapterIndex", offset_of!(NodeMetadata, node_ordinal_and_adapter_index), 0, |s: &NodeMetadata| bytes(s.node_ordinal_and_adapter_index)),
-            field("NodeData.EngineType", offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, engine_type), 0, |s: &NodeMetadata| bytes(s.node_data.engine_type)),
-            field("NodeData.FriendlyName", offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, friendly_name), 0, |s: &NodeMetadata| bytes(s.node_data.friendly_name)),
-            field("NodeData.Flags.ContextSchedulingSupported", offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, flags), u64::from(NodeMetadataFlags::CONTEXT_SCHEDULING_SUPPORTED.bits()), |s: &NodeMetadata| bytes(s.node_data.flags)),
-            field("NodeData.Flags.RingBufferFenceRelease", offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, flags), u64::from(NodeMetadataFlags::RING_BUFFER_FENCE_RELEASE.bits()), |s: &NodeMetadata| bytes(s.node_data.flags)),
-            field("NodeData.Flags.SupportTrackedWorkload", offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, flags), u64::from(NodeMetadataFlags::SUPPORT_TRACKED_WORKLOAD.bits()), |s: &NodeMetadata| bytes(s.node_data.flags)),
-            field("NodeData.Flags.Reserved", offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, flags), u64::from(NodeMetadataFlags(0).with_reserved(u32::MAX).bits()), |s: &NodeMetadata| bytes(s.node_data.flags)),
-            field("NodeData.Flags.MaxInFlightHwQueueBuffers", offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, flags), u64::from(NodeMetadataFlags(0).with_max_in_flight_hw_queue_buffers(u32::MAX).bits()), |s: &NodeMetadata| bytes(s.node_data.flags)),
-            field("NodeData.Flags.Value", offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, flags), 0, |s: &NodeMetadata| bytes(s.node_data.flags)),
-            field("NodeData.GpuMmuSupported", offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, gpu_mmu_supported), 0, |s: &NodeMetadata| bytes(s.node_data.gpu_mmu_supported)),
-            field("NodeData.IoMmuSupported", offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, io_mmu_supported), 0, |s: &NodeMetadata| bytes(s.node_data.io_mmu_supported)),
-        ]),
-        case::<NodePerfData>("D3DKMT_NODE_PERFDATA", vec![
-            field("NodeOrdinal", offset_of!(NodePerfData, node_ordinal), 0, |s: &NodePerfData| bytes(s.node_ordinal)),
-            field("PhysicalAdapterIndex", offset_of!(NodePerfData, physical_adapter_index), 0, |s: &NodePerfData| bytes(s.physical_adapter_index)),
-            field("Frequency", offset_of!(NodePerfData, frequency), 0, |s: &NodePerfData| bytes(s.frequency)),
-            field("MaxFrequency", offset_of!(NodePerfData, max_frequency), 0, |s: &NodePerfData| bytes(s.max_frequency)),
-            field("MaxFrequencyOC", offset_of!(NodePerfData, max_frequency_oc), 0, |s: &NodePerfData| bytes(s.max_frequency_oc)),
-            field("Voltage", offset_of!(NodePerfData, voltage), 0, |s: &NodePerfData| bytes(s.voltage)),
-            field("VoltageMax", offset_of!(NodePerfData, voltage_max), 0, |s: &NodePerfData| bytes(s.voltage_max)),
-            field("VoltageMaxOC", offset_of!(NodePerfData, voltage_max_oc), 0, |s: &NodePerfData| bytes(s.voltage_max_oc)),
-            field("MaxTransitionLatency", offset_of!(NodePerfData, max_transition_latency), 0, |s: &NodePerfData| bytes(s.max_transition_latency)),
-        ]),
-        case::<OpenglInfo>("D3DKMT_OPENGLINFO", vec![
-            field("UmdOpenGlIcdFileName", offset_of!(OpenglInfo, umd_open_gl_icd_file_name), 0, |s: &OpenglInfo| bytes(s.umd_open_gl_icd_file_name)),
-            field("Version", offset_of!(OpenglInfo, version), 0, |s: &OpenglInfo| bytes(s.version)),
-            field("Flags", offset_of!(OpenglInfo, flags), 0, |s: &OpenglInfo| bytes(s.flags)),
-        ]),
-        case::<OutputDuplContextsCount>("D3DKMT_OUTPUTDUPLCONTEXTSCOUNT", vec![
-            field("VidPnSourceId", offset_of!(OutputDuplContextsCount, vid_pn_source_id), 0, |s: &OutputDuplContextsCount| bytes(s.vid_pn_source_id)),
-            field("OutputDuplicationCount", offset_of!(OutputDuplContextsCount, output_duplication_count), 0, |s: &OutputDuplContextsCount| bytes(s.output_duplication_count)),
-        ]),
-        case::<PanelFitterSupport>("D3DKMT_PANELFITTER_SUPPORT", vec![
-            field("Supported", offset_of!(PanelFitterSupport, supported), 0, |s: &PanelFitterSupport| bytes(s.supported)),
-        ]),
-        case::<Paravirtualization>("D3DKMT_PARAVIRTUALIZATION", vec![
-            field("SecureContainer", offset_of!(Paravirtualization, secure_container), 0, |s: &Paravirtualization| bytes(s.secure_container)),
-        ]),
-        case::<PhysicalAdapterCount>("D3DKMT_PHYSICAL_ADAPTER_COUNT", vec![
-            field("Count", offset_of!(PhysicalAdapterCount, count), 0, |s: &PhysicalAdapterCount| bytes(s.count)),
-        ]),
-        case::<QueryStatisticsAdapterInformation>("D3DKMT_QUERYSTATISTICS_ADAPTER_INFORMATION", vec![
-            field("NbSegments", offset_of!(QueryStatisticsAdapterInformation, nb_segments), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.nb_segments)),
-            field("NodeCount", offset_of!(QueryStatisticsAdapterInformation, node_count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.node_count)),
-            field("VidPnSourceCount", offset_of!(QueryStatisticsAdapterInformation, vid_pn_source_count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.vid_pn_source_count)),
-            field("VSyncEnabled", offset_of!(QueryStatisticsAdapterInformation, v_sync_enabled), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.v_sync_enabled)),
-            field("TdrDetectedCount", offset_of!(QueryStatisticsAdapterInformation, tdr_detected_count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.tdr_detected_count)),
-            field("ZeroLengthDmaBuffers", offset_of!(QueryStatisticsAdapterInformation, zero_length_dma_buffers), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.zero_length_dma_buffers)),
-            field("RestartedPeriod", offset_of!(QueryStatisticsAdapterInformation, restarted_period), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.restarted_period)),
-            field("ReferenceDmaBuffer.NbCall", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_call), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_call)),
-            field("ReferenceDmaBuffer.NbAllocationsReferenced", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocations_referenced), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_allocations_referenced)),
-            field("ReferenceDmaBuffer.MaxNbAllocationsReferenced", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, max_nb_allocations_referenced), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.max_nb_allocations_referenced)),
-            field("ReferenceDmaBuffer.NbNULLReference", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_null_reference), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_null_reference)),
-            field("ReferenceDmaBuffer.NbWriteReference", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_write_reference), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_write_reference)),
-            field("ReferenceDmaBuffer.NbRenamedAllocationsReferenced", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_renamed_allocations_referenced), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_renamed_allocations_referenced)),
-            field("ReferenceDmaBuffer.NbIterationSearchingRenamedAllocation", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_iteration_searching_renamed_allocation), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_iteration_searching_renamed_allocation)),
-            field("ReferenceDmaBuffer.NbLockedAllocationReferenced", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_locked_allocation_referenced), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_locked_allocation_referenced)),
-            field("ReferenceDmaBuffer.NbAllocationWithValidPrepatchingInfoReferenced", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocation_with_valid_prepatching_info_referenced), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_allocation_with_valid_prepatching_info_referenced)),
-            field("ReferenceDmaBuffer.NbAllocationWithInvalidPrepatchingInfoReferenced", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocation_with_invalid_prepatching_info_referenced), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_allocation_with_invalid_prepatching_info_referenced)),
-            field("ReferenceDmaBuffer.NbDMABufferSuccessfullyPrePatched", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_dma_buffer_successfully_pre_patched), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_dma_buffer_successfully_pre_patched)),
-            field("ReferenceDmaBuffer.NbPrimariesReferencesOverflow", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_primaries_references_overflow), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_primaries_references_overflow)),
-            field("ReferenceDmaBuffer.NbAllocationWithNonPreferredResources", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocation_with_non_preferred_resources), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_allocation_with_non_preferred_resources)),
-            field("ReferenceDmaBuffer.NbAllocationInsertedInMigrationTable", offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer) + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocation_inserted_in_migration_table), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_allocation_inserted_in_migration_table)),
-            field("Renaming.NbAllocationsRenamed", offset_of!(QueryStatisticsAdapterInformation, renaming) + offset_of!(QueryStatisticsRenaming, nb_allocations_renamed), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.nb_allocations_renamed)),
-            field("Renaming.NbAllocationsShrinked", offset_of!(QueryStatisticsAdapterInformation, renaming) + offset_of!(QueryStatisticsRenaming, nb_allocations_shrinked), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.nb_allocations_shrinked)),
-            field("Renaming.NbRenamedBuffer", offset_of!(QueryStatisticsAdapterInformation, renaming) + offset_of!(QueryStatisticsRenaming, nb_renamed_buffer), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.nb_renamed_buffer)),
-            field("Renaming.MaxRenamingListLength", offset_of!(QueryStatisticsAdapterInformation, renaming) + offset_of!(QueryStatisticsRenaming, max_renaming_list_length), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.max_renaming_list_length)),
-            field("Renaming.NbFailuresDueToRenamingLimit", offset_of!(QueryStatisticsAdapterInformation, renaming) + offset_of!(QueryStatisticsRenaming, nb_failures_due_to_renaming_limit), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.nb_failures_due_to_renaming_limit)),
-            field("Renaming.NbFailuresDueToCreateAllocation", offset_of!(QueryStatisticsAdapterInformation, renaming) + offset_of!(QueryStatisticsRenaming, nb_failures_due_to_create_allocation), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.nb_failures_due_to_create_allocation)),
-            field("Renaming.NbFailuresDueToOpenAllocation", offset_of!(QueryStatisticsAdapterInformation, renaming) + offset_of!(QueryStatisticsRenaming, nb_failures_due_to_open_allocation), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.nb_failures_due_to_open_allocation)),
-            field("Renaming.NbFailuresDueToLowResource", offset_of!(QueryStatisticsAdapterInformation, renaming) + offset_of!(QueryStatisticsRenaming, nb_failures_due_to_low_resource), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.nb_failures_due_to_low_resource)),
-            field("Renaming.NbFailuresDueToNonRetiredLimit", offset_of!(QueryStatisticsAdapterInformation, renaming) + offset_of!(QueryStatisticsRenaming, nb_failures_due_to_non_retired_limit), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.nb_failures_due_to_non_retired_limit)),
-            field("Preparation.BroadcastStall", offset_of!(QueryStatisticsAdapterInformation, preparation) + offset_of!(QueryStatisticsPreparation, broadcast_stall), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.preparation.broadcast_stall)),
-            field("Preparation.NbDMAPrepared", offset_of!(QueryStatisticsAdapterInformation, preparation) + offset_of!(QueryStatisticsPreparation, nb_dma_prepared), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.preparation.nb_dma_prepared)),
-            field("Preparation.NbDMAPreparedLongPath", offset_of!(QueryStatisticsAdapterInformation, preparation) + offset_of!(QueryStatisticsPreparation, nb_dma_prepared_long_path), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.preparation.nb_dma_prepared_long_path)),
-            field("Preparation.ImmediateHighestPreparationPass", offset_of!(QueryStatisticsAdapterInformation, preparation) + offset_of!(QueryStatisticsPreparation, immediate_highest_preparation_pass), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.preparation.immediate_highest_preparation_pass)),
-            field("Preparation.AllocationsTrimmed.Count", offset_of!(QueryStatisticsAdapterInformation, preparation) + offset_of!(QueryStatisticsPreparation, allocations_trimmed) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.preparation.allocations_trimmed.count)),
-            field("Preparation.AllocationsTrimmed.Bytes", offset_of!(QueryStatisticsAdapterInformation, preparation) + offset_of!(QueryStatisticsPreparation, allocations_trimmed) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.preparation.allocations_trimmed.bytes)),
-            field("PagingFault.Faults.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults.count)),
-            field("PagingFault.Faults.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults.bytes)),
-            field("PagingFault.FaultsFirstTimeAccess.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults_first_time_access) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_first_time_access.count)),
-            field("PagingFault.FaultsFirstTimeAccess.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults_first_time_access) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_first_time_access.bytes)),
-            field("PagingFault.FaultsReclaimed.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults_reclaimed) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_reclaimed.count)),
-            field("PagingFault.FaultsReclaimed.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults_reclaimed) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_reclaimed.bytes)),
-            field("PagingFault.FaultsMigration.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults_migration) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_migration.count)),
-            field("PagingFault.FaultsMigration.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults_migration) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_migration.bytes)),
-            field("PagingFault.FaultsIncorrectResource.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults_incorrect_resource) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_incorrect_resource.count)),
-            field("PagingFault.FaultsIncorrectResource.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults_incorrect_resource) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_incorrect_resource.bytes)),
-            field("PagingFault.FaultsLostContent.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults_lost_content) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_lost_content.count)),
-            field("PagingFault.FaultsLostContent.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults_lost_content) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_lost_content.bytes)),
-            field("PagingFault.FaultsEvicted.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults_evicted) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_evicted.count)),
-            field("PagingFault.FaultsEvicted.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, faults_evicted) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_evicted.bytes)),
-            field("PagingFault.AllocationsMEM_RESET.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, allocations_mem_reset) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.allocations_mem_reset.count)),
-            field("PagingFault.AllocationsMEM_RESET.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, allocations_mem_reset) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.allocations_mem_reset.bytes)),
-            field("PagingFault.AllocationsUnresetSuccess.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, allocations_unreset_success) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.allocations_unreset_success.count)),
-            field("PagingFault.AllocationsUnresetSuccess.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, allocations_unreset_success) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.allocations_unreset_success.bytes)),
-            field("PagingFault.AllocationsUnresetFail.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, allocations_unreset_fail) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.allocations_unreset_fail.count)),
-            field("PagingFault.AllocationsUnresetFail.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, allocations_unreset_fail) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.allocations_unreset_fail.bytes)),
-            field("PagingFault.AllocationsUnresetSuccessRead", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, allocations_unreset_success_read), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.allocations_unreset_success_read)),
-            field("PagingFault.AllocationsUnresetFailRead", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, allocations_unreset_fail_read), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.allocations_unreset_fail_read)),
-            field("PagingFault.Evictions.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, evictions) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions.count)),
-            field("PagingFault.Evictions.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, evictions) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions.bytes)),
-            field("PagingFault.EvictionsDueToPreparation.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, evictions_due_to_preparation) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions_due_to_preparation.count)),
-            field("PagingFault.EvictionsDueToPreparation.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, evictions_due_to_preparation) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions_due_to_preparation.bytes)),
-            field("PagingFault.EvictionsDueToLock.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, evictions_due_to_lock) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions_due_to_lock.count)),
-            field("PagingFault.EvictionsDueToLock.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, evictions_due_to_lock) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions_due_to_lock.bytes)),
-            field("PagingFault.EvictionsDueToClose.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, evictions_due_to_close) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions_due_to_close.count)),
-            field("PagingFault.EvictionsDueToClose.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, evictions_due_to_close) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions_due_to_close.bytes)),
-            field("PagingFault.EvictionsDueToPurge.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, evictions_due_to_purge) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions_due_to_purge.count)),
-            field("PagingFault.EvictionsDueToPurge.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, evictions_due_to_purge) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions_due_to_purge.bytes)),
-            field("PagingFault.EvictionsDueToSuspendCPUAccess.Count", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, evictions_due_to_suspend_cpu_access) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions_due_to_suspend_cpu_access.count)),
-            field("PagingFault.EvictionsDueToSuspendCPUAccess.Bytes", offset_of!(QueryStatisticsAdapterInformation, paging_fault) + offset_of!(QueryStatisticsPagingFault, evictions_due_to_suspend_cpu_access) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions_due_to_suspend_cpu_access.bytes)),
-            field("PagingTransfer.BytesFilled", offset_of!(QueryStatisticsAdapterInformation, paging_transfer) + offset_of!(QueryStatisticsPagingTransfer, bytes_filled), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_transfer.bytes_filled)),
-            field("PagingTransfer.BytesDiscarded", offset_of!(QueryStatisticsAdapterInformation, paging_transfer) + offset_of!(QueryStatisticsPagingTransfer, bytes_discarded), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_transfer.bytes_discarded)),
-            field("PagingTransfer.BytesMappedIntoAperture", offset_of!(QueryStatisticsAdapterInformation, paging_transfer) + offset_of!(QueryStatisticsPagingTransfer, bytes_mapped_into_aperture), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_transfer.bytes_mapped_into_aperture)),
-            field("PagingTransfer.BytesUnmappedFromAperture", offset_of!(QueryStatisticsAdapterInformation, paging_transfer) + offset_of!(QueryStatisticsPagingTransfer, bytes_unmapped_from_aperture), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_transfer.bytes_unmapped_from_aperture)),
-            field("PagingTransfer.BytesTransferredFromMdlToMemory", offset_of!(QueryStatisticsAdapterInformation, paging_transfer) + offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_mdl_to_memory), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_transfer.bytes_transferred_from_mdl_to_memory)),
-            field("PagingTransfer.BytesTransferredFromMemoryToMdl", offset_of!(QueryStatisticsAdapterInformation, paging_transfer) + offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_memory_to_mdl), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_transfer.bytes_transferred_from_memory_to_mdl)),
-            field("PagingTransfer.BytesTransferredFromApertureToMemory", offset_of!(QueryStatisticsAdapterInformation, paging_transfer) + offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_aperture_to_memory), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_transfer.bytes_transferred_from_aperture_to_memory)),
-            field("PagingTransfer.BytesTransferredFromMemoryToAperture", offset_of!(QueryStatisticsAdapterInformation, paging_transfer) + offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_memory_to_aperture), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.paging_transfer.bytes_transferred_from_memory_to_aperture)),
-            field("SwizzlingRange.NbRangesAcquired", offset_of!(QueryStatisticsAdapterInformation, swizzling_range) + offset_of!(QueryStatisticsSwizzlingRange, nb_ranges_acquired), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.swizzling_range.nb_ranges_acquired)),
-            field("SwizzlingRange.NbRangesReleased", offset_of!(QueryStatisticsAdapterInformation, swizzling_range) + offset_of!(QueryStatisticsSwizzlingRange, nb_ranges_released), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.swizzling_range.nb_ranges_released)),
-            field("Locks.NbLocks", offset_of!(QueryStatisticsAdapterInformation, locks) + offset_of!(QueryStatisticsLocks, nb_locks), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_locks)),
-            field("Locks.NbLocksWaitFlag", offset_of!(QueryStatisticsAdapterInformation, locks) + offset_of!(QueryStatisticsLocks, nb_locks_wait_flag), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_locks_wait_flag)),
-            field("Locks.NbLocksDiscardFlag", offset_of!(QueryStatisticsAdapterInformation, locks) + offset_of!(QueryStatisticsLocks, nb_locks_discard_flag), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_locks_discard_flag)),
-            field("Locks.NbLocksNoOverwrite", offset_of!(QueryStatisticsAdapterInformation, locks) + offset_of!(QueryStatisticsLocks, nb_locks_no_overwrite), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_locks_no_overwrite)),
-            field("Locks.NbLocksNoReadSync", offset_of!(QueryStatisticsAdapterInformation, locks) + offset_of!(QueryStatisticsLocks, nb_locks_no_read_sync), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_locks_no_read_sync)),
-            field("Locks.NbLocksLinearization", offset_of!(QueryStatisticsAdapterInformation, locks) + offset_of!(QueryStatisticsLocks, nb_locks_linearization), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_locks_linearization)),
-            field("Locks.NbComplexLocks", offset_of!(QueryStatisticsAdapterInformation, locks) + offset_of!(QueryStatisticsLocks, nb_complex_locks), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_complex_locks)),
-            field("Allocations.Created.Count", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, created) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.created.count)),
-            field("Allocations.Created.Bytes", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, created) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.created.bytes)),
-            field("Allocations.Destroyed.Count", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, destroyed) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.destroyed.count)),
-            field("Allocations.Destroyed.Bytes", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, destroyed) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.destroyed.bytes)),
-            field("Allocations.Opened.Count", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, opened) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.opened.count)),
-            field("Allocations.Opened.Bytes", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, opened) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.opened.bytes)),
-            field("Allocations.Closed.Count", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, closed) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.closed.count)),
-            field("Allocations.Closed.Bytes", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, closed) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.closed.bytes)),
-            field("Allocations.MigratedSuccess.Count", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, migrated_success) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.migrated_success.count)),
-            field("Allocations.MigratedSuccess.Bytes", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, migrated_success) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.migrated_success.bytes)),
-            field("Allocations.MigratedFail.Count", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, migrated_fail) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.migrated_fail.count)),
-            field("Allocations.MigratedFail.Bytes", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, migrated_fail) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.migrated_fail.bytes)),
-            field("Allocations.MigratedAbandoned.Count", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, migrated_abandoned) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.migrated_abandoned.count)),
-            field("Allocations.MigratedAbandoned.Bytes", offset_of!(QueryStatisticsAdapterInformation, allocations) + offset_of!(QueryStatisticsAllocations, migrated_abandoned) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.migrated_abandoned.bytes)),
-            field("Terminations.TerminatedShared.Count", offset_of!(QueryStatisticsAdapterInformation, terminations) + offset_of!(QueryStatisticsTerminations, terminated_shared) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.terminated_shared.count)),
-            field("Terminations.TerminatedShared.Bytes", offset_of!(QueryStatisticsAdapterInformation, terminations) + offset_of!(QueryStatisticsTerminations, terminated_shared) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.terminated_shared.bytes)),
-            field("Terminations.TerminatedNonShared.Count", offset_of!(QueryStatisticsAdapterInformation, terminations) + offset_of!(QueryStatisticsTerminations, terminated_non_shared) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.terminated_non_shared.count)),
-            field("Terminations.TerminatedNonShared.Bytes", offset_of!(QueryStatisticsAdapterInformation, terminations) + offset_of!(QueryStatisticsTerminations, terminated_non_shared) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.terminated_non_shared.bytes)),
-            field("Terminations.DestroyedShared.Count", offset_of!(QueryStatisticsAdapterInformation, terminations) + offset_of!(QueryStatisticsTerminations, destroyed_shared) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.destroyed_shared.count)),
-            field("Terminations.DestroyedShared.Bytes", offset_of!(QueryStatisticsAdapterInformation, terminations) + offset_of!(QueryStatisticsTerminations, destroyed_shared) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.destroyed_shared.bytes)),
-            field("Terminations.DestroyedNonShared.Count", offset_of!(QueryStatisticsAdapterInformation, terminations) + offset_of!(QueryStatisticsTerminations, destroyed_non_shared) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.destroyed_non_shared.count)),
-            field("Terminations.DestroyedNonShared.Bytes", offset_of!(QueryStatisticsAdapterInformation, terminations) + offset_of!(QueryStatisticsTerminations, destroyed_non_shared) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.destroyed_non_shared.bytes)),
-            field("Flags.NumberOfMemoryGroups", offset_of!(QueryStatisticsAdapterInformation, flags), u64::from(QueryStatisticsAdapterInformationFlags(0).with_number_of_memory_groups(u64::MAX).bits()), |s: &QueryStatisticsAdapterInformation| bytes(s.flags)),
-            field("Flags.SupportsDemotion", offset_of!(QueryStatisticsAdapterInformation, flags), u64::from(QueryStatisticsAdapterInformationFlags::SUPPORTS_DEMOTION.bits()), |s: &QueryStatisticsAdapterInformation| bytes(s.flags)),
-            field("Flags.Reserved", offset_of!(QueryStatisticsAdapterInformation, flags), u64::from(QueryStatisticsAdapterInformationFlags(0).with_reserved(u64::MAX).bits()), |s: &QueryStatisticsAdapterInformation| bytes(s.flags)),
-            field("Flags.Value", offset_of!(QueryStatisticsAdapterInformation, flags), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.flags)),
-            field("Reserved", offset_of!(QueryStatisticsAdapterInformation, reserved), 0, |s: &QueryStatisticsAdapterInformation| bytes(s.reserved)),
-        ]),
-        case::<QueryStatisticsAdapterInformationFlags>("D3DKMT_QUERYSTATISTICS_ADAPTER_INFORMATION_FLAGS", vec![
-            field("NumberOfMemoryGroups", 0, u64::from(QueryStatisticsAdapterInformationFlags(0).with_number_of_memory_groups(u64::MAX).bits()), |s: &QueryStatisticsAdapterInformationFlags| bytes(*s)),
-            field("SupportsDemotion", 0, u64::from(QueryStatisticsAdapterInformationFlags::SUPPORTS_DEMOTION.bits()), |s: &QueryStatisticsAdapterInformationFlags| bytes(*s)),
-            field("Reserved", 0, u64::from(QueryStatisticsAdapterInformationFlags(0).with_reserved(u64::MAX).bits()), |s: &QueryStatisticsAdapterInformationFlags| bytes(*s)),
-            field("Value", 0, 0, |s: &QueryStatisticsAdapterInformationFlags| bytes(*s)),
-        ]),
-        case::<QueryStatisticsCommitmentData>("D3DKMT_QUERYSTATISTICS_COMMITMENT_DATA", vec![
-            field("TotalBytesEvictedFromProcess", offset_of!(QueryStatisticsCommitmentData, total_bytes_evicted_from_process), 0, |s: &QueryStatisticsCommitmentData| bytes(s.total_bytes_evicted_from_process)),
-            field("BytesBySegmentPreference", offset_of!(QueryStatisticsCommitmentData, bytes_by_segment_preference), 0, |s: &QueryStatisticsCommitmentData| bytes(s.bytes_by_segment_preference)),
-        ]),
-        case::<QueryStatisticsCounter>("D3DKMT_QUERYSTATISTICS_COUNTER", vec![
-            field("Count", offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsCounter| bytes(s.count)),
-            field("Bytes", offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsCounter| bytes(s.bytes)),
-        ]),
-        case::<QueryStatisticsDmaBuffer>("D3DKMT_QUERYSTATISTICS_DMA_BUFFER", vec![
-            field("Size.Count", offset_of!(QueryStatisticsDmaBuffer, size) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsDmaBuffer| bytes(s.size.count)),
-            field("Size.Bytes", offset_of!(QueryStatisticsDmaBuffer, size) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsDmaBuffer| bytes(s.size.bytes)),
-            field("AllocationListBytes", offset_of!(QueryStatisticsDmaBuffer, allocation_list_bytes), 0, |s: &QueryStatisticsDmaBuffer| bytes(s.allocation_list_bytes)),
-            field("PatchLocationListBytes", offset_of!(QueryStatisticsDmaBuffer, patch_location_list_bytes), 0, |s: &QueryStatisticsDmaBuffer| bytes(s.patch_location_list_bytes)),
-        ]),
-        case::<QueryStatisticsDmaPacketTypeInformation>("D3DKMT_QUERYSTATISTICS_DMA_PACKET_TYPE_INFORMATION", vec![
-            field("PacketSubmited", offset_of!(QueryStatisticsDmaPacketTypeInformation, packet_submited), 0, |s: &QueryStatisticsDmaPacketTypeInformation| bytes(s.packet_submited)),
-            field("PacketCompleted", offset_of!(QueryStatisticsDmaPacketTypeInformation, packet_completed), 0, |s: &QueryStatisticsDmaPacketTypeInformation| bytes(s.packet_completed)),
-            field("PacketPreempted", offset_of!(QueryStatisticsDmaPacketTypeInformation, packet_preempted), 0, |s: &QueryStatisticsDmaPacketTypeInformation| bytes(s.packet_preempted)),
-            field("PacketFaulted", offset_of!(QueryStatisticsDmaPacketTypeInformation, packet_faulted), 0, |s: &QueryStatisticsDmaPacketTypeInformation| bytes(s.packet_faulted)),
-        ]),
-        case::<QueryStatisticsMemory>("D3DKMT_QUERYSTATISTICS_MEMORY", vec![
-            field("TotalBytesEvicted", offset_of!(QueryStatisticsMemory, total_bytes_evicted), 0, |s: &QueryStatisticsMemory| bytes(s.total_bytes_evicted)),
-            field("AllocsCommitted", offset_of!(QueryStatisticsMemory, allocs_committed), 0, |s: &QueryStatisticsMemory| bytes(s.allocs_committed)),
-            field("AllocsResident", offset_of!(QueryStatisticsMemory, allocs_resident), 0, |s: &QueryStatisticsMemory| bytes(s.allocs_resident)),
-        ]),
-        case::<QueryStatisticsNodeInformation>("D3DKMT_QUERYSTATISTICS_NODE_INFORMATION", vec![
-            field("GlobalInformation.RunningTime", offset_of!(QueryStatisticsNodeInformation, global_information) + offset_of!(QueryStatisticsProcessNodeInformation, running_time), 0, |s: &QueryStatisticsNodeInformation| bytes(s.global_information.running_time)),
-            field("GlobalInformation.ContextSwitch", offset_of!(QueryStatisticsNodeInformation, global_information) + offset_of!(QueryStatisticsProcessNodeInformation, context_switch), 0, |s: &QueryStatisticsNodeInformation| bytes(s.global_information.context_switch)),
-            field("GlobalInformation.PreemptionStatistics.PreemptionCounter", offset_of!(QueryStatisticsNodeInformation, global_information) + offset_of!(QueryStatisticsProcessNodeInformation, preemption_statistics) + offset_of!(QueryStatisticsPreemptionInformation, preemption_counter), 0, |s: &QueryStatisticsNodeInformation| bytes(s.global_information.preemption_statistics.preemption_counter)),
-            field("GlobalInformation.PacketStatistics.QueuePacket", offset_of!(QueryStatisticsNodeInformation, global_information) + offset_of!(QueryStatisticsProcessNodeInformation, packet_statistics) + offset_of!(QueryStatisticsPacketInformation, queue_packet), 0, |s: &QueryStatisticsNodeInformation| bytes(s.global_information.packet_statistics.queue_packet)),
-            field("GlobalInformation.PacketStatistics.DmaPacket", offset_of!(QueryStatisticsNodeInformation, global_information) + offset_of!(QueryStatisticsProcessNodeInformation, packet_statistics) + offset_of!(QueryStatisticsPacketInformation, dma_packet), 0, |s: &QueryStatisticsNodeInformation| bytes(s.global_information.packet_statistics.dma_packet)),
-            field("GlobalInformation.Reserved", offset_of!(QueryStatisticsNodeInformation, global_information) + offset_of!(QueryStatisticsProcessNodeInformation, reserved), 0, |s: &QueryStatisticsNodeInformation| bytes(s.global_information.reserved)),
-            field("SystemInformation.RunningTime", offset_of!(QueryStatisticsNodeInformation, system_information) + offset_of!(QueryStatisticsProcessNodeInformation, running_time), 0, |s: &QueryStatisticsNodeInformation| bytes(s.system_information.running_time)),
-            field("SystemInformation.ContextSwitch", offset_of!(QueryStatisticsNodeInformation, system_information) + offset_of!(QueryStatisticsProcessNodeInformation, context_switch), 0, |s: &QueryStatisticsNodeInformation| bytes(s.system_information.context_switch)),
-            field("SystemInformation.PreemptionStatistics.PreemptionCounter", offset_of!(QueryStatisticsNodeInformation, system_information) + offset_of!(QueryStatisticsProcessNodeInformation, preemption_statistics) + offset_of!(QueryStatisticsPreemptionInformation, preemption_counter), 0, |s: &QueryStatisticsNodeInformation| bytes(s.system_information.preemption_statistics.preemption_counter)),
-            field("SystemInformation.PacketStatistics.QueuePacket", offset_of!(QueryStatisticsNodeInformation, system_information) + offset_of!(QueryStatisticsProcessNodeInformation, packet_statistics) + offset_of!(QueryStatisticsPacketInformation, queue_packet), 0, |s: &QueryStatisticsNodeInformation| bytes(s.system_information.packet_statistics.queue_packet)),
-            field("SystemInformation.PacketStatistics.DmaPacket", offset_of!(QueryStatisticsNodeInformation, system_information) + offset_of!(QueryStatisticsProcessNodeInformation, packet_statistics) + offset_of!(QueryStatisticsPacketInformation, dma_packet), 0, |s: &QueryStatisticsNodeInformation| bytes(s.system_information.packet_statistics.dma_packet)),
-            field("SystemInformation.Reserved", offset_of!(QueryStatisticsNodeInformation, system_information) + offset_of!(QueryStatisticsProcessNodeInformation, reserved), 0, |s: &QueryStatisticsNodeInformation| bytes(s.system_information.reserved)),
-            field("NodePerfData.NodeOrdinal", offset_of!(QueryStatisticsNodeInformation, node_perf_data) + offset_of!(NodePerfData, node_ordinal), 0, |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.node_ordinal)),
-            field("NodePerfData.PhysicalAdapterIndex", offset_of!(QueryStatisticsNodeInformation, node_perf_data) + offset_of!(NodePerfData, physical_adapter_index), 0, |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.physical_adapter_index)),
-            field("NodePerfData.Frequency", offset_of!(QueryStatisticsNodeInformation, node_perf_data) + offset_of!(NodePerfData, frequency), 0, |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.frequency)),
-            field("NodePerfData.MaxFrequency", offset_of!(QueryStatisticsNodeInformation, node_perf_data) + offset_of!(NodePerfData, max_frequency), 0, |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.max_frequency)),
-            field("NodePerfData.MaxFrequencyOC", offset_of!(QueryStatisticsNodeInformation, node_perf_data) + offset_of!(NodePerfData, max_frequency_oc), 0, |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.max_frequency_oc)),
-            field("NodePerfData.Voltage", offset_of!(QueryStatisticsNodeInformation, node_perf_data) + offset_of!(NodePerfData, voltage), 0, |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.voltage)),
-            field("NodePerfData.VoltageMax", offset_of!(QueryStatisticsNodeInformation, node_perf_data) + offset_of!(NodePerfData, voltage_max), 0, |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.voltage_max)),
-            field("NodePerfData.VoltageMaxOC", offset_of!(QueryStatisticsNodeInformation, node_perf_data) + offset_of!(NodePerfData, voltage_max_oc), 0, |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.voltage_max_oc)),
-            field("NodePerfData.MaxTransitionLatency", offset_of!(QueryStatisticsNodeInformation, node_perf_data) + offset_of!(NodePerfData, max_transition_latency), 0, |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.max_transition_latency)),
-            field("Reserved", offset_of!(QueryStatisticsNodeInformation, reserved), 0, |s: &QueryStatisticsNodeInformation| bytes(s.reserved)),
-        ]),
-        case::<QueryStatisticsPacketInformation>("D3DKMT_QUERYSTATISTICS_PACKET_INFORMATION", vec![
-            field("QueuePacket", offset_of!(QueryStatisticsPacketInformation, queue_packet), 0, |s: &QueryStatisticsPacketInformation| bytes(s.queue_packet)),
-            field("DmaPacket", offset_of!(QueryStatisticsPacketInformation, dma_packet), 0, |s: &QueryStatisticsPacketInformation| bytes(s.dma_packet)),
-        ]),
-        case::<QueryStatisticsPhysicalAdapterInformation>("D3DKMT_QUERYSTATISTICS_PHYSICAL_ADAPTER_INFORMATION", vec![
-            field("AdapterPerfData.PhysicalAdapterIndex", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data) + offset_of!(AdapterPerfData, physical_adapter_index), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.physical_adapter_index)),
-            field("AdapterPerfData.MemoryFrequency", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data) + offset_of!(AdapterPerfData, memory_frequency), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.memory_frequency)),
-            field("AdapterPerfData.MaxMemoryFrequency", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data) + offset_of!(AdapterPerfData, max_memory_frequency), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.max_memory_frequency)),
-            field("AdapterPerfData.MaxMemoryFrequencyOC", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data) + offset_of!(AdapterPerfData, max_memory_frequency_oc), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.max_memory_frequency_oc)),
-            field("AdapterPerfData.MemoryBandwidth", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data) + offset_of!(AdapterPerfData, memory_bandwidth), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.memory_bandwidth)),
-            field("AdapterPerfData.PCIEBandwidth", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data) + offset_of!(AdapterPerfData, pcie_bandwidth), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.pcie_bandwidth)),
-            field("AdapterPerfData.FanRPM", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data) + offset_of!(AdapterPerfData, fan_rpm), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.fan_rpm)),
-            field("AdapterPerfData.Power", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data) + offset_of!(AdapterPerfData, power), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.power)),
-            field("AdapterPerfData.Temperature", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data) + offset_of!(AdapterPerfData, temperature), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.temperature)),
-            field("AdapterPerfData.PowerStateOverride", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data) + offset_of!(AdapterPerfData, power_state_override), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.power_state_override)),
-            field("AdapterPerfDataCaps.PhysicalAdapterIndex", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data_caps) + offset_of!(AdapterPerfDataCaps, physical_adapter_index), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data_caps.physical_adapter_index)),
-            field("AdapterPerfDataCaps.MaxMemoryBandwidth", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data_caps) + offset_of!(AdapterPerfDataCaps, max_memory_bandwidth), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data_caps.max_memory_bandwidth)),
-            field("AdapterPerfDataCaps.MaxPCIEBandwidth", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data_caps) + offset_of!(AdapterPerfDataCaps, max_pcie_bandwidth), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data_caps.max_pcie_bandwidth)),
-            field("AdapterPerfDataCaps.MaxFanRPM", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data_caps) + offset_of!(AdapterPerfDataCaps, max_fan_rpm), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data_caps.max_fan_rpm)),
-            field("AdapterPerfDataCaps.TemperatureMax", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data_caps) + offset_of!(AdapterPerfDataCaps, temperature_max), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data_caps.temperature_max)),
-            field("AdapterPerfDataCaps.TemperatureWarning", offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data_caps) + offset_of!(AdapterPerfDataCaps, temperature_warning), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data_caps.temperature_warning)),
-            field("GpuVersion.PhysicalAdapterIndex", offset_of!(QueryStatisticsPhysicalAdapterInformation, gpu_version) + offset_of!(GpuVersion, physical_adapter_index), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.gpu_version.physical_adapter_index)),
-            field("GpuVersion.BiosVersion", offset_of!(QueryStatisticsPhysicalAdapterInformation, gpu_version) + offset_of!(GpuVersion, bios_version), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.gpu_version.bios_version)),
-            field("GpuVersion.GpuArchitecture", offset_of!(QueryStatisticsPhysicalAdapterInformation, gpu_version) + offset_of!(GpuVersion, gpu_architecture), 0, |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.gpu_version.gpu_architecture)),
-        ]),
-        case::<QueryStatisticsPolicy>("D3DKMT_QUERYSTATISTICS_POLICY", vec![
-            field("PreferApertureForRead", offset_of!(QueryStatisticsPolicy, prefer_aperture_for_read), 0, |s: &QueryStatisticsPolicy| bytes(s.prefer_aperture_for_read)),
-            field("PreferAperture", offset_of!(QueryStatisticsPolicy, prefer_aperture), 0, |s: &QueryStatisticsPolicy| bytes(s.prefer_aperture)),
-            field("MemResetOnPaging", offset_of!(QueryStatisticsPolicy, mem_reset_on_paging), 0, |s: &QueryStatisticsPolicy| bytes(s.mem_reset_on_paging)),
-            field("RemovePagesFromWorkingSetOnPaging", offset_of!(QueryStatisticsPolicy, remove_pages_from_working_set_on_paging), 0, |s: &QueryStatisticsPolicy| bytes(s.remove_pages_from_working_set_on_paging)),
-            field("MigrationEnabled", offset_of!(QueryStatisticsPolicy, migration_enabled), 0, |s: &QueryStatisticsPolicy| bytes(s.migration_enabled)),
-        ]),
-        case::<QueryStatisticsPreemptionInformation>("D3DKMT_QUERYSTATISTICS_PREEMPTION_INFORMATION", vec![
-            field("PreemptionCounter", offset_of!(QueryStatisticsPreemptionInformation, preemption_counter), 0, |s: &QueryStatisticsPreemptionInformation| bytes(s.preemption_counter)),
-        ]),
-        case::<QueryStatisticsProcessAdapterInformation>("D3DKMT_QUERYSTATISTICS_PROCESS_ADAPTER_INFORMATION", vec![
-            field("NbSegments", offset_of!(QueryStatisticsProcessAdapterInformation, nb_segments), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.nb_segments)),
-            field("NodeCount", offset_of!(QueryStatisticsProcessAdapterInformation, node_count), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.node_count)),
-            field("VidPnSourceCount", offset_of!(QueryStatisticsProcessAdapterInformation, vid_pn_source_count), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.vid_pn_source_count)),
-            field("VirtualMemoryUsage", offset_of!(QueryStatisticsProcessAdapterInformation, virtual_memory_usage), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.virtual_memory_usage)),
-            field("DmaBuffer.Size.Count", offset_of!(QueryStatisticsProcessAdapterInformation, dma_buffer) + offset_of!(QueryStatisticsDmaBuffer, size) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.dma_buffer.size.count)),
-            field("DmaBuffer.Size.Bytes", offset_of!(QueryStatisticsProcessAdapterInformation, dma_buffer) + offset_of!(QueryStatisticsDmaBuffer, size) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.dma_buffer.size.bytes)),
-            field("DmaBuffer.AllocationListBytes", offset_of!(QueryStatisticsProcessAdapterInformation, dma_buffer) + offset_of!(QueryStatisticsDmaBuffer, allocation_list_bytes), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.dma_buffer.allocation_list_bytes)),
-            field("DmaBuffer.PatchLocationListBytes", offset_of!(QueryStatisticsProcessAdapterInformation, dma_buffer) + offset_of!(QueryStatisticsDmaBuffer, patch_location_list_bytes), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.dma_buffer.patch_location_list_bytes)),
-            field("CommitmentData.TotalBytesEvictedFromProcess", offset_of!(QueryStatisticsProcessAdapterInformation, commitment_data) + offset_of!(QueryStatisticsCommitmentData, total_bytes_evicted_from_process), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.commitment_data.total_bytes_evicted_from_process)),
-            field("CommitmentData.BytesBySegmentPreference", offset_of!(QueryStatisticsProcessAdapterInformation, commitment_data) + offset_of!(QueryStatisticsCommitmentData, bytes_by_segment_preference), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.commitment_data.bytes_by_segment_preference)),
-            field("_Policy.PreferApertureForRead", offset_of!(QueryStatisticsProcessAdapterInformation, policy) + offset_of!(QueryStatisticsPolicy, prefer_aperture_for_read), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.policy.prefer_aperture_for_read)),
-            field("_Policy.PreferAperture", offset_of!(QueryStatisticsProcessAdapterInformation, policy) + offset_of!(QueryStatisticsPolicy, prefer_aperture), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.policy.prefer_aperture)),
-            field("_Policy.MemResetOnPaging", offset_of!(QueryStatisticsProcessAdapterInformation, policy) + offset_of!(QueryStatisticsPolicy, mem_reset_on_paging), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.policy.mem_reset_on_paging)),
-            field("_Policy.RemovePagesFromWorkingSetOnPaging", offset_of!(QueryStatisticsProcessAdapterInformation, policy) + offset_of!(QueryStatisticsPolicy, remove_pages_from_working_set_on_paging), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.policy.remove_pages_from_working_set_on_paging)),
-            field("_Policy.MigrationEnabled", offset_of!(QueryStatisticsProcessAdapterInformation, policy) + offset_of!(QueryStatisticsPolicy, migration_enabled), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.policy.migration_enabled)),
-            field("ProcessInterferenceCounters.InterferenceCount", offset_of!(QueryStatisticsProcessAdapterInformation, process_interference_counters) + offset_of!(QueryStatisticsProcessInterferenceCounters, interference_count), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.process_interference_counters.interference_count)),
-            field("ClientHint", offset_of!(QueryStatisticsProcessAdapterInformation, client_hint), 0, |s: &QueryStatisticsProcessAdapterInformation| bytes(s.client_hint)),
-        ]),
-        case::<QueryStatisticsProcessInformation>("D3DKMT_QUERYSTATISTICS_PROCESS_INFORMATION", vec![
-            field("NodeCount", offset_of!(QueryStatisticsProcessInformation, node_count), 0, |s: &QueryStatisticsProcessInformation| bytes(s.node_count)),
-            field("VidPnSourceCount", offset_of!(QueryStatisticsProcessInformation, vid_pn_source_count), 0, |s: &QueryStatisticsProcessInformation| bytes(s.vid_pn_source_count)),
-            field("SystemMemory.BytesAllocated", offset_of!(QueryStatisticsProcessInformation, system_memory) + offset_of!(QueryStatisticsSystemMemory, bytes_allocated), 0, |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.bytes_allocated)),
-            field("SystemMemory.BytesReserved", offset_of!(QueryStatisticsProcessInformation, system_memory) + offset_of!(QueryStatisticsSystemMemory, bytes_reserved), 0, |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.bytes_reserved)),
-            field("SystemMemory.SmallAllocationBlocks", offset_of!(QueryStatisticsProcessInformation, system_memory) + offset_of!(QueryStatisticsSystemMemory, small_allocation_blocks), 0, |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.small_allocation_blocks)),
-            field("SystemMemory.LargeAllocationBlocks", offset_of!(QueryStatisticsProcessInformation, system_memory) + offset_of!(QueryStatisticsSystemMemory, large_allocation_blocks), 0, |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.large_allocation_blocks)),
-            field("SystemMemory.WriteCombinedBytesAllocated", offset_of!(QueryStatisticsProcessInformation, system_memory) + offset_of!(QueryStatisticsSystemMemory, write_combined_bytes_allocated), 0, |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.write_combined_bytes_allocated)),
-            field("SystemMemory.WriteCombinedBytesReserved", offset_of!(QueryStatisticsProcessInformation, system_memory) + offset_of!(QueryStatisticsSystemMemory, write_combined_bytes_reserved), 0, |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.write_combined_bytes_reserved)),
-            field("SystemMemory.CachedBytesAllocated", offset_of!(QueryStatisticsProcessInformation, system_memory) + offset_of!(QueryStatisticsSystemMemory, cached_bytes_allocated), 0, |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.cached_bytes_allocated)),
-            field("SystemMemory.CachedBytesReserved", offset_of!(QueryStatisticsProcessInformation, system_memory) + offset_of!(QueryStatisticsSystemMemory, cached_bytes_reserved), 0, |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.cached_bytes_reserved)),
-            field("SystemMemory.SectionBytesAllocated", offset_of!(QueryStatisticsProcessInformation, system_memory) + offset_of!(QueryStatisticsSystemMemory, section_bytes_allocated), 0, |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.section_bytes_allocated)),
-            field("SystemMemory.SectionBytesReserved", offset_of!(QueryStatisticsProcessInformation, system_memory) + offset_of!(QueryStatisticsSystemMemory, section_bytes_reserved), 0, |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.section_bytes_reserved)),
-            field("SystemMemory.BytesZeroed", offset_of!(QueryStatisticsProcessInformation, system_memory) + offset_of!(QueryStatisticsSystemMemory, bytes_zeroed), 0, |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.bytes_zeroed)),
-            field("Reserved", offset_of!(QueryStatisticsProcessInformation, reserved), 0, |s: &QueryStatisticsProcessInformation| bytes(s.reserved)),
-        ]),
-        case::<QueryStatisticsProcessInterferenceCounters>("D3DKMT_QUERYSTATISTICS_PROCESS_INTERFERENCE_COUNTERS", vec![
-            field("InterferenceCount", offset_of!(QueryStatisticsProcessInterferenceCounters, interference_count), 0, |s: &QueryStatisticsProcessInterferenceCounters| bytes(s.interference_count)),
-        ]),
-        case::<QueryStatisticsProcessNodeInformation>("D3DKMT_QUERYSTATISTICS_PROCESS_NODE_INFORMATION", vec![
-            field("RunningTime", offset_of!(QueryStatisticsProcessNodeInformation, running_time), 0, |s: &QueryStatisticsProcessNodeInformation| bytes(s.running_time)),
-            field("ContextSwitch", offset_of!(QueryStatisticsProcessNodeInformation, context_switch), 0, |s: &QueryStatisticsProcessNodeInformation| bytes(s.context_switch)),
-            field("PreemptionStatistics.PreemptionCounter", offset_of!(QueryStatisticsProcessNodeInformation, preemption_statistics) + offset_of!(QueryStatisticsPreemptionInformation, preemption_counter), 0, |s: &QueryStatisticsProcessNodeInformation| bytes(s.preemption_statistics.preemption_counter)),
-            field("PacketStatistics.QueuePacket", offset_of!(QueryStatisticsProcessNodeInformation, packet_statistics) + offset_of!(QueryStatisticsPacketInformation, queue_packet), 0, |s: &QueryStatisticsProcessNodeInformation| bytes(s.packet_statistics.queue_packet)),
-            field("PacketStatistics.DmaPacket", offset_of!(QueryStatisticsProcessNodeInformation, packet_statistics) + offset_of!(QueryStatisticsPacketInformation, dma_packet), 0, |s: &QueryStatisticsProcessNodeInformation| bytes(s.packet_statistics.dma_packet)),
-            field("Reserved", offset_of!(QueryStatisticsProcessNodeInformation, reserved), 0, |s: &QueryStatisticsProcessNodeInformation| bytes(s.reserved)),
-        ]),
-        case::<QueryStatisticsProcessSegmentGroupInformation>("D3DKMT_QUERYSTATISTICS_PROCESS_SEGMENT_GROUP_INFORMATION", vec![
-            field("Budget", offset_of!(QueryStatisticsProcessSegmentGroupInformation, budget), 0, |s: &QueryStatisticsProcessSegmentGroupInformation| bytes(s.budget)),
-            field("Requested", offset_of!(QueryStatisticsProcessSegmentGroupInformation, requested), 0, |s: &QueryStatisticsProcessSegmentGroupInformation| bytes(s.requested)),
-            field("Usage", offset_of!(QueryStatisticsProcessSegmentGroupInformation, usage), 0, |s: &QueryStatisticsProcessSegmentGroupInformation| bytes(s.usage)),
-            field("Demoted", offset_of!(QueryStatisticsProcessSegmentGroupInformation, demoted), 0, |s: &QueryStatisticsProcessSegmentGroupInformation| bytes(s.demoted)),
-        ]),
-        case::<QueryStatisticsProcessSegmentInformation>("D3DKMT_QUERYSTATISTICS_PROCESS_SEGMENT_INFORMATION", vec![
-            field("BytesCommitted", offset_of!(QueryStatisticsProcessSegmentInformation, bytes_committed), 0, |s: &QueryStatisticsProcessSegmentInformation| bytes(s.bytes_committed)),
-            field("MaximumWorkingSet", offset_of!(QueryStatisticsProcessSegmentInformation, maximum_working_set), 0, |s: &QueryStatisticsProcessSegmentInformation| bytes(s.maximum_working_set)),
-            field("MinimumWorkingSet", offset_of!(QueryStatisticsProcessSegmentInformation, minimum_working_set), 0, |s: &QueryStatisticsProcessSegmentInformation| bytes(s.minimum_working_set)),
-            field("NbReferencedAllocationEvictedInPeriod", offset_of!(QueryStatisticsProcessSegmentInformation, nb_referenced_allocation_evicted_in_period), 0, |s: &QueryStatisticsProcessSegmentInformation| bytes(s.nb_referenced_allocation_evicted_in_period)),
-            field("Padding", offset_of!(QueryStatisticsProcessSegmentInformation, padding), 0, |s: &QueryStatisticsProcessSegmentInformation| bytes(s.padding)),
-            field("VideoMemory.AllocsCommitted", offset_of!(QueryStatisticsProcessSegmentInformation, video_memory) + offset_of!(QueryStatisticsVideoMemory, allocs_committed), 0, |s: &QueryStatisticsProcessSegmentInformation| bytes(s.video_memory.allocs_committed)),
-            field("VideoMemory.AllocsResidentInP", offset_of!(QueryStatisticsProcessSegmentInformation, video_memory) + offset_of!(QueryStatisticsVideoMemory, allocs_resident_in_p), 0, |s: &QueryStatisticsProcessSegmentInformation| bytes(s.video_memory.allocs_resident_in_p)),
-            field("VideoMemory.AllocsResidentInNonPreferred.Count", offset_of!(QueryStatisticsProcessSegmentInformation, video_memory) + offset_of!(QueryStatisticsVideoMemory, allocs_resident_in_non_preferred) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsProcessSegmentInformation| bytes(s.video_memory.allocs_resident_in_non_preferred.count)),
-            field("VideoMemory.AllocsResidentInNonPreferred.Bytes", offset_of!(QueryStatisticsProcessSegmentInformation, video_memory) + offset_of!(QueryStatisticsVideoMemory, allocs_resident_in_non_preferred) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsProcessSegmentInformation| bytes(s.video_memory.allocs_resident_in_non_preferred.bytes)),
-            field("VideoMemory.TotalBytesEvictedDueToPreparation", offset_of!(QueryStatisticsProcessSegmentInformation, video_memory) + offset_of!(QueryStatisticsVideoMemory, total_bytes_evicted_due_to_preparation), 0, |s: &QueryStatisticsProcessSegmentInformation| bytes(s.video_memory.total_bytes_evicted_due_to_preparation)),
-            field("_Policy.UseMRU", offset_of!(QueryStatisticsProcessSegmentInformation, policy) + offset_of!(QueryStatisticsProcessSegmentPolicy, use_mru), 0, |s: &QueryStatisticsProcessSegmentInformation| bytes(s.policy.use_mru)),
-            field("Reserved", offset_of!(QueryStatisticsProcessSegmentInformation, reserved), 0, |s: &QueryStatisticsProcessSegmentInformation| bytes(s.reserved)),
-        ]),
-        case::<QueryStatisticsProcessSegmentPolicy>("D3DKMT_QUERYSTATISTICS_PROCESS_SEGMENT_POLICY", vec![
-            field("UseMRU", offset_of!(QueryStatisticsProcessSegmentPolicy, use_mru), 0, |s: &QueryStatisticsProcessSegmentPolicy| bytes(s.use_mru)),
-        ]),
-        case::<QueryStatisticsProcessVidPnSourceInformation>("D3DKMT_QUERYSTATISTICS_PROCESS_VIDPNSOURCE_INFORMATION", vec![
-            field("Frame", offset_of!(QueryStatisticsProcessVidPnSourceInformation, frame), 0, |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.frame)),
-            field("CancelledFrame", offset_of!(QueryStatisticsProcessVidPnSourceInformation, cancelled_frame), 0, |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.cancelled_frame)),
-            field("QueuedPresent", offset_of!(QueryStatisticsProcessVidPnSourceInformation, queued_present), 0, |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.queued_present)),
-            field("Padding", offset_of!(QueryStatisticsProcessVidPnSourceInformation, padding), 0, |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.padding)),
-            field("IsVSyncEnabled", offset_of!(QueryStatisticsProcessVidPnSourceInformation, is_v_sync_enabled), 0, |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.is_v_sync_enabled)),
-            field("VSyncOnTotalTimeMs", offset_of!(QueryStatisticsProcessVidPnSourceInformation, v_sync_on_total_time_ms), 0, |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.v_sync_on_total_time_ms)),
-            field("VSyncOffKeepPhaseTotalTimeMs", offset_of!(QueryStatisticsProcessVidPnSourceInformation, v_sync_off_keep_phase_total_time_ms), 0, |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.v_sync_off_keep_phase_total_time_ms)),
-            field("VSyncOffNoPhaseTotalTimeMs", offset_of!(QueryStatisticsProcessVidPnSourceInformation, v_sync_off_no_phase_total_time_ms), 0, |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.v_sync_off_no_phase_total_time_ms)),
-            field("Reserved", offset_of!(QueryStatisticsProcessVidPnSourceInformation, reserved), 0, |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.reserved)),
-        ]),
-        case::<QueryStatisticsQueryNode>("D3DKMT_QUERYSTATISTICS_QUERY_NODE", vec![
-            field("NodeId", offset_of!(QueryStatisticsQueryNode, node_id), 0, |s: &QueryStatisticsQueryNode| bytes(s.node_id)),
-        ]),
-        case::<QueryStatisticsQueryPhysicalAdapter>("D3DKMT_QUERYSTATISTICS_QUERY_PHYSICAL_ADAPTER", vec![
-            field("PhysicalAdapterIndex", offset_of!(QueryStatisticsQueryPhysicalAdapter, physical_adapter_index), 0, |s: &QueryStatisticsQueryPhysicalAdapter| bytes(s.physical_adapter_index)),
-        ]),
-        case::<QueryStatisticsQuerySegment>("D3DKMT_QUERYSTATISTICS_QUERY_SEGMENT", vec![
-            field("SegmentId", offset_of!(QueryStatisticsQuerySegment, segment_id), 0, |s: &QueryStatisticsQuerySegment| bytes(s.segment_id)),
-        ]),
-        case::<QueryStatisticsQueryVidPnSource>("D3DKMT_QUERYSTATISTICS_QUERY_VIDPNSOURCE", vec![
-            field("VidPnSourceId", offset_of!(QueryStatisticsQueryVidPnSource, vid_pn_source_id), 0, |s: &QueryStatisticsQueryVidPnSource| bytes(s.vid_pn_source_id)),
-        ]),
-        case::<QueryStatisticsQueuePacketTypeInformation>("D3DKMT_QUERYSTATISTICS_QUEUE_PACKET_TYPE_INFORMATION", vec![
-            field("PacketSubmited", offset_of!(QueryStatisticsQueuePacketTypeInformation, packet_submited), 0, |s: &QueryStatisticsQueuePacketTypeInformation| bytes(s.packet_submited)),
-            field("PacketCompleted", offset_of!(QueryStatisticsQueuePacketTypeInformation, packet_completed), 0, |s: &QueryStatisticsQueuePacketTypeInformation| bytes(s.packet_completed)),
-        ]),
-        case::<QueryStatisticsSegmentInformation>("D3DKMT_QUERYSTATISTICS_SEGMENT_INFORMATION", vec![
-            field("CommitLimit", offset_of!(QueryStatisticsSegmentInformation, commit_limit), 0, |s: &QueryStatisticsSegmentInformation| bytes(s.commit_limit)),
-            field("BytesCommitted", offset_of!(QueryStatisticsSegmentInformation, bytes_committed), 0, |s: &QueryStatisticsSegmentInformation| bytes(s.bytes_committed)),
-            field("BytesResident", offset_of!(QueryStatisticsSegmentInformation, bytes_resident), 0, |s: &QueryStatisticsSegmentInformation| bytes(s.bytes_resident)),
-            field("Memory.TotalBytesEvicted", offset_of!(QueryStatisticsSegmentInformation, memory) + offset_of!(QueryStatisticsMemory, total_bytes_evicted), 0, |s: &QueryStatisticsSegmentInformation| bytes(s.memory.total_bytes_evicted)),
-            field("Memory.AllocsCommitted", offset_of!(QueryStatisticsSegmentInformation, memory) + offset_of!(QueryStatisticsMemory, allocs_committed), 0, |s: &QueryStatisticsSegmentInformation| bytes(s.memory.allocs_committed)),
-            field("Memory.AllocsResident", offset_of!(QueryStatisticsSegmentInformation, memory) + offset_of!(QueryStatisticsMemory, allocs_resident), 0, |s: &QueryStatisticsSegmentInformation| bytes(s.memory.allocs_resident)),
-            field("Aperture", offset_of!(QueryStatisticsSegmentInformation, aperture), 0, |s: &QueryStatisticsSegmentInformation| bytes(s.aperture)),
-            field("TotalBytesEvictedByPriority", offset_of!(QueryStatisticsSegmentInformation, total_bytes_evicted_by_priority), 0, |s: &QueryStatisticsSegmentInformation| bytes(s.total_bytes_evicted_by_priority)),
-            field("SystemMemoryEndAddress", offset_of!(QueryStatisticsSegmentInformation, system_memory_end_address), 0, |s: &QueryStatisticsSegmentInformation| bytes(s.system_memory_end_address)),
-            field("PowerFlags.PreservedDuringStandby", offset_of!(QueryStatisticsSegmentInformation, power_flags), u64::from(QueryStatisticsSegmentInformationPowerFlags::PRESERVED_DURING_STANDBY.bits()), |s: &QueryStatisticsSegmentInformation| bytes(s.power_flags)),
-            field("PowerFlags.PreservedDuringHibernate", offset_of!(QueryStatisticsSegmentInformation, power_flags), u64::from(QueryStatisticsSegmentInformationPowerFlags::PRESERVED_DURING_HIBERNATE.bits()), |s: &QueryStatisticsSegmentInformation| bytes(s.power_flags)),
-            field("PowerFlags.PartiallyPreservedDuringHibernate", offset_of!(QueryStatisticsSegmentInformation, power_flags), u64::from(QueryStatisticsSegmentInformationPowerFlags::PARTIALLY_PRESERVED_DURING_HIBERNATE.bits()), |s: &QueryStatisticsSegmentInformation| bytes(s.power_flags)),
-            field("PowerFlags.Reserved", offset_of!(QueryStatisticsSegmentInformation, power_flags), u64::from(QueryStatisticsSegmentInformationPowerFlags(0).with_reserved(u64::MAX).bits()), |s: &QueryStatisticsSegmentInformation| bytes(s.power_flags)),
-            field("SegmentProperties.SystemMemory", offset_of!(QueryStatisticsSegmentInformation, segment_properties), u64::from(QueryStatisticsSegmentInformationSegmentProperties::SYSTEM_MEMORY.bits()), |s: &QueryStatisticsSegmentInformation| bytes(s.segment_properties)),
-            field("SegmentProperties.PopulatedByReservedDDRByFirmware", offset_of!(QueryStatisticsSegmentInformation, segment_properties), u64::from(QueryStatisticsSegmentInformationSegmentProperties::POPULATED_BY_RESERVED_DDR_BY_FIRMWARE.bits()), |s: &QueryStatisticsSegmentInformation| bytes(s.segment_properties)),
-            field("SegmentProperties.Reserved", offset_of!(QueryStatisticsSegmentInformation, segment_properties), u64::from(QueryStatisticsSegmentInformationSegmentProperties(0).with_reserved(u64::MAX).bits()), |s: &QueryStatisticsSegmentInformation| bytes(s.segment_properties)),
-            field("Reserved", offset_of!(QueryStatisticsSegmentInformation, reserved), 0, |s: &QueryStatisticsSegmentInformation| bytes(s.reserved)),
-        ]),
-        case::<QueryStatisticsSystemMemory>("D3DKMT_QUERYSTATISTICS_SYSTEM_MEMORY", vec![
-            field("BytesAllocated", offset_of!(QueryStatisticsSystemMemory, bytes_allocated), 0, |s: &QueryStatisticsSystemMemory| bytes(s.bytes_allocated)),
-            field("BytesReserved", offset_of!(QueryStatisticsSystemMemory, bytes_reserved), 0, |s: &QueryStatisticsSystemMemory| bytes(s.bytes_reserved)),
-            field("SmallAllocationBlocks", offset_of!(QueryStatisticsSystemMemory, small_allocation_blocks), 0, |s: &QueryStatisticsSystemMemory| bytes(s.small_allocation_blocks)),
-            field("LargeAllocationBlocks", offset_of!(QueryStatisticsSystemMemory, large_allocation_blocks), 0, |s: &QueryStatisticsSystemMemory| bytes(s.large_allocation_blocks)),
-            field("WriteCombinedBytesAllocated", offset_of!(QueryStatisticsSystemMemory, write_combined_bytes_allocated), 0, |s: &QueryStatisticsSystemMemory| bytes(s.write_combined_bytes_allocated)),
-            field("WriteCombinedBytesReserved", offset_of!(QueryStatisticsSystemMemory, write_combined_bytes_reserved), 0, |s: &QueryStatisticsSystemMemory| bytes(s.write_combined_bytes_reserved)),
-            field("CachedBytesAllocated", offset_of!(QueryStatisticsSystemMemory, cached_bytes_allocated), 0, |s: &QueryStatisticsSystemMemory| bytes(s.cached_bytes_allocated)),
-            field("CachedBytesReserved", offset_of!(QueryStatisticsSystemMemory, cached_bytes_reserved), 0, |s: &QueryStatisticsSystemMemory| bytes(s.cached_bytes_reserved)),
-            field("SectionBytesAllocated", offset_of!(QueryStatisticsSystemMemory, section_bytes_allocated), 0, |s: &QueryStatisticsSystemMemory| bytes(s.section_bytes_allocated)),
-            field("SectionBytesReserved", offset_of!(QueryStatisticsSystemMemory, section_bytes_reserved), 0, |s: &QueryStatisticsSystemMemory| bytes(s.section_bytes_reserved)),
-            field("BytesZeroed", offset_of!(QueryStatisticsSystemMemory, bytes_zeroed), 0, |s: &QueryStatisticsSystemMemory| bytes(s.bytes_zeroed)),
-        ]),
-        case::<QueryStatisticsVideoMemory>("D3DKMT_QUERYSTATISTICS_VIDEO_MEMORY", vec![
-            field("AllocsCommitted", offset_of!(QueryStatisticsVideoMemory, allocs_committed), 0, |s: &QueryStatisticsVideoMemory| bytes(s.allocs_committed)),
-            field("AllocsResidentInP", offset_of!(QueryStatisticsVideoMemory, allocs_resident_in_p), 0, |s: &QueryStatisticsVideoMemory| bytes(s.allocs_resident_in_p)),
-            field("AllocsResidentInNonPreferred.Count", offset_of!(QueryStatisticsVideoMemory, allocs_resident_in_non_preferred) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsVideoMemory| bytes(s.allocs_resident_in_non_preferred.count)),
-            field("AllocsResidentInNonPreferred.Bytes", offset_of!(QueryStatisticsVideoMemory, allocs_resident_in_non_preferred) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsVideoMemory| bytes(s.allocs_resident_in_non_preferred.bytes)),
-            field("TotalBytesEvictedDueToPreparation", offset_of!(QueryStatisticsVideoMemory, total_bytes_evicted_due_to_preparation), 0, |s: &QueryStatisticsVideoMemory| bytes(s.total_bytes_evicted_due_to_preparation)),
-        ]),
-        case::<QueryStatisticsVidPnSourceInformation>("D3DKMT_QUERYSTATISTICS_VIDPNSOURCE_INFORMATION", vec![
-            field("GlobalInformation.Frame", offset_of!(QueryStatisticsVidPnSourceInformation, global_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, frame), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.frame)),
-            field("GlobalInformation.CancelledFrame", offset_of!(QueryStatisticsVidPnSourceInformation, global_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, cancelled_frame), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.cancelled_frame)),
-            field("GlobalInformation.QueuedPresent", offset_of!(QueryStatisticsVidPnSourceInformation, global_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, queued_present), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.queued_present)),
-            field("GlobalInformation.Padding", offset_of!(QueryStatisticsVidPnSourceInformation, global_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, padding), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.padding)),
-            field("GlobalInformation.IsVSyncEnabled", offset_of!(QueryStatisticsVidPnSourceInformation, global_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, is_v_sync_enabled), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.is_v_sync_enabled)),
-            field("GlobalInformation.VSyncOnTotalTimeMs", offset_of!(QueryStatisticsVidPnSourceInformation, global_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, v_sync_on_total_time_ms), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.v_sync_on_total_time_ms)),
-            field("GlobalInformation.VSyncOffKeepPhaseTotalTimeMs", offset_of!(QueryStatisticsVidPnSourceInformation, global_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, v_sync_off_keep_phase_total_time_ms), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.v_sync_off_keep_phase_total_time_ms)),
-            field("GlobalInformation.VSyncOffNoPhaseTotalTimeMs", offset_of!(QueryStatisticsVidPnSourceInformation, global_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, v_sync_off_no_phase_total_time_ms), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.v_sync_off_no_phase_total_time_ms)),
-            field("GlobalInformation.Reserved", offset_of!(QueryStatisticsVidPnSourceInformation, global_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, reserved), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.reserved)),
-            field("SystemInformation.Frame", offset_of!(QueryStatisticsVidPnSourceInformation, system_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, frame), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.frame)),
-            field("SystemInformation.CancelledFrame", offset_of!(QueryStatisticsVidPnSourceInformation, system_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, cancelled_frame), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.cancelled_frame)),
-            field("SystemInformation.QueuedPresent", offset_of!(QueryStatisticsVidPnSourceInformation, system_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, queued_present), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.queued_present)),
-            field("SystemInformation.Padding", offset_of!(QueryStatisticsVidPnSourceInformation, system_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, padding), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.padding)),
-            field("SystemInformation.IsVSyncEnabled", offset_of!(QueryStatisticsVidPnSourceInformation, system_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, is_v_sync_enabled), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.is_v_sync_enabled)),
-            field("SystemInformation.VSyncOnTotalTimeMs", offset_of!(QueryStatisticsVidPnSourceInformation, system_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, v_sync_on_total_time_ms), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.v_sync_on_total_time_ms)),
-            field("SystemInformation.VSyncOffKeepPhaseTotalTimeMs", offset_of!(QueryStatisticsVidPnSourceInformation, system_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, v_sync_off_keep_phase_total_time_ms), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.v_sync_off_keep_phase_total_time_ms)),
-            field("SystemInformation.VSyncOffNoPhaseTotalTimeMs", offset_of!(QueryStatisticsVidPnSourceInformation, system_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, v_sync_off_no_phase_total_time_ms), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.v_sync_off_no_phase_total_time_ms)),
-            field("SystemInformation.Reserved", offset_of!(QueryStatisticsVidPnSourceInformation, system_information) + offset_of!(QueryStatisticsProcessVidPnSourceInformation, reserved), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.reserved)),
-            field("Reserved", offset_of!(QueryStatisticsVidPnSourceInformation, reserved), 0, |s: &QueryStatisticsVidPnSourceInformation| bytes(s.reserved)),
-        ]),
-        case::<QueryStatisticsAllocations>("D3DKMT_QUERYSTATSTICS_ALLOCATIONS", vec![
-            field("Created.Count", offset_of!(QueryStatisticsAllocations, created) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAllocations| bytes(s.created.count)),
-            field("Created.Bytes", offset_of!(QueryStatisticsAllocations, created) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAllocations| bytes(s.created.bytes)),
-            field("Destroyed.Count", offset_of!(QueryStatisticsAllocations, destroyed) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAllocations| bytes(s.destroyed.count)),
-            field("Destroyed.Bytes", offset_of!(QueryStatisticsAllocations, destroyed) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAllocations| bytes(s.destroyed.bytes)),
-            field("Opened.Count", offset_of!(QueryStatisticsAllocations, opened) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAllocations| bytes(s.opened.count)),
-            field("Opened.Bytes", offset_of!(QueryStatisticsAllocations, opened) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAllocations| bytes(s.opened.bytes)),
-            field("Closed.Count", offset_of!(QueryStatisticsAllocations, closed) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAllocations| bytes(s.closed.count)),
-            field("Closed.Bytes", offset_of!(QueryStatisticsAllocations, closed) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAllocations| bytes(s.closed.bytes)),
-            field("MigratedSuccess.Count", offset_of!(QueryStatisticsAllocations, migrated_success) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAllocations| bytes(s.migrated_success.count)),
-            field("MigratedSuccess.Bytes", offset_of!(QueryStatisticsAllocations, migrated_success) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAllocations| bytes(s.migrated_success.bytes)),
-            field("MigratedFail.Count", offset_of!(QueryStatisticsAllocations, migrated_fail) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAllocations| bytes(s.migrated_fail.count)),
-            field("MigratedFail.Bytes", offset_of!(QueryStatisticsAllocations, migrated_fail) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAllocations| bytes(s.migrated_fail.bytes)),
-            field("MigratedAbandoned.Count", offset_of!(QueryStatisticsAllocations, migrated_abandoned) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsAllocations| bytes(s.migrated_abandoned.count)),
-            field("MigratedAbandoned.Bytes", offset_of!(QueryStatisticsAllocations, migrated_abandoned) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsAllocations| bytes(s.migrated_abandoned.bytes)),
-        ]),
-        case::<QueryStatisticsLocks>("D3DKMT_QUERYSTATSTICS_LOCKS", vec![
-            field("NbLocks", offset_of!(QueryStatisticsLocks, nb_locks), 0, |s: &QueryStatisticsLocks| bytes(s.nb_locks)),
-            field("NbLocksWaitFlag", offset_of!(QueryStatisticsLocks, nb_locks_wait_flag), 0, |s: &QueryStatisticsLocks| bytes(s.nb_locks_wait_flag)),
-            field("NbLocksDiscardFlag", offset_of!(QueryStatisticsLocks, nb_locks_discard_flag), 0, |s: &QueryStatisticsLocks| bytes(s.nb_locks_discard_flag)),
-            field("NbLocksNoOverwrite", offset_of!(QueryStatisticsLocks, nb_locks_no_overwrite), 0, |s: &QueryStatisticsLocks| bytes(s.nb_locks_no_overwrite)),
-            field("NbLocksNoReadSync", offset_of!(QueryStatisticsLocks, nb_locks_no_read_sync), 0, |s: &QueryStatisticsLocks| bytes(s.nb_locks_no_read_sync)),
-            field("NbLocksLinearization", offset_of!(QueryStatisticsLocks, nb_locks_linearization), 0, |s: &QueryStatisticsLocks| bytes(s.nb_locks_linearization)),
-            field("NbComplexLocks", offset_of!(QueryStatisticsLocks, nb_complex_locks), 0, |s: &QueryStatisticsLocks| bytes(s.nb_complex_locks)),
-        ]),
-        case::<QueryStatisticsPagingFault>("D3DKMT_QUERYSTATSTICS_PAGING_FAULT", vec![
-            field("Faults.Count", offset_of!(QueryStatisticsPagingFault, faults) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults.count)),
-            field("Faults.Bytes", offset_of!(QueryStatisticsPagingFault, faults) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults.bytes)),
-            field("FaultsFirstTimeAccess.Count", offset_of!(QueryStatisticsPagingFault, faults_first_time_access) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults_first_time_access.count)),
-            field("FaultsFirstTimeAccess.Bytes", offset_of!(QueryStatisticsPagingFault, faults_first_time_access) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults_first_time_access.bytes)),
-            field("FaultsReclaimed.Count", offset_of!(QueryStatisticsPagingFault, faults_reclaimed) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults_reclaimed.count)),
-            field("FaultsReclaimed.Bytes", offset_of!(QueryStatisticsPagingFault, faults_reclaimed) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults_reclaimed.bytes)),
-            field("FaultsMigration.Count", offset_of!(QueryStatisticsPagingFault, faults_migration) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults_migration.count)),
-            field("FaultsMigration.Bytes", offset_of!(QueryStatisticsPagingFault, faults_migration) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults_migration.bytes)),
-            field("FaultsIncorrectResource.Count", offset_of!(QueryStatisticsPagingFault, faults_incorrect_resource) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults_incorrect_resource.count)),
-            field("FaultsIncorrectResource.Bytes", offset_of!(QueryStatisticsPagingFault, faults_incorrect_resource) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults_incorrect_resource.bytes)),
-            field("FaultsLostContent.Count", offset_of!(QueryStatisticsPagingFault, faults_lost_content) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults_lost_content.count)),
-            field("FaultsLostContent.Bytes", offset_of!(QueryStatisticsPagingFault, faults_lost_content) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults_lost_content.bytes)),
-            field("FaultsEvicted.Count", offset_of!(QueryStatisticsPagingFault, faults_evicted) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults_evicted.count)),
-            field("FaultsEvicted.Bytes", offset_of!(QueryStatisticsPagingFault, faults_evicted) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.faults_evicted.bytes)),
-            field("AllocationsMEM_RESET.Count", offset_of!(QueryStatisticsPagingFault, allocations_mem_reset) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.allocations_mem_reset.count)),
-            field("AllocationsMEM_RESET.Bytes", offset_of!(QueryStatisticsPagingFault, allocations_mem_reset) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.allocations_mem_reset.bytes)),
-            field("AllocationsUnresetSuccess.Count", offset_of!(QueryStatisticsPagingFault, allocations_unreset_success) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.allocations_unreset_success.count)),
-            field("AllocationsUnresetSuccess.Bytes", offset_of!(QueryStatisticsPagingFault, allocations_unreset_success) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.allocations_unreset_success.bytes)),
-            field("AllocationsUnresetFail.Count", offset_of!(QueryStatisticsPagingFault, allocations_unreset_fail) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.allocations_unreset_fail.count)),
-            field("AllocationsUnresetFail.Bytes", offset_of!(QueryStatisticsPagingFault, allocations_unreset_fail) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.allocations_unreset_fail.bytes)),
-            field("AllocationsUnresetSuccessRead", offset_of!(QueryStatisticsPagingFault, allocations_unreset_success_read), 0, |s: &QueryStatisticsPagingFault| bytes(s.allocations_unreset_success_read)),
-            field("AllocationsUnresetFailRead", offset_of!(QueryStatisticsPagingFault, allocations_unreset_fail_read), 0, |s: &QueryStatisticsPagingFault| bytes(s.allocations_unreset_fail_read)),
-            field("Evictions.Count", offset_of!(QueryStatisticsPagingFault, evictions) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.evictions.count)),
-            field("Evictions.Bytes", offset_of!(QueryStatisticsPagingFault, evictions) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.evictions.bytes)),
-            field("EvictionsDueToPreparation.Count", offset_of!(QueryStatisticsPagingFault, evictions_due_to_preparation) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_preparation.count)),
-            field("EvictionsDueToPreparation.Bytes", offset_of!(QueryStatisticsPagingFault, evictions_due_to_preparation) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_preparation.bytes)),
-            field("EvictionsDueToLock.Count", offset_of!(QueryStatisticsPagingFault, evictions_due_to_lock) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_lock.count)),
-            field("EvictionsDueToLock.Bytes", offset_of!(QueryStatisticsPagingFault, evictions_due_to_lock) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_lock.bytes)),
-            field("EvictionsDueToClose.Count", offset_of!(QueryStatisticsPagingFault, evictions_due_to_close) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_close.count)),
-            field("EvictionsDueToClose.Bytes", offset_of!(QueryStatisticsPagingFault, evictions_due_to_close) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_close.bytes)),
-            field("EvictionsDueToPurge.Count", offset_of!(QueryStatisticsPagingFault, evictions_due_to_purge) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_purge.count)),
-            field("EvictionsDueToPurge.Bytes", offset_of!(QueryStatisticsPagingFault, evictions_due_to_purge) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_purge.bytes)),
-            field("EvictionsDueToSuspendCPUAccess.Count", offset_of!(QueryStatisticsPagingFault, evictions_due_to_suspend_cpu_access) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_suspend_cpu_access.count)),
-            field("EvictionsDueToSuspendCPUAccess.Bytes", offset_of!(QueryStatisticsPagingFault, evictions_due_to_suspend_cpu_access) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_suspend_cpu_access.bytes)),
-        ]),
-        case::<QueryStatisticsPagingTransfer>("D3DKMT_QUERYSTATSTICS_PAGING_TRANSFER", vec![
-            field("BytesFilled", offset_of!(QueryStatisticsPagingTransfer, bytes_filled), 0, |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_filled)),
-            field("BytesDiscarded", offset_of!(QueryStatisticsPagingTransfer, bytes_discarded), 0, |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_discarded)),
-            field("BytesMappedIntoAperture", offset_of!(QueryStatisticsPagingTransfer, bytes_mapped_into_aperture), 0, |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_mapped_into_aperture)),
-            field("BytesUnmappedFromAperture", offset_of!(QueryStatisticsPagingTransfer, bytes_unmapped_from_aperture), 0, |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_unmapped_from_aperture)),
-            field("BytesTransferredFromMdlToMemory", offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_mdl_to_memory), 0, |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_transferred_from_mdl_to_memory)),
-            field("BytesTransferredFromMemoryToMdl", offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_memory_to_mdl), 0, |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_transferred_from_memory_to_mdl)),
-            field("BytesTransferredFromApertureToMemory", offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_aperture_to_memory), 0, |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_transferred_from_aperture_to_memory)),
-            field("BytesTransferredFromMemoryToAperture", offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_memory_to_aperture), 0, |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_transferred_from_memory_to_aperture)),
-        ]),
-        case::<QueryStatisticsPreparation>("D3DKMT_QUERYSTATSTICS_PREPRATION", vec![
-            field("BroadcastStall", offset_of!(QueryStatisticsPreparation, broadcast_stall), 0, |s: &QueryStatisticsPreparation| bytes(s.broadcast_stall)),
-            field("NbDMAPrepared", offset_of!(QueryStatisticsPreparation, nb_dma_prepared), 0, |s: &QueryStatisticsPreparation| bytes(s.nb_dma_prepared)),
-            field("NbDMAPreparedLongPath", offset_of!(QueryStatisticsPreparation, nb_dma_prepared_long_path), 0, |s: &QueryStatisticsPreparation| bytes(s.nb_dma_prepared_long_path)),
-            field("ImmediateHighestPreparationPass", offset_of!(QueryStatisticsPreparation, immediate_highest_preparation_pass), 0, |s: &QueryStatisticsPreparation| bytes(s.immediate_highest_preparation_pass)),
-            field("AllocationsTrimmed.Count", offset_of!(QueryStatisticsPreparation, allocations_trimmed) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsPreparation| bytes(s.allocations_trimmed.count)),
-            field("AllocationsTrimmed.Bytes", offset_of!(QueryStatisticsPreparation, allocations_trimmed) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsPreparation| bytes(s.allocations_trimmed.bytes)),
-        ]),
-        case::<QueryStatisticsReferenceDmaBuffer>("D3DKMT_QUERYSTATSTICS_REFERENCE_DMA_BUFFER", vec![
-            field("NbCall", offset_of!(QueryStatisticsReferenceDmaBuffer, nb_call), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_call)),
-            field("NbAllocationsReferenced", offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocations_referenced), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_allocations_referenced)),
-            field("MaxNbAllocationsReferenced", offset_of!(QueryStatisticsReferenceDmaBuffer, max_nb_allocations_referenced), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.max_nb_allocations_referenced)),
-            field("NbNULLReference", offset_of!(QueryStatisticsReferenceDmaBuffer, nb_null_reference), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_null_reference)),
-            field("NbWriteReference", offset_of!(QueryStatisticsReferenceDmaBuffer, nb_write_reference), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_write_reference)),
-            field("NbRenamedAllocationsReferenced", offset_of!(QueryStatisticsReferenceDmaBuffer, nb_renamed_allocations_referenced), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_renamed_allocations_referenced)),
-            field("NbIterationSearchingRenamedAllocation", offset_of!(QueryStatisticsReferenceDmaBuffer, nb_iteration_searching_renamed_allocation), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_iteration_searching_renamed_allocation)),
-            field("NbLockedAllocationReferenced", offset_of!(QueryStatisticsReferenceDmaBuffer, nb_locked_allocation_referenced), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_locked_allocation_referenced)),
-            field("NbAllocationWithValidPrepatchingInfoReferenced", offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocation_with_valid_prepatching_info_referenced), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_allocation_with_valid_prepatching_info_referenced)),
-            field("NbAllocationWithInvalidPrepatchingInfoReferenced", offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocation_with_invalid_prepatching_info_referenced), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_allocation_with_invalid_prepatching_info_referenced)),
-            field("NbDMABufferSuccessfullyPrePatched", offset_of!(QueryStatisticsReferenceDmaBuffer, nb_dma_buffer_successfully_pre_patched), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_dma_buffer_successfully_pre_patched)),
-            field("NbPrimariesReferencesOverflow", offset_of!(QueryStatisticsReferenceDmaBuffer, nb_primaries_references_overflow), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_primaries_references_overflow)),
-            field("NbAllocationWithNonPreferredResources", offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocation_with_non_preferred_resources), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_allocation_with_non_preferred_resources)),
-            field("NbAllocationInsertedInMigrationTable", offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocation_inserted_in_migration_table), 0, |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_allocation_inserted_in_migration_table)),
-        ]),
-        case::<QueryStatisticsRenaming>("D3DKMT_QUERYSTATSTICS_RENAMING", vec![
-            field("NbAllocationsRenamed", offset_of!(QueryStatisticsRenaming, nb_allocations_renamed), 0, |s: &QueryStatisticsRenaming| bytes(s.nb_allocations_renamed)),
-            field("NbAllocationsShrinked", offset_of!(QueryStatisticsRenaming, nb_allocations_shrinked), 0, |s: &QueryStatisticsRenaming| bytes(s.nb_allocations_shrinked)),
-            field("NbRenamedBuffer", offset_of!(QueryStatisticsRenaming, nb_renamed_buffer), 0, |s: &QueryStatisticsRenaming| bytes(s.nb_renamed_buffer)),
-            field("MaxRenamingListLength", offset_of!(QueryStatisticsRenaming, max_renaming_list_length), 0, |s: &QueryStatisticsRenaming| bytes(s.max_renaming_list_length)),
-            field("NbFailuresDueToRenamingLimit", offset_of!(QueryStatisticsRenaming, nb_failures_due_to_renaming_limit), 0, |s: &QueryStatisticsRenaming| bytes(s.nb_failures_due_to_renaming_limit)),
-            field("NbFailuresDueToCreateAllocation", offset_of!(QueryStatisticsRenaming, nb_failures_due_to_create_allocation), 0, |s: &QueryStatisticsRenaming| bytes(s.nb_failures_due_to_create_allocation)),
-            field("NbFailuresDueToOpenAllocation", offset_of!(QueryStatisticsRenaming, nb_failures_due_to_open_allocation), 0, |s: &QueryStatisticsRenaming| bytes(s.nb_failures_due_to_open_allocation)),
-            field("NbFailuresDueToLowResource", offset_of!(QueryStatisticsRenaming, nb_failures_due_to_low_resource), 0, |s: &QueryStatisticsRenaming| bytes(s.nb_failures_due_to_low_resource)),
-            field("NbFailuresDueToNonRetiredLimit", offset_of!(QueryStatisticsRenaming, nb_failures_due_to_non_retired_limit), 0, |s: &QueryStatisticsRenaming| bytes(s.nb_failures_due_to_non_retired_limit)),
-        ]),
-        case::<QueryStatisticsSwizzlingRange>("D3DKMT_QUERYSTATSTICS_SWIZZLING_RANGE", vec![
-            field("NbRangesAcquired", offset_of!(QueryStatisticsSwizzlingRange, nb_ranges_acquired), 0, |s: &QueryStatisticsSwizzlingRange| bytes(s.nb_ranges_acquired)),
-            field("NbRangesReleased", offset_of!(QueryStatisticsSwizzlingRange, nb_ranges_released), 0, |s: &QueryStatisticsSwizzlingRange| bytes(s.nb_ranges_released)),
-        ]),
-        case::<QueryStatisticsTerminations>("D3DKMT_QUERYSTATSTICS_TERMINATIONS", vec![
-            field("TerminatedShared.Count", offset_of!(QueryStatisticsTerminations, terminated_shared) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsTerminations| bytes(s.terminated_shared.count)),
-            field("TerminatedShared.Bytes", offset_of!(QueryStatisticsTerminations, terminated_shared) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsTerminations| bytes(s.terminated_shared.bytes)),
-            field("TerminatedNonShared.Count", offset_of!(QueryStatisticsTerminations, terminated_non_shared) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsTerminations| bytes(s.terminated_non_shared.count)),
-            field("TerminatedNonShared.Bytes", offset_of!(QueryStatisticsTerminations, terminated_non_shared) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsTerminations| bytes(s.terminated_non_shared.bytes)),
-            field("DestroyedShared.Count", offset_of!(QueryStatisticsTerminations, destroyed_shared) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsTerminations| bytes(s.destroyed_shared.count)),
-            field("DestroyedShared.Bytes", offset_of!(QueryStatisticsTerminations, destroyed_shared) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsTerminations| bytes(s.destroyed_shared.bytes)),
-            field("DestroyedNonShared.Count", offset_of!(QueryStatisticsTerminations, destroyed_non_shared) + offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsTerminations| bytes(s.destroyed_non_shared.count)),
-            field("DestroyedNonShared.Bytes", offset_of!(QueryStatisticsTerminations, destroyed_non_shared) + offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsTerminations| bytes(s.destroyed_non_shared.bytes)),
-        ]),
-        case::<QueryAdapterUniqueGuid>("D3DKMT_QUERY_ADAPTER_UNIQUE_GUID", vec![
-            field("AdapterUniqueGUID", offset_of!(QueryAdapterUniqueGuid, adapter_unique_guid), 0, |s: &QueryAdapterUniqueGuid| bytes(s.adapter_unique_guid)),
-        ]),
-        case::<QueryDeviceIds>("D3DKMT_QUERY_DEVICE_IDS", vec![
-            field("PhysicalAdapterIndex", offset_of!(QueryDeviceIds, physical_adapter_index), 0, |s: &QueryDeviceIds| bytes(s.physical_adapter_index)),
-            field("DeviceIds.VendorID", offset_of!(QueryDeviceIds, device_ids) + offset_of!(DeviceIds, vendor_id), 0, |s: &QueryDeviceIds| bytes(s.device_ids.vendor_id)),
-            field("DeviceIds.DeviceID", offset_of!(QueryDeviceIds, device_ids) + offset_of!(DeviceIds, device_id), 0, |s: &QueryDeviceIds| bytes(s.device_ids.device_id)),
-            field("DeviceIds.SubVendorID", offset_of!(QueryDeviceIds, device_ids) + offset_of!(DeviceIds, sub_vendor_id), 0, |s: &QueryDeviceIds| bytes(s.device_ids.sub_vendor_id)),
-            field("DeviceIds.SubSystemID", offset_of!(QueryDeviceIds, device_ids) + offset_of!(DeviceIds, sub_system_id), 0, |s: &QueryDeviceIds| bytes(s.device_ids.sub_system_id)),
-            field("DeviceIds.RevisionID", offset_of!(QueryDeviceIds, device_ids) + offset_of!(DeviceIds, revision_id), 0, |s: &QueryDeviceIds| bytes(s.device_ids.revision_id)),
-            field("DeviceIds.BusType", offset_of!(QueryDeviceIds, device_ids) + offset_of!(DeviceIds, bus_type), 0, |s: &QueryDeviceIds| bytes(s.device_ids.bus_type)),
-        ]),
-        case::<QueryGpuMmuCaps>("D3DKMT_QUERY_GPUMMU_CAPS", vec![
-            field("PhysicalAdapterIndex", offset_of!(QueryGpuMmuCaps, physical_adapter_index), 0, |s: &QueryGpuMmuCaps| bytes(s.physical_adapter_index)),
-            field("Caps.Flags.ReadOnlyMemorySupported", offset_of!(QueryGpuMmuCaps, caps) + offset_of!(GpuMmuCaps, flags), u64::from(GpuMmuCapsFlags::READ_ONLY_MEMORY_SUPPORTED.bits()), |s: &QueryGpuMmuCaps| bytes(s.caps.flags)),
-            field("Caps.Flags.NoExecuteMemorySupported", offset_of!(QueryGpuMmuCaps, caps) + offset_of!(GpuMmuCaps, flags), u64::from(GpuMmuCapsFlags::NO_EXECUTE_MEMORY_SUPPORTED.bits()), |s: &QueryGpuMmuCaps| bytes(s.caps.flags)),
-            field("Caps.Flags.CacheCoherentMemorySupported", offset_of!(QueryGpuMmuCaps, caps) + offset_of!(GpuMmuCaps, flags), u64::from(GpuMmuCapsFlags::CACHE_COHERENT_MEMORY_SUPPORTED.bits()), |s: &QueryGpuMmuCaps| bytes(s.caps.flags)),
-            field("Caps.Flags.Reserved", offset_of!(QueryGpuMmuCaps, caps) + offset_of!(GpuMmuCaps, flags), u64::from(GpuMmuCapsFlags(0).with_reserved(u32::MAX).bits()), |s: &QueryGpuMmuCaps| bytes(s.caps.flags)),
-            field("Caps.Flags.Value", offset_of!(QueryGpuMmuCaps, caps) + offset_of!(GpuMmuCaps, flags), 0, |s: &QueryGpuMmuCaps| bytes(s.caps.flags)),
-            field("Caps.VirtualAddressBitCount", offset_of!(QueryGpuMmuCaps, caps) + offset_of!(GpuMmuCaps, virtual_address_bit_count), 0, |s: &QueryGpuMmuCaps| bytes(s.caps.virtual_address_bit_count)),
-        ]),
-        case::<QueryMiracastDriverType>("D3DKMT_QUERY_MIRACAST_DRIVER_TYPE", vec![
-            field("MiracastDriverType", offset_of!(QueryMiracastDriverType, miracast_driver_type), 0, |s: &QueryMiracastDriverType| bytes(s.miracast_driver_type)),
-        ]),
-        case::<QueryPhysicalAdapterPnpKey>("D3DKMT_QUERY_PHYSICAL_ADAPTER_PNP_KEY", vec![
-            field("PhysicalAdapterIndex", offset_of!(QueryPhysicalAdapterPnpKey, physical_adapter_index), 0, |s: &QueryPhysicalAdapterPnpKey| bytes(s.physical_adapter_index)),
-            field("PnPKeyType", offset_of!(QueryPhysicalAdapterPnpKey, pn_p_key_type), 0, |s: &QueryPhysicalAdapterPnpKey| bytes(s.pn_p_key_type)),
-            field("pDest_Align", offset_of!(QueryPhysicalAdapterPnpKey, p_dest), 0, |s: &QueryPhysicalAdapterPnpKey| bytes(s.p_dest.p_dest_align())),
-            field("pDest", offset_of!(QueryPhysicalAdapterPnpKey, p_dest), 0, |s: &QueryPhysicalAdapterPnpKey| bytes(s.p_dest.p_dest())),
-            field("pCchDest_Align", offset_of!(QueryPhysicalAdapterPnpKey, p_cch_dest), 0, |s: &QueryPhysicalAdapterPnpKey| bytes(s.p_cch_dest.p_cch_dest_align())),
-            field("pCchDest", offset_of!(QueryPhysicalAdapterPnpKey, p_cch_dest), 0, |s: &QueryPhysicalAdapterPnpKey| bytes(s.p_cch_dest.p_cch_dest())),
-        ]),
-        case::<QueryScanoutCaps>("D3DKMT_QUERY_SCANOUT_CAPS", vec![
-            field("VidPnSourceId", offset_of!(QueryScanoutCaps, vid_pn_source_id), 0, |s: &QueryScanoutCaps| bytes(s.vid_pn_source_id)),
-            field("Caps", offset_of!(QueryScanoutCaps, caps), 0, |s: &QueryScanoutCaps| bytes(s.caps)),
-        ]),
-        case::<SegmentGroupSizeInfo>("D3DKMT_SEGMENTGROUPSIZEINFO", vec![
-            field("PhysicalAdapterIndex", offset_of!(SegmentGroupSizeInfo, physical_adapter_index), 0, |s: &SegmentGroupSizeInfo| bytes(s.physical_adapter_index)),
-            field("LegacyInfo.DedicatedVideoMemorySize", offset_of!(SegmentGroupSizeInfo, legacy_info) + offset_of!(SegmentSizeInfo, dedicated_video_memory_size), 0, |s: &SegmentGroupSizeInfo| bytes(s.legacy_info.dedicated_video_memory_size)),
-            field("LegacyInfo.DedicatedSystemMemorySize", offset_of!(SegmentGroupSizeInfo, legacy_info) + offset_of!(SegmentSizeInfo, dedicated_system_memory_size), 0, |s: &SegmentGroupSizeInfo| bytes(s.legacy_info.dedicated_system_memory_size)),
-            field("LegacyInfo.SharedSystemMemorySize", offset_of!(SegmentGroupSizeInfo, legacy_info) + offset_of!(SegmentSizeInfo, shared_system_memory_size), 0, |s: &SegmentGroupSizeInfo| bytes(s.legacy_info.shared_system_memory_size)),
-            field("LocalMemory", offset_of!(SegmentGroupSizeInfo, local_memory), 0, |s: &SegmentGroupSizeInfo| bytes(s.local_memory)),
-            field("NonLocalMemory", offset_of!(SegmentGroupSizeInfo, non_local_memory), 0, |s: &SegmentGroupSizeInfo| bytes(s.non_local_memory)),
-            field("NonBudgetMemory", offset_of!(SegmentGroupSizeInfo, non_budget_memory), 0, |s: &SegmentGroupSizeInfo| bytes(s.non_budget_memory)),
-        ]),
-        case::<SegmentSizeInfo>("D3DKMT_SEGMENTSIZEINFO", vec![
-            field("DedicatedVideoMemorySize", offset_of!(SegmentSizeInfo, dedicated_video_memory_size), 0, |s: &SegmentSizeInfo| bytes(s.dedicated_video_memory_size)),
-            field("DedicatedSystemMemorySize", offset_of!(SegmentSizeInfo, dedicated_system_memory_size), 0, |s: &SegmentSizeInfo| bytes(s.dedicated_system_memory_size)),
-            field("SharedSystemMemorySize", offset_of!(SegmentSizeInfo, shared_system_memory_size), 0, |s: &SegmentSizeInfo| bytes(s.shared_system_memory_size)),
-        ]),
-        case::<TrackedWorkloadSupport>("D3DKMT_TRACKEDWORKLOAD_SUPPORT", vec![
-            field("PhysicalAdapterIndex", offset_of!(TrackedWorkloadSupport, physical_adapter_index), 0, |s: &TrackedWorkloadSupport| bytes(s.physical_adapter_index)),
-            field("EngineType", offset_of!(TrackedWorkloadSupport, engine_type), 0, |s: &TrackedWorkloadSupport| bytes(s.engine_type)),
-            field("Support", offset_of!(TrackedWorkloadSupport, support), 0, |s: &TrackedWorkloadSupport| bytes(s.support)),
-        ]),
-        case::<UmdFileNameInfo>("D3DKMT_UMDFILENAMEINFO", vec![
-            field("Version", offset_of!(UmdFileNameInfo, version), 0, |s: &UmdFileNameInfo| bytes(s.version)),
-            field("UmdFileName", offset_of!(UmdFileNameInfo, umd_file_name), 0, |s: &UmdFileNameInfo| bytes(s.umd_file_name)),
-        ]),
-        case::<UmdDriverVersion>("D3DKMT_UMD_DRIVER_VERSION", vec![
-            field("DriverVersion", offset_of!(UmdDriverVersion, driver_version), 0, |s: &UmdDriverVersion| bytes(s.driver_version)),
-        ]),
-        case::<VirtualAddressFlags>("D3DKMT_VIRTUALADDRESSFLAGS", vec![
-            field("VirtualAddressSupported", 0, u64::from(VirtualAddressFlags::VIRTUAL_ADDRESS_SUPPORTED.bits()), |s: &VirtualAddressFlags| bytes(*s)),
-            field("Reserved", 0, u64::from(VirtualAddressFlags(0).with_reserved(u32::MAX).bits()), |s: &VirtualAddressFlags| bytes(*s)),
-        ]),
-        case::<VirtualAddressInfo>("D3DKMT_VIRTUALADDRESSINFO", vec![
-            field("VirtualAddressFlags.VirtualAddressSupported", offset_of!(VirtualAddressInfo, virtual_address_flags), u64::from(VirtualAddressFlags::VIRTUAL_ADDRESS_SUPPORTED.bits()), |s: &VirtualAddressInfo| bytes(s.virtual_address_flags)),
-            field("VirtualAddressFlags.Reserved", offset_of!(VirtualAddressInfo, virtual_address_flags), u64::from(VirtualAddressFlags(0).with_reserved(u32::MAX).bits()), |s: &VirtualAddressInfo| bytes(s.virtual_address_flags)),
-        ]),
-        case::<Wddm12Caps>("D3DKMT_WDDM_1_2_CAPS", vec![
-            field("PreemptionCaps.GraphicsPreemptionGranularity", offset_of!(Wddm12Caps, preemption_caps) + offset_of!(PreemptionCaps, graphics_preemption_granularity), 0, |s: &Wddm12Caps| bytes(s.preemption_caps.graphics_preemption_granularity)),
-            field("PreemptionCaps.ComputePreemptionGranularity", offset_of!(Wddm12Caps, preemption_caps) + offset_of!(PreemptionCaps, compute_preemption_granularity), 0, |s: &Wddm12Caps| bytes(s.preemption_caps.compute_preemption_granularity)),
-            field("SupportNonVGA", offset_of!(Wddm12Caps, value), u64::from(Wddm12CapsFlags::SUPPORT_NON_VGA.bits()), |s: &Wddm12Caps| bytes(s.value)),
-            field("SupportSmoothRotation", offset_of!(Wddm12Caps, value), u64::from(Wddm12CapsFlags::SUPPORT_SMOOTH_ROTATION.bits()), |s: &Wddm12Caps| bytes(s.value)),
-            field("SupportPerEngineTDR", offset_of!(Wddm12Caps, value), u64::from(Wddm12CapsFlags::SUPPORT_PER_ENGINE_TDR.bits()), |s: &Wddm12Caps| bytes(s.value)),
-            field("SupportKernelModeCommandBuffer", offset_of!(Wddm12Caps, value), u64::from(Wddm12CapsFlags::SUPPORT_KERNEL_MODE_COMMAND_BUFFER.bits()), |s: &Wddm12Caps| bytes(s.value)),
-            field("SupportCCD", offset_of!(Wddm12Caps, value), u64::from(Wddm12CapsFlags::SUPPORT_CCD.bits()), |s: &Wddm12Caps| bytes(s.value)),
-            field("SupportSoftwareDeviceBitmaps", offset_of!(Wddm12Caps, value), u64::from(Wddm12CapsFlags::SUPPORT_SOFTWARE_DEVICE_BITMAPS.bits()), |s: &Wddm12Caps| bytes(s.value)),
-            field("SupportGammaRamp", offset_of!(Wddm12Caps, value), u64::from(Wddm12CapsFlags::SUPPORT_GAMMA_RAMP.bits()), |s: &Wddm12Caps| bytes(s.value)),
-            field("SupportHWCursor", offset_of!(Wddm12Caps, value), u64::from(Wddm12CapsFlags::SUPPORT_HW_CURSOR.bits()), |s: &Wddm12Caps| bytes(s.value)),
-            field("SupportHWVSync", offset_of!(Wddm12Caps, value), u64::from(Wddm12CapsFlags::SUPPORT_HWV_SYNC.bits()), |s: &Wddm12Caps| bytes(s.value)),
-            field("SupportSurpriseRemovalInHibernation", offset_of!(Wddm12Caps, value), u64::from(Wddm12CapsFlags::SUPPORT_SURPRISE_REMOVAL_IN_HIBERNATION.bits()), |s: &Wddm12Caps| bytes(s.value)),
-            field("Reserved", offset_of!(Wddm12Caps, value), u64::from(Wddm12CapsFlags(0).with_reserved(u32::MAX).bits()), |s: &Wddm12Caps| bytes(s.value)),
-            field("Value", offset_of!(Wddm12Caps, value), 0, |s: &Wddm12Caps| bytes(s.value)),
-        ]),
-        case::<Wddm13Caps>("D3DKMT_WDDM_1_3_CAPS", vec![
-            field("SupportMiracast", 0, u64::from(Wddm13Caps::SUPPORT_MIRACAST.bits()), |s: &Wddm13Caps| bytes(*s)),
-            field("IsHybridIntegratedGPU", 0, u64::from(Wddm13Caps::IS_HYBRID_INTEGRATED_GPU.bits()), |s: &Wddm13Caps| bytes(*s)),
-            field("IsHybridDiscreteGPU", 0, u64::from(Wddm13Caps::IS_HYBRID_DISCRETE_GPU.bits()), |s: &Wddm13Caps| bytes(*s)),
-            field("SupportPowerManagementPStates", 0, u64::from(Wddm13Caps::SUPPORT_POWER_MANAGEMENT_P_STATES.bits()), |s: &Wddm13Caps| bytes(*s)),
-            field("SupportVirtualModes", 0, u64::from(Wddm13Caps::SUPPORT_VIRTUAL_MODES.bits()), |s: &Wddm13Caps| bytes(*s)),
-            field("SupportCrossAdapterResource", 0, u64::from(Wddm13Caps::SUPPORT_CROSS_ADAPTER_RESOURCE.bits()), |s: &Wddm13Caps| bytes(*s)),
-            field("Reserved", 0, u64::from(Wddm13Caps(0).with_reserved(u32::MAX).bits()), |s: &Wddm13Caps| bytes(*s)),
-            field("Value", 0, 0, |s: &Wddm13Caps| bytes(*s)),
-        ]),
-        case::<Wddm20Caps>("D3DKMT_WDDM_2_0_CAPS", vec![
-            field("Support64BitAtomics", 0, u64::from(Wddm20Caps::SUPPORT64_BIT_ATOMICS.bits()), |s: &Wddm20Caps| bytes(*s)),
-            field("GpuMmuSupported", 0, u64::from(Wddm20Caps::GPU_MMU_SUPPORTED.bits()), |s: &Wddm20Caps| bytes(*s)),
-            field("IoMmuSupported", 0, u64::from(Wddm20Caps::IO_MMU_SUPPORTED.bits()), |s: &Wddm20Caps| bytes(*s)),
-            field("FlipOverwriteSupported", 0, u64::from(Wddm20Caps::FLIP_OVERWRITE_SUPPORTED.bits()), |s: &Wddm20Caps| bytes(*s)),
-            field("SupportContextlessPresent", 0, u64::from(Wddm20Caps::SUPPORT_CONTEXTLESS_PRESENT.bits()), |s: &Wddm20Caps| bytes(*s)),
-            field("SupportSurpriseRemoval", 0, u64::from(Wddm20Caps::SUPPORT_SURPRISE_REMOVAL.bits()), |s: &Wddm20Caps| bytes(*s)),
-            field("Reserved", 0, u64::from(Wddm20Caps(0).with_reserved(u32::MAX).bits()), |s: &Wddm20Caps| bytes(*s)),
-            field("Value", 0, 0, |s: &Wddm20Caps| bytes(*s)),
-        ]),
-        case::<Wddm27Caps>("D3DKMT_WDDM_2_7_CAPS", vec![
-            field("HwSchSupported", 0, u64::from(Wddm27Caps::HW_SCH_SUPPORTED.bits()), |s: &Wddm27Caps| bytes(*s)),
-            field("HwSchEnabled", 0, u64::from(Wddm27Caps::HW_SCH_ENABLED.bits()), |s: &Wddm27Caps| bytes(*s)),
-            field("HwSchEnabledByDefault", 0, u64::from(Wddm27Caps::HW_SCH_ENABLED_BY_DEFAULT.bits()), |s: &Wddm27Caps| bytes(*s)),
-            field("IndependentVidPnVSyncControl", 0, u64::from(Wddm27Caps::INDEPENDENT_VID_PN_V_SYNC_CONTROL.bits()), |s: &Wddm27Caps| bytes(*s)),
-            field("Reserved", 0, u64::from(Wddm27Caps(0).with_reserved(u32::MAX).bits()), |s: &Wddm27Caps| bytes(*s)),
-            field("Value", 0, 0, |s: &Wddm27Caps| bytes(*s)),
-        ]),
-        case::<Wddm29Caps>("D3DKMT_WDDM_2_9_CAPS", vec![
-            field("HwSchSupportState", 0, u64::from(Wddm29Caps(0).with_hw_sch_support_state(u32::MAX).bits()), |s: &Wddm29Caps| bytes(*s)),
-            field("HwSchEnabled", 0, u64::from(Wddm29Caps::HW_SCH_ENABLED.bits()), |s: &Wddm29Caps| bytes(*s)),
-            field("SelfRefreshMemorySupported", 0, u64::from(Wddm29Caps::SELF_REFRESH_MEMORY_SUPPORTED.bits()), |s: &Wddm29Caps| bytes(*s)),
-            field("Reserved", 0, u64::from(Wddm29Caps(0).with_reserved(u32::MAX).bits()), |s: &Wddm29Caps| bytes(*s)),
-            field("Value", 0, 0, |s: &Wddm29Caps| bytes(*s)),
-        ]),
-        case::<Wddm30Caps>("D3DKMT_WDDM_3_0_CAPS", vec![
-            field("HwFlipQueueSupportState", 0, u64::from(Wddm30Caps(0).with_hw_flip_queue_support_state(u32::MAX).bits()), |s: &Wddm30Caps| bytes(*s)),
-            field("HwFlipQueueEnabled", 0, u64::from(Wddm30Caps::HW_FLIP_QUEUE_ENABLED.bits()), |s: &Wddm30Caps| bytes(*s)),
-            field("DisplayableSupported", 0, u64::from(Wddm30Caps::DISPLAYABLE_SUPPORTED.bits()), |s: &Wddm30Caps| bytes(*s)),
-            field("Reserved", 0, u64::from(Wddm30Caps(0).with_reserved(u32::MAX).bits()), |s: &Wddm30Caps| bytes(*s)),
-            field("Value", 0, 0, |s: &Wddm30Caps| bytes(*s)),
-        ]),
-        case::<WorkingSetFlags>("D3DKMT_WORKINGSETFLAGS", vec![
-            field("UseDefault", 0, u64::from(WorkingSetFlags::USE_DEFAULT.bits()), |s: &WorkingSetFlags| bytes(*s)),
-            field("Reserved", 0, u64::from(WorkingSetFlags(0).with_reserved(u32::MAX).bits()), |s: &WorkingSetFlags| bytes(*s)),
-        ]),
-        case::<WorkingSetInfo>("D3DKMT_WORKINGSETINFO", vec![
-            field("Flags.UseDefault", offset_of!(WorkingSetInfo, flags), u64::from(WorkingSetFlags::USE_DEFAULT.bits()), |s: &WorkingSetInfo| bytes(s.flags)),
-            field("Flags.Reserved", offset_of!(WorkingSetInfo, flags), u64::from(WorkingSetFlags(0).with_reserved(u32::MAX).bits()), |s: &WorkingSetInfo| bytes(s.flags)),
-            field("MinimumWorkingSetPercentile", offset_of!(WorkingSetInfo, minimum_working_set_percentile), 0, |s: &WorkingSetInfo| bytes(s.minimum_working_set_percentile)),
-            field("MaximumWorkingSetPercentile", offset_of!(WorkingSetInfo, maximum_working_set_percentile), 0, |s: &WorkingSetInfo| bytes(s.maximum_working_set_percentile)),
-        ]),
-        case::<DxgkNodeMetadata>("DXGK_NODEMETADATA", vec![
-            field("EngineType", offset_of!(DxgkNodeMetadata, engine_type), 0, |s: &DxgkNodeMetadata| bytes(s.engine_type)),
-            field("FriendlyName", offset_of!(DxgkNodeMetadata, friendly_name), 0, |s: &DxgkNodeMetadata| bytes(s.friendly_name)),
-            field("Flags.ContextSchedulingSupported", offset_of!(DxgkNodeMetadata, flags), u64::from(NodeMetadataFlags::CONTEXT_SCHEDULING_SUPPORTED.bits()), |s: &DxgkNodeMetadata| bytes(s.flags)),
-            field("Flags.RingBufferFenceRelease", offset_of!(DxgkNodeMetadata, flags), u64::from(NodeMetadataFlags::RING_BUFFER_FENCE_RELEASE.bits()), |s: &DxgkNodeMetadata| bytes(s.flags)),
-            field("Flags.SupportTrackedWorkload", offset_of!(DxgkNodeMetadata, flags), u64::from(NodeMetadataFlags::SUPPORT_TRACKED_WORKLOAD.bits()), |s: &DxgkNodeMetadata| bytes(s.flags)),
-            field("Flags.Reserved", offset_of!(DxgkNodeMetadata, flags), u64::from(NodeMetadataFlags(0).with_reserved(u32::MAX).bits()), |s: &DxgkNodeMetadata| bytes(s.flags)),
-            field("Flags.MaxInFlightHwQueueBuffers", offset_of!(DxgkNodeMetadata, flags), u64::from(NodeMetadataFlags(0).with_max_in_flight_hw_queue_buffers(u32::MAX).bits()), |s: &DxgkNodeMetadata| bytes(s.flags)),
-            field("Flags.Value", offset_of!(DxgkNodeMetadata, flags), 0, |s: &DxgkNodeMetadata| bytes(s.flags)),
-            field("GpuMmuSupported", offset_of!(DxgkNodeMetadata, gpu_mmu_supported), 0, |s: &DxgkNodeMetadata| bytes(s.gpu_mmu_supported)),
-            field("IoMmuSupported", offset_of!(DxgkNodeMetadata, io_mmu_supported), 0, |s: &DxgkNodeMetadata| bytes(s.io_mmu_supported)),
-        ]),
-        case::<NodeMetadataFlags>("DXGK_NODEMETADATA_FLAGS", vec![
-            field("ContextSchedulingSupported", 0, u64::from(NodeMetadataFlags::CONTEXT_SCHEDULING_SUPPORTED.bits()), |s: &NodeMetadataFlags| bytes(*s)),
-            field("RingBufferFenceRelease", 0, u64::from(NodeMetadataFlags::RING_BUFFER_FENCE_RELEASE.bits()), |s: &NodeMetadataFlags| bytes(*s)),
-            field("SupportTrackedWorkload", 0, u64::from(NodeMetadataFlags::SUPPORT_TRACKED_WORKLOAD.bits()), |s: &NodeMetadataFlags| bytes(*s)),
-            field("Reserved", 0, u64::from(NodeMetadataFlags(0).with_reserved(u32::MAX).bits()), |s: &NodeMetadataFlags| bytes(*s)),
-            field("MaxInFlightHwQueueBuffers", 0, u64::from(NodeMetadataFlags(0).with_max_in_flight_hw_queue_buffers(u32::MAX).bits()), |s: &NodeMetadataFlags| bytes(*s)),
-            field("Value", 0, 0, |s: &NodeMetadataFlags| bytes(*s)),
-        ]),
-        case::<Guid>("GUID", vec![
-            field("Data1", offset_of!(Guid, data1), 0, |s: &Guid| bytes(s.data1)),
-            field("Data2", offset_of!(Guid, data2), 0, |s: &Guid| bytes(s.data2)),
-            field("Data3", offset_of!(Guid, data3), 0, |s: &Guid| bytes(s.data3)),
-            field("Data4", offset_of!(Guid, data4), 0, |s: &Guid| bytes(s.data4)),
-        ]),
+        case::<QueryRegistryFlags>(
+            "D3DDDI_QUERYREGISTRY_FLAGS",
+            vec![
+                field(
+                    "TranslatePath",
+                    0,
+                    u64::from(QueryRegistryFlags::TRANSLATE_PATH.bits()),
+                    |s: &QueryRegistryFlags| bytes(*s),
+                ),
+                field(
+                    "MutableValue",
+                    0,
+                    u64::from(QueryRegistryFlags::MUTABLE_VALUE.bits()),
+                    |s: &QueryRegistryFlags| bytes(*s),
+                ),
+                field(
+                    "Reserved",
+                    0,
+                    u64::from(QueryRegistryFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &QueryRegistryFlags| bytes(*s),
+                ),
+                field("Value", 0, 0, |s: &QueryRegistryFlags| bytes(*s)),
+            ],
+        ),
+        case::<QueryRegistryInfo>(
+            "D3DDDI_QUERYREGISTRY_INFO",
+            vec![
+                field("QueryType", offset_of!(QueryRegistryInfo, query_type), 0, |s: &QueryRegistryInfo| {
+                    bytes(s.query_type)
+                }),
+                field(
+                    "QueryFlags.TranslatePath",
+                    offset_of!(QueryRegistryInfo, query_flags),
+                    u64::from(QueryRegistryFlags::TRANSLATE_PATH.bits()),
+                    |s: &QueryRegistryInfo| bytes(s.query_flags),
+                ),
+                field(
+                    "QueryFlags.MutableValue",
+                    offset_of!(QueryRegistryInfo, query_flags),
+                    u64::from(QueryRegistryFlags::MUTABLE_VALUE.bits()),
+                    |s: &QueryRegistryInfo| bytes(s.query_flags),
+                ),
+                field(
+                    "QueryFlags.Reserved",
+                    offset_of!(QueryRegistryInfo, query_flags),
+                    u64::from(QueryRegistryFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &QueryRegistryInfo| bytes(s.query_flags),
+                ),
+                field(
+                    "QueryFlags.Value",
+                    offset_of!(QueryRegistryInfo, query_flags),
+                    0,
+                    |s: &QueryRegistryInfo| bytes(s.query_flags),
+                ),
+                field("ValueName", offset_of!(QueryRegistryInfo, value_name), 0, |s: &QueryRegistryInfo| {
+                    bytes(s.value_name)
+                }),
+                field("ValueType", offset_of!(QueryRegistryInfo, value_type), 0, |s: &QueryRegistryInfo| {
+                    bytes(s.value_type)
+                }),
+                field(
+                    "PhysicalAdapterIndex",
+                    offset_of!(QueryRegistryInfo, physical_adapter_index),
+                    0,
+                    |s: &QueryRegistryInfo| bytes(s.physical_adapter_index),
+                ),
+                field(
+                    "OutputValueSize",
+                    offset_of!(QueryRegistryInfo, output_value_size),
+                    0,
+                    |s: &QueryRegistryInfo| bytes(s.output_value_size),
+                ),
+                field("Status", offset_of!(QueryRegistryInfo, status), 0, |s: &QueryRegistryInfo| {
+                    bytes(s.status)
+                }),
+                field("OutputDword", offset_of!(QueryRegistryInfo, output), 0, |s: &QueryRegistryInfo| {
+                    bytes(s.output.output_dword())
+                }),
+                field("OutputQword", offset_of!(QueryRegistryInfo, output), 0, |s: &QueryRegistryInfo| {
+                    bytes(s.output.output_qword())
+                }),
+                field("OutputString", offset_of!(QueryRegistryInfo, output), 0, |s: &QueryRegistryInfo| {
+                    bytes(s.output.output_string())
+                }),
+                field("OutputBinary", offset_of!(QueryRegistryInfo, output), 0, |s: &QueryRegistryInfo| {
+                    bytes(s.output.output_binary())
+                }),
+            ],
+        ),
+        case::<DisplayModeFlags>(
+            "D3DKMDT_DISPLAYMODE_FLAGS",
+            vec![
+                field(
+                    "ValidatedAgainstMonitorCaps",
+                    offset_of!(DisplayModeFlags, source),
+                    u64::from(DisplayModeFlagsSource::VALIDATED_AGAINST_MONITOR_CAPS.bits()),
+                    |s: &DisplayModeFlags| bytes(s.source),
+                ),
+                field(
+                    "RoundedFakeMode",
+                    offset_of!(DisplayModeFlags, source),
+                    u64::from(DisplayModeFlagsSource::ROUNDED_FAKE_MODE.bits()),
+                    |s: &DisplayModeFlags| bytes(s.source),
+                ),
+                field(
+                    "ModePruningReason",
+                    offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming(0).with_mode_pruning_reason(u32::MAX).bits()),
+                    |s: &DisplayModeFlags| bytes(s.timing),
+                ),
+                field(
+                    "Stereo",
+                    offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::STEREO.bits()),
+                    |s: &DisplayModeFlags| bytes(s.timing),
+                ),
+                field(
+                    "AdvancedScanCapable",
+                    offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::ADVANCED_SCAN_CAPABLE.bits()),
+                    |s: &DisplayModeFlags| bytes(s.timing),
+                ),
+                field(
+                    "PreferredTiming",
+                    offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::PREFERRED_TIMING.bits()),
+                    |s: &DisplayModeFlags| bytes(s.timing),
+                ),
+                field(
+                    "PhysicalModeSupported",
+                    offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::PHYSICAL_MODE_SUPPORTED.bits()),
+                    |s: &DisplayModeFlags| bytes(s.timing),
+                ),
+                field(
+                    "VirtualRefreshRate",
+                    offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::VIRTUAL_REFRESH_RATE.bits()),
+                    |s: &DisplayModeFlags| bytes(s.timing),
+                ),
+                field(
+                    "Reserved",
+                    offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming(0).with_reserved(u32::MAX).bits()),
+                    |s: &DisplayModeFlags| bytes(s.timing),
+                ),
+            ],
+        ),
+        case::<PreemptionCaps>(
+            "D3DKMDT_PREEMPTION_CAPS",
+            vec![
+                field(
+                    "GraphicsPreemptionGranularity",
+                    offset_of!(PreemptionCaps, graphics_preemption_granularity),
+                    0,
+                    |s: &PreemptionCaps| bytes(s.graphics_preemption_granularity),
+                ),
+                field(
+                    "ComputePreemptionGranularity",
+                    offset_of!(PreemptionCaps, compute_preemption_granularity),
+                    0,
+                    |s: &PreemptionCaps| bytes(s.compute_preemption_granularity),
+                ),
+            ],
+        ),
+        case::<AdapterAddress>(
+            "D3DKMT_ADAPTERADDRESS",
+            vec![
+                field("BusNumber", offset_of!(AdapterAddress, bus_number), 0, |s: &AdapterAddress| {
+                    bytes(s.bus_number)
+                }),
+                field("DeviceNumber", offset_of!(AdapterAddress, device_number), 0, |s: &AdapterAddress| {
+                    bytes(s.device_number)
+                }),
+                field(
+                    "FunctionNumber",
+                    offset_of!(AdapterAddress, function_number),
+                    0,
+                    |s: &AdapterAddress| bytes(s.function_number),
+                ),
+            ],
+        ),
+        case::<AdapterRegistryInfo>(
+            "D3DKMT_ADAPTERREGISTRYINFO",
+            vec![
+                field(
+                    "AdapterString",
+                    offset_of!(AdapterRegistryInfo, adapter_string),
+                    0,
+                    |s: &AdapterRegistryInfo| bytes(s.adapter_string),
+                ),
+                field(
+                    "BiosString",
+                    offset_of!(AdapterRegistryInfo, bios_string),
+                    0,
+                    |s: &AdapterRegistryInfo| bytes(s.bios_string),
+                ),
+                field("DacType", offset_of!(AdapterRegistryInfo, dac_type), 0, |s: &AdapterRegistryInfo| {
+                    bytes(s.dac_type)
+                }),
+                field(
+                    "ChipType",
+                    offset_of!(AdapterRegistryInfo, chip_type),
+                    0,
+                    |s: &AdapterRegistryInfo| bytes(s.chip_type),
+                ),
+            ],
+        ),
+        case::<AdapterPerfData>(
+            "D3DKMT_ADAPTER_PERFDATA",
+            vec![
+                field(
+                    "PhysicalAdapterIndex",
+                    offset_of!(AdapterPerfData, physical_adapter_index),
+                    0,
+                    |s: &AdapterPerfData| bytes(s.physical_adapter_index),
+                ),
+                field(
+                    "MemoryFrequency",
+                    offset_of!(AdapterPerfData, memory_frequency),
+                    0,
+                    |s: &AdapterPerfData| bytes(s.memory_frequency),
+                ),
+                field(
+                    "MaxMemoryFrequency",
+                    offset_of!(AdapterPerfData, max_memory_frequency),
+                    0,
+                    |s: &AdapterPerfData| bytes(s.max_memory_frequency),
+                ),
+                field(
+                    "MaxMemoryFrequencyOC",
+                    offset_of!(AdapterPerfData, max_memory_frequency_oc),
+                    0,
+                    |s: &AdapterPerfData| bytes(s.max_memory_frequency_oc),
+                ),
+                field(
+                    "MemoryBandwidth",
+                    offset_of!(AdapterPerfData, memory_bandwidth),
+                    0,
+                    |s: &AdapterPerfData| bytes(s.memory_bandwidth),
+                ),
+                field(
+                    "PCIEBandwidth",
+                    offset_of!(AdapterPerfData, pcie_bandwidth),
+                    0,
+                    |s: &AdapterPerfData| bytes(s.pcie_bandwidth),
+                ),
+                field("FanRPM", offset_of!(AdapterPerfData, fan_rpm), 0, |s: &AdapterPerfData| {
+                    bytes(s.fan_rpm)
+                }),
+                field("Power", offset_of!(AdapterPerfData, power), 0, |s: &AdapterPerfData| bytes(s.power)),
+                field("Temperature", offset_of!(AdapterPerfData, temperature), 0, |s: &AdapterPerfData| {
+                    bytes(s.temperature)
+                }),
+                field(
+                    "PowerStateOverride",
+                    offset_of!(AdapterPerfData, power_state_override),
+                    0,
+                    |s: &AdapterPerfData| bytes(s.power_state_override),
+                ),
+            ],
+        ),
+        case::<AdapterPerfDataCaps>(
+            "D3DKMT_ADAPTER_PERFDATACAPS",
+            vec![
+                field(
+                    "PhysicalAdapterIndex",
+                    offset_of!(AdapterPerfDataCaps, physical_adapter_index),
+                    0,
+                    |s: &AdapterPerfDataCaps| bytes(s.physical_adapter_index),
+                ),
+                field(
+                    "MaxMemoryBandwidth",
+                    offset_of!(AdapterPerfDataCaps, max_memory_bandwidth),
+                    0,
+                    |s: &AdapterPerfDataCaps| bytes(s.max_memory_bandwidth),
+                ),
+                field(
+                    "MaxPCIEBandwidth",
+                    offset_of!(AdapterPerfDataCaps, max_pcie_bandwidth),
+                    0,
+                    |s: &AdapterPerfDataCaps| bytes(s.max_pcie_bandwidth),
+                ),
+                field(
+                    "MaxFanRPM",
+                    offset_of!(AdapterPerfDataCaps, max_fan_rpm),
+                    0,
+                    |s: &AdapterPerfDataCaps| bytes(s.max_fan_rpm),
+                ),
+                field(
+                    "TemperatureMax",
+                    offset_of!(AdapterPerfDataCaps, temperature_max),
+                    0,
+                    |s: &AdapterPerfDataCaps| bytes(s.temperature_max),
+                ),
+                field(
+                    "TemperatureWarning",
+                    offset_of!(AdapterPerfDataCaps, temperature_warning),
+                    0,
+                    |s: &AdapterPerfDataCaps| bytes(s.temperature_warning),
+                ),
+            ],
+        ),
+        case::<BlocklistInfo>(
+            "D3DKMT_BLOCKLIST_INFO",
+            vec![
+                field("Size", offset_of!(BlocklistInfo, size), 0, |s: &BlocklistInfo| bytes(s.size)),
+                field("BlockList", offset_of!(BlocklistInfo, block_list), 0, |s: &BlocklistInfo| {
+                    bytes(s.block_list)
+                }),
+            ],
+        ),
+        case::<CpDriverName>(
+            "D3DKMT_CPDRIVERNAME",
+            vec![field(
+                "ContentProtectionFileName",
+                offset_of!(CpDriverName, content_protection_file_name),
+                0,
+                |s: &CpDriverName| bytes(s.content_protection_file_name),
+            )],
+        ),
+        case::<CrossAdapterResourceSupport>(
+            "D3DKMT_CROSSADAPTERRESOURCE_SUPPORT",
+            vec![field(
+                "SupportTier",
+                offset_of!(CrossAdapterResourceSupport, support_tier),
+                0,
+                |s: &CrossAdapterResourceSupport| bytes(s.support_tier),
+            )],
+        ),
+        case::<CurrentDisplayMode>(
+            "D3DKMT_CURRENTDISPLAYMODE",
+            vec![
+                field(
+                    "VidPnSourceId",
+                    offset_of!(CurrentDisplayMode, vid_pn_source_id),
+                    0,
+                    |s: &CurrentDisplayMode| bytes(s.vid_pn_source_id),
+                ),
+                field(
+                    "DisplayMode.Width",
+                    offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, width),
+                    0,
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.width),
+                ),
+                field(
+                    "DisplayMode.Height",
+                    offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, height),
+                    0,
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.height),
+                ),
+                field(
+                    "DisplayMode.Format",
+                    offset_of!(CurrentDisplayMode, display_mode) + offset_of!(DisplayMode, format),
+                    0,
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.format),
+                ),
+                field(
+                    "DisplayMode.IntegerRefreshRate",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, integer_refresh_rate),
+                    0,
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.integer_refresh_rate),
+                ),
+                field(
+                    "DisplayMode.RefreshRate.numerator",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, refresh_rate)
+                        + offset_of!(Rational, numerator),
+                    0,
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.refresh_rate.numerator),
+                ),
+                field(
+                    "DisplayMode.RefreshRate.denominator",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, refresh_rate)
+                        + offset_of!(Rational, denominator),
+                    0,
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.refresh_rate.denominator),
+                ),
+                field(
+                    "DisplayMode.ScanLineOrdering",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, scan_line_ordering),
+                    0,
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.scan_line_ordering),
+                ),
+                field(
+                    "DisplayMode.DisplayOrientation",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, display_orientation),
+                    0,
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.display_orientation),
+                ),
+                field(
+                    "DisplayMode.DisplayFixedOutput",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, display_fixed_output),
+                    0,
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.display_fixed_output),
+                ),
+                field(
+                    "DisplayMode.Flags.ValidatedAgainstMonitorCaps",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, flags)
+                        + offset_of!(DisplayModeFlags, source),
+                    u64::from(DisplayModeFlagsSource::VALIDATED_AGAINST_MONITOR_CAPS.bits()),
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.flags.source),
+                ),
+                field(
+                    "DisplayMode.Flags.RoundedFakeMode",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, flags)
+                        + offset_of!(DisplayModeFlags, source),
+                    u64::from(DisplayModeFlagsSource::ROUNDED_FAKE_MODE.bits()),
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.flags.source),
+                ),
+                field(
+                    "DisplayMode.Flags.ModePruningReason",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, flags)
+                        + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming(0).with_mode_pruning_reason(u32::MAX).bits()),
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing),
+                ),
+                field(
+                    "DisplayMode.Flags.Stereo",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, flags)
+                        + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::STEREO.bits()),
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing),
+                ),
+                field(
+                    "DisplayMode.Flags.AdvancedScanCapable",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, flags)
+                        + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::ADVANCED_SCAN_CAPABLE.bits()),
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing),
+                ),
+                field(
+                    "DisplayMode.Flags.PreferredTiming",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, flags)
+                        + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::PREFERRED_TIMING.bits()),
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing),
+                ),
+                field(
+                    "DisplayMode.Flags.PhysicalModeSupported",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, flags)
+                        + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::PHYSICAL_MODE_SUPPORTED.bits()),
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing),
+                ),
+                field(
+                    "DisplayMode.Flags.VirtualRefreshRate",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, flags)
+                        + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::VIRTUAL_REFRESH_RATE.bits()),
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing),
+                ),
+                field(
+                    "DisplayMode.Flags.Reserved",
+                    offset_of!(CurrentDisplayMode, display_mode)
+                        + offset_of!(DisplayMode, flags)
+                        + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming(0).with_reserved(u32::MAX).bits()),
+                    |s: &CurrentDisplayMode| bytes(s.display_mode.flags.timing),
+                ),
+            ],
+        ),
+        case::<DeviceIds>(
+            "D3DKMT_DEVICE_IDS",
+            vec![
+                field("VendorID", offset_of!(DeviceIds, vendor_id), 0, |s: &DeviceIds| bytes(s.vendor_id)),
+                field("DeviceID", offset_of!(DeviceIds, device_id), 0, |s: &DeviceIds| bytes(s.device_id)),
+                field("SubVendorID", offset_of!(DeviceIds, sub_vendor_id), 0, |s: &DeviceIds| {
+                    bytes(s.sub_vendor_id)
+                }),
+                field("SubSystemID", offset_of!(DeviceIds, sub_system_id), 0, |s: &DeviceIds| {
+                    bytes(s.sub_system_id)
+                }),
+                field("RevisionID", offset_of!(DeviceIds, revision_id), 0, |s: &DeviceIds| {
+                    bytes(s.revision_id)
+                }),
+                field("BusType", offset_of!(DeviceIds, bus_type), 0, |s: &DeviceIds| bytes(s.bus_type)),
+            ],
+        ),
+        case::<DirectFlipSupport>(
+            "D3DKMT_DIRECTFLIP_SUPPORT",
+            vec![field("Supported", offset_of!(DirectFlipSupport, supported), 0, |s: &DirectFlipSupport| {
+                bytes(s.supported)
+            })],
+        ),
+        case::<DisplayMode>(
+            "D3DKMT_DISPLAYMODE",
+            vec![
+                field("Width", offset_of!(DisplayMode, width), 0, |s: &DisplayMode| bytes(s.width)),
+                field("Height", offset_of!(DisplayMode, height), 0, |s: &DisplayMode| bytes(s.height)),
+                field("Format", offset_of!(DisplayMode, format), 0, |s: &DisplayMode| bytes(s.format)),
+                field(
+                    "IntegerRefreshRate",
+                    offset_of!(DisplayMode, integer_refresh_rate),
+                    0,
+                    |s: &DisplayMode| bytes(s.integer_refresh_rate),
+                ),
+                field(
+                    "RefreshRate.numerator",
+                    offset_of!(DisplayMode, refresh_rate) + offset_of!(Rational, numerator),
+                    0,
+                    |s: &DisplayMode| bytes(s.refresh_rate.numerator),
+                ),
+                field(
+                    "RefreshRate.denominator",
+                    offset_of!(DisplayMode, refresh_rate) + offset_of!(Rational, denominator),
+                    0,
+                    |s: &DisplayMode| bytes(s.refresh_rate.denominator),
+                ),
+                field(
+                    "ScanLineOrdering",
+                    offset_of!(DisplayMode, scan_line_ordering),
+                    0,
+                    |s: &DisplayMode| bytes(s.scan_line_ordering),
+                ),
+                field(
+                    "DisplayOrientation",
+                    offset_of!(DisplayMode, display_orientation),
+                    0,
+                    |s: &DisplayMode| bytes(s.display_orientation),
+                ),
+                field(
+                    "DisplayFixedOutput",
+                    offset_of!(DisplayMode, display_fixed_output),
+                    0,
+                    |s: &DisplayMode| bytes(s.display_fixed_output),
+                ),
+                field(
+                    "Flags.ValidatedAgainstMonitorCaps",
+                    offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, source),
+                    u64::from(DisplayModeFlagsSource::VALIDATED_AGAINST_MONITOR_CAPS.bits()),
+                    |s: &DisplayMode| bytes(s.flags.source),
+                ),
+                field(
+                    "Flags.RoundedFakeMode",
+                    offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, source),
+                    u64::from(DisplayModeFlagsSource::ROUNDED_FAKE_MODE.bits()),
+                    |s: &DisplayMode| bytes(s.flags.source),
+                ),
+                field(
+                    "Flags.ModePruningReason",
+                    offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming(0).with_mode_pruning_reason(u32::MAX).bits()),
+                    |s: &DisplayMode| bytes(s.flags.timing),
+                ),
+                field(
+                    "Flags.Stereo",
+                    offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::STEREO.bits()),
+                    |s: &DisplayMode| bytes(s.flags.timing),
+                ),
+                field(
+                    "Flags.AdvancedScanCapable",
+                    offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::ADVANCED_SCAN_CAPABLE.bits()),
+                    |s: &DisplayMode| bytes(s.flags.timing),
+                ),
+                field(
+                    "Flags.PreferredTiming",
+                    offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::PREFERRED_TIMING.bits()),
+                    |s: &DisplayMode| bytes(s.flags.timing),
+                ),
+                field(
+                    "Flags.PhysicalModeSupported",
+                    offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::PHYSICAL_MODE_SUPPORTED.bits()),
+                    |s: &DisplayMode| bytes(s.flags.timing),
+                ),
+                field(
+                    "Flags.VirtualRefreshRate",
+                    offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming::VIRTUAL_REFRESH_RATE.bits()),
+                    |s: &DisplayMode| bytes(s.flags.timing),
+                ),
+                field(
+                    "Flags.Reserved",
+                    offset_of!(DisplayMode, flags) + offset_of!(DisplayModeFlags, timing),
+                    u64::from(DisplayModeFlagsTiming(0).with_reserved(u32::MAX).bits()),
+                    |s: &DisplayMode| bytes(s.flags.timing),
+                ),
+            ],
+        ),
+        case::<DisplayModeList>(
+            "D3DKMT_DISPLAYMODELIST",
+            vec![
+                field(
+                    "VidPnSourceId",
+                    offset_of!(DisplayModeList, vid_pn_source_id),
+                    0,
+                    |s: &DisplayModeList| bytes(s.vid_pn_source_id),
+                ),
+                field("ModeCount", offset_of!(DisplayModeList, mode_count), 0, |s: &DisplayModeList| {
+                    bytes(s.mode_count)
+                }),
+            ],
+        ),
+        case::<DisplayCaps>(
+            "D3DKMT_DISPLAY_CAPS",
+            vec![
+                field(
+                    "PreferPhysicallyContiguous",
+                    0,
+                    DisplayCaps::PREFER_PHYSICALLY_CONTIGUOUS.bits(),
+                    |s: &DisplayCaps| bytes(*s),
+                ),
+                field("Reserved", 0, DisplayCaps(0).with_reserved(u64::MAX).bits(), |s: &DisplayCaps| {
+                    bytes(*s)
+                }),
+                field("Value", 0, 0, |s: &DisplayCaps| bytes(*s)),
+            ],
+        ),
+        case::<DisplayUmdFileNameInfo>(
+            "D3DKMT_DISPLAY_UMD_FILENAMEINFO",
+            vec![
+                field(
+                    "Version",
+                    offset_of!(DisplayUmdFileNameInfo, version),
+                    0,
+                    |s: &DisplayUmdFileNameInfo| bytes(s.version),
+                ),
+                field(
+                    "UmdFileName",
+                    offset_of!(DisplayUmdFileNameInfo, umd_file_name),
+                    0,
+                    |s: &DisplayUmdFileNameInfo| bytes(s.umd_file_name),
+                ),
+            ],
+        ),
+        case::<DlistDriverName>(
+            "D3DKMT_DLIST_DRIVER_NAME",
+            vec![field(
+                "DListFileName",
+                offset_of!(DlistDriverName, d_list_file_name),
+                0,
+                |s: &DlistDriverName| bytes(s.d_list_file_name),
+            )],
+        ),
+        case::<DriverCapsExt>(
+            "D3DKMT_DRIVERCAPS_EXT",
+            vec![
+                field(
+                    "VirtualModeSupport",
+                    0,
+                    u64::from(DriverCapsExt::VIRTUAL_MODE_SUPPORT.bits()),
+                    |s: &DriverCapsExt| bytes(*s),
+                ),
+                field(
+                    "Usb4MonitorSupport",
+                    0,
+                    u64::from(DriverCapsExt::USB4_MONITOR_SUPPORT.bits()),
+                    |s: &DriverCapsExt| bytes(*s),
+                ),
+                field(
+                    "Reserved",
+                    0,
+                    u64::from(DriverCapsExt(0).with_reserved(u32::MAX).bits()),
+                    |s: &DriverCapsExt| bytes(*s),
+                ),
+                field("Value", 0, 0, |s: &DriverCapsExt| bytes(*s)),
+            ],
+        ),
+        case::<DriverDescription>(
+            "D3DKMT_DRIVER_DESCRIPTION",
+            vec![field(
+                "DriverDescription",
+                offset_of!(DriverDescription, driver_description),
+                0,
+                |s: &DriverDescription| bytes(s.driver_description),
+            )],
+        ),
+        case::<FlipInfoFlags>(
+            "D3DKMT_FLIPINFOFLAGS",
+            vec![
+                field(
+                    "FlipInterval",
+                    0,
+                    u64::from(FlipInfoFlags::FLIP_INTERVAL.bits()),
+                    |s: &FlipInfoFlags| bytes(*s),
+                ),
+                field(
+                    "Reserved",
+                    0,
+                    u64::from(FlipInfoFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &FlipInfoFlags| bytes(*s),
+                ),
+            ],
+        ),
+        case::<FlipQueueInfo>(
+            "D3DKMT_FLIPQUEUEINFO",
+            vec![
+                field(
+                    "MaxHardwareFlipQueueLength",
+                    offset_of!(FlipQueueInfo, max_hardware_flip_queue_length),
+                    0,
+                    |s: &FlipQueueInfo| bytes(s.max_hardware_flip_queue_length),
+                ),
+                field(
+                    "MaxSoftwareFlipQueueLength",
+                    offset_of!(FlipQueueInfo, max_software_flip_queue_length),
+                    0,
+                    |s: &FlipQueueInfo| bytes(s.max_software_flip_queue_length),
+                ),
+                field(
+                    "FlipFlags.FlipInterval",
+                    offset_of!(FlipQueueInfo, flip_flags),
+                    u64::from(FlipInfoFlags::FLIP_INTERVAL.bits()),
+                    |s: &FlipQueueInfo| bytes(s.flip_flags),
+                ),
+                field(
+                    "FlipFlags.Reserved",
+                    offset_of!(FlipQueueInfo, flip_flags),
+                    u64::from(FlipInfoFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &FlipQueueInfo| bytes(s.flip_flags),
+                ),
+            ],
+        ),
+        case::<GetDeviceVidPnOwnershipInfo>(
+            "D3DKMT_GET_DEVICE_VIDPN_OWNERSHIP_INFO",
+            vec![
+                field(
+                    "hDevice",
+                    offset_of!(GetDeviceVidPnOwnershipInfo, h_device),
+                    0,
+                    |s: &GetDeviceVidPnOwnershipInfo| bytes(s.h_device),
+                ),
+                field(
+                    "bFailedDwmAcquireVidPn",
+                    offset_of!(GetDeviceVidPnOwnershipInfo, b_failed_dwm_acquire_vid_pn),
+                    0,
+                    |s: &GetDeviceVidPnOwnershipInfo| bytes(s.b_failed_dwm_acquire_vid_pn),
+                ),
+            ],
+        ),
+        case::<GpuMmuCaps>(
+            "D3DKMT_GPUMMU_CAPS",
+            vec![
+                field(
+                    "Flags.ReadOnlyMemorySupported",
+                    offset_of!(GpuMmuCaps, flags),
+                    u64::from(GpuMmuCapsFlags::READ_ONLY_MEMORY_SUPPORTED.bits()),
+                    |s: &GpuMmuCaps| bytes(s.flags),
+                ),
+                field(
+                    "Flags.NoExecuteMemorySupported",
+                    offset_of!(GpuMmuCaps, flags),
+                    u64::from(GpuMmuCapsFlags::NO_EXECUTE_MEMORY_SUPPORTED.bits()),
+                    |s: &GpuMmuCaps| bytes(s.flags),
+                ),
+                field(
+                    "Flags.CacheCoherentMemorySupported",
+                    offset_of!(GpuMmuCaps, flags),
+                    u64::from(GpuMmuCapsFlags::CACHE_COHERENT_MEMORY_SUPPORTED.bits()),
+                    |s: &GpuMmuCaps| bytes(s.flags),
+                ),
+                field(
+                    "Flags.Reserved",
+                    offset_of!(GpuMmuCaps, flags),
+                    u64::from(GpuMmuCapsFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &GpuMmuCaps| bytes(s.flags),
+                ),
+                field("Flags.Value", offset_of!(GpuMmuCaps, flags), 0, |s: &GpuMmuCaps| bytes(s.flags)),
+                field(
+                    "VirtualAddressBitCount",
+                    offset_of!(GpuMmuCaps, virtual_address_bit_count),
+                    0,
+                    |s: &GpuMmuCaps| bytes(s.virtual_address_bit_count),
+                ),
+            ],
+        ),
+        case::<GpuVersion>(
+            "D3DKMT_GPUVERSION",
+            vec![
+                field(
+                    "PhysicalAdapterIndex",
+                    offset_of!(GpuVersion, physical_adapter_index),
+                    0,
+                    |s: &GpuVersion| bytes(s.physical_adapter_index),
+                ),
+                field("BiosVersion", offset_of!(GpuVersion, bios_version), 0, |s: &GpuVersion| {
+                    bytes(s.bios_version)
+                }),
+                field("GpuArchitecture", offset_of!(GpuVersion, gpu_architecture), 0, |s: &GpuVersion| {
+                    bytes(s.gpu_architecture)
+                }),
+            ],
+        ),
+        case::<HwDrmSupport>(
+            "D3DKMT_HWDRM_SUPPORT",
+            vec![field("Supported", offset_of!(HwDrmSupport, supported), 0, |s: &HwDrmSupport| {
+                bytes(s.supported)
+            })],
+        ),
+        case::<HybridDlistDllSupport>(
+            "D3DKMT_HYBRID_DLIST_DLL_SUPPORT",
+            vec![field(
+                "Supported",
+                offset_of!(HybridDlistDllSupport, supported),
+                0,
+                |s: &HybridDlistDllSupport| bytes(s.supported),
+            )],
+        ),
+        case::<IndependentFlipSecondarySupport>(
+            "D3DKMT_INDEPENDENTFLIP_SECONDARY_SUPPORT",
+            vec![field(
+                "Supported",
+                offset_of!(IndependentFlipSecondarySupport, supported),
+                0,
+                |s: &IndependentFlipSecondarySupport| bytes(s.supported),
+            )],
+        ),
+        case::<IndependentFlipSupport>(
+            "D3DKMT_INDEPENDENTFLIP_SUPPORT",
+            vec![field(
+                "Supported",
+                offset_of!(IndependentFlipSupport, supported),
+                0,
+                |s: &IndependentFlipSupport| bytes(s.supported),
+            )],
+        ),
+        case::<IsBadDriverForHwProtectionDisabled>(
+            "D3DKMT_ISBADDRIVERFORHWPROTECTIONDISABLED",
+            vec![field(
+                "Disabled",
+                offset_of!(IsBadDriverForHwProtectionDisabled, disabled),
+                0,
+                |s: &IsBadDriverForHwProtectionDisabled| bytes(s.disabled),
+            )],
+        ),
+        case::<KmdDriverVersion>(
+            "D3DKMT_KMD_DRIVER_VERSION",
+            vec![field(
+                "DriverVersion",
+                offset_of!(KmdDriverVersion, driver_version),
+                0,
+                |s: &KmdDriverVersion| bytes(s.driver_version),
+            )],
+        ),
+        case::<MiracastCompanionDriverName>(
+            "D3DKMT_MIRACASTCOMPANIONDRIVERNAME",
+            vec![field(
+                "MiracastCompanionDriverName",
+                offset_of!(MiracastCompanionDriverName, miracast_companion_driver_name),
+                0,
+                |s: &MiracastCompanionDriverName| bytes(s.miracast_companion_driver_name),
+            )],
+        ),
+        case::<Mpo3DdiSupport>(
+            "D3DKMT_MPO3DDI_SUPPORT",
+            vec![field("Supported", offset_of!(Mpo3DdiSupport, supported), 0, |s: &Mpo3DdiSupport| {
+                bytes(s.supported)
+            })],
+        ),
+        case::<MpoKernelCapsSupport>(
+            "D3DKMT_MPOKERNELCAPS_SUPPORT",
+            vec![field(
+                "Supported",
+                offset_of!(MpoKernelCapsSupport, supported),
+                0,
+                |s: &MpoKernelCapsSupport| bytes(s.supported),
+            )],
+        ),
+        case::<MultiPlaneOverlayDecodeSupport>(
+            "D3DKMT_MULTIPLANEOVERLAY_DECODE_SUPPORT",
+            vec![field(
+                "Supported",
+                offset_of!(MultiPlaneOverlayDecodeSupport, supported),
+                0,
+                |s: &MultiPlaneOverlayDecodeSupport| bytes(s.supported),
+            )],
+        ),
+        case::<MultiPlaneOverlayHudSupport>(
+            "D3DKMT_MULTIPLANEOVERLAY_HUD_SUPPORT",
+            vec![
+                field(
+                    "VidPnSourceId",
+                    offset_of!(MultiPlaneOverlayHudSupport, vid_pn_source_id),
+                    0,
+                    |s: &MultiPlaneOverlayHudSupport| bytes(s.vid_pn_source_id),
+                ),
+                field(
+                    "Update",
+                    offset_of!(MultiPlaneOverlayHudSupport, update),
+                    0,
+                    |s: &MultiPlaneOverlayHudSupport| bytes(s.update),
+                ),
+                field(
+                    "KernelSupported",
+                    offset_of!(MultiPlaneOverlayHudSupport, kernel_supported),
+                    0,
+                    |s: &MultiPlaneOverlayHudSupport| bytes(s.kernel_supported),
+                ),
+                field(
+                    "HudSupported",
+                    offset_of!(MultiPlaneOverlayHudSupport, hud_supported),
+                    0,
+                    |s: &MultiPlaneOverlayHudSupport| bytes(s.hud_supported),
+                ),
+            ],
+        ),
+        case::<MultiPlaneOverlaySecondarySupport>(
+            "D3DKMT_MULTIPLANEOVERLAY_SECONDARY_SUPPORT",
+            vec![field(
+                "Supported",
+                offset_of!(MultiPlaneOverlaySecondarySupport, supported),
+                0,
+                |s: &MultiPlaneOverlaySecondarySupport| bytes(s.supported),
+            )],
+        ),
+        case::<MultiPlaneOverlayStretchSupport>(
+            "D3DKMT_MULTIPLANEOVERLAY_STRETCH_SUPPORT",
+            vec![
+                field(
+                    "VidPnSourceId",
+                    offset_of!(MultiPlaneOverlayStretchSupport, vid_pn_source_id),
+                    0,
+                    |s: &MultiPlaneOverlayStretchSupport| bytes(s.vid_pn_source_id),
+                ),
+                field(
+                    "Update",
+                    offset_of!(MultiPlaneOverlayStretchSupport, update),
+                    0,
+                    |s: &MultiPlaneOverlayStretchSupport| bytes(s.update),
+                ),
+                field(
+                    "Supported",
+                    offset_of!(MultiPlaneOverlayStretchSupport, supported),
+                    0,
+                    |s: &MultiPlaneOverlayStretchSupport| bytes(s.supported),
+                ),
+            ],
+        ),
+        case::<MultiPlaneOverlaySupport>(
+            "D3DKMT_MULTIPLANEOVERLAY_SUPPORT",
+            vec![field(
+                "Supported",
+                offset_of!(MultiPlaneOverlaySupport, supported),
+                0,
+                |s: &MultiPlaneOverlaySupport| bytes(s.supported),
+            )],
+        ),
+        case::<NodeMetadata>(
+            "D3DKMT_NODEMETADATA",
+            vec![
+                field(
+                    "NodeOrdinalAndAdapterIndex",
+                    offset_of!(NodeMetadata, node_ordinal_and_adapter_index),
+                    0,
+                    |s: &NodeMetadata| bytes(s.node_ordinal_and_adapter_index),
+                ),
+                field(
+                    "NodeData.EngineType",
+                    offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, engine_type),
+                    0,
+                    |s: &NodeMetadata| bytes(s.node_data.engine_type),
+                ),
+                field(
+                    "NodeData.FriendlyName",
+                    offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, friendly_name),
+                    0,
+                    |s: &NodeMetadata| bytes(s.node_data.friendly_name),
+                ),
+                field(
+                    "NodeData.Flags.ContextSchedulingSupported",
+                    offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, flags),
+                    u64::from(NodeMetadataFlags::CONTEXT_SCHEDULING_SUPPORTED.bits()),
+                    |s: &NodeMetadata| bytes(s.node_data.flags),
+                ),
+                field(
+                    "NodeData.Flags.RingBufferFenceRelease",
+                    offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, flags),
+                    u64::from(NodeMetadataFlags::RING_BUFFER_FENCE_RELEASE.bits()),
+                    |s: &NodeMetadata| bytes(s.node_data.flags),
+                ),
+                field(
+                    "NodeData.Flags.SupportTrackedWorkload",
+                    offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, flags),
+                    u64::from(NodeMetadataFlags::SUPPORT_TRACKED_WORKLOAD.bits()),
+                    |s: &NodeMetadata| bytes(s.node_data.flags),
+                ),
+                field(
+                    "NodeData.Flags.Reserved",
+                    offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, flags),
+                    u64::from(NodeMetadataFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &NodeMetadata| bytes(s.node_data.flags),
+                ),
+                field(
+                    "NodeData.Flags.MaxInFlightHwQueueBuffers",
+                    offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, flags),
+                    u64::from(NodeMetadataFlags(0).with_max_in_flight_hw_queue_buffers(u32::MAX).bits()),
+                    |s: &NodeMetadata| bytes(s.node_data.flags),
+                ),
+                field(
+                    "NodeData.Flags.Value",
+                    offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, flags),
+                    0,
+                    |s: &NodeMetadata| bytes(s.node_data.flags),
+                ),
+                field(
+                    "NodeData.GpuMmuSupported",
+                    offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, gpu_mmu_supported),
+                    0,
+                    |s: &NodeMetadata| bytes(s.node_data.gpu_mmu_supported),
+                ),
+                field(
+                    "NodeData.IoMmuSupported",
+                    offset_of!(NodeMetadata, node_data) + offset_of!(DxgkNodeMetadata, io_mmu_supported),
+                    0,
+                    |s: &NodeMetadata| bytes(s.node_data.io_mmu_supported),
+                ),
+            ],
+        ),
+        case::<NodePerfData>(
+            "D3DKMT_NODE_PERFDATA",
+            vec![
+                field("NodeOrdinal", offset_of!(NodePerfData, node_ordinal), 0, |s: &NodePerfData| {
+                    bytes(s.node_ordinal)
+                }),
+                field(
+                    "PhysicalAdapterIndex",
+                    offset_of!(NodePerfData, physical_adapter_index),
+                    0,
+                    |s: &NodePerfData| bytes(s.physical_adapter_index),
+                ),
+                field("Frequency", offset_of!(NodePerfData, frequency), 0, |s: &NodePerfData| {
+                    bytes(s.frequency)
+                }),
+                field("MaxFrequency", offset_of!(NodePerfData, max_frequency), 0, |s: &NodePerfData| {
+                    bytes(s.max_frequency)
+                }),
+                field("MaxFrequencyOC", offset_of!(NodePerfData, max_frequency_oc), 0, |s: &NodePerfData| {
+                    bytes(s.max_frequency_oc)
+                }),
+                field("Voltage", offset_of!(NodePerfData, voltage), 0, |s: &NodePerfData| bytes(s.voltage)),
+                field("VoltageMax", offset_of!(NodePerfData, voltage_max), 0, |s: &NodePerfData| {
+                    bytes(s.voltage_max)
+                }),
+                field("VoltageMaxOC", offset_of!(NodePerfData, voltage_max_oc), 0, |s: &NodePerfData| {
+                    bytes(s.voltage_max_oc)
+                }),
+                field(
+                    "MaxTransitionLatency",
+                    offset_of!(NodePerfData, max_transition_latency),
+                    0,
+                    |s: &NodePerfData| bytes(s.max_transition_latency),
+                ),
+            ],
+        ),
+        case::<OpenglInfo>(
+            "D3DKMT_OPENGLINFO",
+            vec![
+                field(
+                    "UmdOpenGlIcdFileName",
+                    offset_of!(OpenglInfo, umd_open_gl_icd_file_name),
+                    0,
+                    |s: &OpenglInfo| bytes(s.umd_open_gl_icd_file_name),
+                ),
+                field("Version", offset_of!(OpenglInfo, version), 0, |s: &OpenglInfo| bytes(s.version)),
+                field("Flags", offset_of!(OpenglInfo, flags), 0, |s: &OpenglInfo| bytes(s.flags)),
+            ],
+        ),
+        case::<OutputDuplContextsCount>(
+            "D3DKMT_OUTPUTDUPLCONTEXTSCOUNT",
+            vec![
+                field(
+                    "VidPnSourceId",
+                    offset_of!(OutputDuplContextsCount, vid_pn_source_id),
+                    0,
+                    |s: &OutputDuplContextsCount| bytes(s.vid_pn_source_id),
+                ),
+                field(
+                    "OutputDuplicationCount",
+                    offset_of!(OutputDuplContextsCount, output_duplication_count),
+                    0,
+                    |s: &OutputDuplContextsCount| bytes(s.output_duplication_count),
+                ),
+            ],
+        ),
+        case::<PanelFitterSupport>(
+            "D3DKMT_PANELFITTER_SUPPORT",
+            vec![field(
+                "Supported",
+                offset_of!(PanelFitterSupport, supported),
+                0,
+                |s: &PanelFitterSupport| bytes(s.supported),
+            )],
+        ),
+        case::<Paravirtualization>(
+            "D3DKMT_PARAVIRTUALIZATION",
+            vec![field(
+                "SecureContainer",
+                offset_of!(Paravirtualization, secure_container),
+                0,
+                |s: &Paravirtualization| bytes(s.secure_container),
+            )],
+        ),
+        case::<PhysicalAdapterCount>(
+            "D3DKMT_PHYSICAL_ADAPTER_COUNT",
+            vec![field("Count", offset_of!(PhysicalAdapterCount, count), 0, |s: &PhysicalAdapterCount| {
+                bytes(s.count)
+            })],
+        ),
+        case::<QueryStatisticsAdapterInformation>(
+            "D3DKMT_QUERYSTATISTICS_ADAPTER_INFORMATION",
+            vec![
+                field(
+                    "NbSegments",
+                    offset_of!(QueryStatisticsAdapterInformation, nb_segments),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.nb_segments),
+                ),
+                field(
+                    "NodeCount",
+                    offset_of!(QueryStatisticsAdapterInformation, node_count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.node_count),
+                ),
+                field(
+                    "VidPnSourceCount",
+                    offset_of!(QueryStatisticsAdapterInformation, vid_pn_source_count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.vid_pn_source_count),
+                ),
+                field(
+                    "VSyncEnabled",
+                    offset_of!(QueryStatisticsAdapterInformation, v_sync_enabled),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.v_sync_enabled),
+                ),
+                field(
+                    "TdrDetectedCount",
+                    offset_of!(QueryStatisticsAdapterInformation, tdr_detected_count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.tdr_detected_count),
+                ),
+                field(
+                    "ZeroLengthDmaBuffers",
+                    offset_of!(QueryStatisticsAdapterInformation, zero_length_dma_buffers),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.zero_length_dma_buffers),
+                ),
+                field(
+                    "RestartedPeriod",
+                    offset_of!(QueryStatisticsAdapterInformation, restarted_period),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.restarted_period),
+                ),
+                field(
+                    "ReferenceDmaBuffer.NbCall",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_call),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_call),
+                ),
+                field(
+                    "ReferenceDmaBuffer.NbAllocationsReferenced",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocations_referenced),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.reference_dma_buffer.nb_allocations_referenced)
+                    },
+                ),
+                field(
+                    "ReferenceDmaBuffer.MaxNbAllocationsReferenced",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(QueryStatisticsReferenceDmaBuffer, max_nb_allocations_referenced),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.reference_dma_buffer.max_nb_allocations_referenced)
+                    },
+                ),
+                field(
+                    "ReferenceDmaBuffer.NbNULLReference",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_null_reference),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_null_reference),
+                ),
+                field(
+                    "ReferenceDmaBuffer.NbWriteReference",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_write_reference),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.reference_dma_buffer.nb_write_reference),
+                ),
+                field(
+                    "ReferenceDmaBuffer.NbRenamedAllocationsReferenced",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_renamed_allocations_referenced),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.reference_dma_buffer.nb_renamed_allocations_referenced)
+                    },
+                ),
+                field(
+                    "ReferenceDmaBuffer.NbIterationSearchingRenamedAllocation",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(
+                            QueryStatisticsReferenceDmaBuffer,
+                            nb_iteration_searching_renamed_allocation
+                        ),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.reference_dma_buffer.nb_iteration_searching_renamed_allocation)
+                    },
+                ),
+                field(
+                    "ReferenceDmaBuffer.NbLockedAllocationReferenced",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_locked_allocation_referenced),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.reference_dma_buffer.nb_locked_allocation_referenced)
+                    },
+                ),
+                field(
+                    "ReferenceDmaBuffer.NbAllocationWithValidPrepatchingInfoReferenced",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(
+                            QueryStatisticsReferenceDmaBuffer,
+                            nb_allocation_with_valid_prepatching_info_referenced
+                        ),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.reference_dma_buffer.nb_allocation_with_valid_prepatching_info_referenced)
+                    },
+                ),
+                field(
+                    "ReferenceDmaBuffer.NbAllocationWithInvalidPrepatchingInfoReferenced",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(
+                            QueryStatisticsReferenceDmaBuffer,
+                            nb_allocation_with_invalid_prepatching_info_referenced
+                        ),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.reference_dma_buffer.nb_allocation_with_invalid_prepatching_info_referenced)
+                    },
+                ),
+                field(
+                    "ReferenceDmaBuffer.NbDMABufferSuccessfullyPrePatched",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(
+                            QueryStatisticsReferenceDmaBuffer,
+                            nb_dma_buffer_successfully_pre_patched
+                        ),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.reference_dma_buffer.nb_dma_buffer_successfully_pre_patched)
+                    },
+                ),
+                field(
+                    "ReferenceDmaBuffer.NbPrimariesReferencesOverflow",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(QueryStatisticsReferenceDmaBuffer, nb_primaries_references_overflow),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.reference_dma_buffer.nb_primaries_references_overflow)
+                    },
+                ),
+                field(
+                    "ReferenceDmaBuffer.NbAllocationWithNonPreferredResources",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(
+                            QueryStatisticsReferenceDmaBuffer,
+                            nb_allocation_with_non_preferred_resources
+                        ),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.reference_dma_buffer.nb_allocation_with_non_preferred_resources)
+                    },
+                ),
+                field(
+                    "ReferenceDmaBuffer.NbAllocationInsertedInMigrationTable",
+                    offset_of!(QueryStatisticsAdapterInformation, reference_dma_buffer)
+                        + offset_of!(
+                            QueryStatisticsReferenceDmaBuffer,
+                            nb_allocation_inserted_in_migration_table
+                        ),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.reference_dma_buffer.nb_allocation_inserted_in_migration_table)
+                    },
+                ),
+                field(
+                    "Renaming.NbAllocationsRenamed",
+                    offset_of!(QueryStatisticsAdapterInformation, renaming)
+                        + offset_of!(QueryStatisticsRenaming, nb_allocations_renamed),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.nb_allocations_renamed),
+                ),
+                field(
+                    "Renaming.NbAllocationsShrinked",
+                    offset_of!(QueryStatisticsAdapterInformation, renaming)
+                        + offset_of!(QueryStatisticsRenaming, nb_allocations_shrinked),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.nb_allocations_shrinked),
+                ),
+                field(
+                    "Renaming.NbRenamedBuffer",
+                    offset_of!(QueryStatisticsAdapterInformation, renaming)
+                        + offset_of!(QueryStatisticsRenaming, nb_renamed_buffer),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.nb_renamed_buffer),
+                ),
+                field(
+                    "Renaming.MaxRenamingListLength",
+                    offset_of!(QueryStatisticsAdapterInformation, renaming)
+                        + offset_of!(QueryStatisticsRenaming, max_renaming_list_length),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.max_renaming_list_length),
+                ),
+                field(
+                    "Renaming.NbFailuresDueToRenamingLimit",
+                    offset_of!(QueryStatisticsAdapterInformation, renaming)
+                        + offset_of!(QueryStatisticsRenaming, nb_failures_due_to_renaming_limit),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.renaming.nb_failures_due_to_renaming_limit)
+                    },
+                ),
+                field(
+                    "Renaming.NbFailuresDueToCreateAllocation",
+                    offset_of!(QueryStatisticsAdapterInformation, renaming)
+                        + offset_of!(QueryStatisticsRenaming, nb_failures_due_to_create_allocation),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.renaming.nb_failures_due_to_create_allocation)
+                    },
+                ),
+                field(
+                    "Renaming.NbFailuresDueToOpenAllocation",
+                    offset_of!(QueryStatisticsAdapterInformation, renaming)
+                        + offset_of!(QueryStatisticsRenaming, nb_failures_due_to_open_allocation),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.renaming.nb_failures_due_to_open_allocation)
+                    },
+                ),
+                field(
+                    "Renaming.NbFailuresDueToLowResource",
+                    offset_of!(QueryStatisticsAdapterInformation, renaming)
+                        + offset_of!(QueryStatisticsRenaming, nb_failures_due_to_low_resource),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.renaming.nb_failures_due_to_low_resource),
+                ),
+                field(
+                    "Renaming.NbFailuresDueToNonRetiredLimit",
+                    offset_of!(QueryStatisticsAdapterInformation, renaming)
+                        + offset_of!(QueryStatisticsRenaming, nb_failures_due_to_non_retired_limit),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.renaming.nb_failures_due_to_non_retired_limit)
+                    },
+                ),
+                field(
+                    "Preparation.BroadcastStall",
+                    offset_of!(QueryStatisticsAdapterInformation, preparation)
+                        + offset_of!(QueryStatisticsPreparation, broadcast_stall),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.preparation.broadcast_stall),
+                ),
+                field(
+                    "Preparation.NbDMAPrepared",
+                    offset_of!(QueryStatisticsAdapterInformation, preparation)
+                        + offset_of!(QueryStatisticsPreparation, nb_dma_prepared),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.preparation.nb_dma_prepared),
+                ),
+                field(
+                    "Preparation.NbDMAPreparedLongPath",
+                    offset_of!(QueryStatisticsAdapterInformation, preparation)
+                        + offset_of!(QueryStatisticsPreparation, nb_dma_prepared_long_path),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.preparation.nb_dma_prepared_long_path),
+                ),
+                field(
+                    "Preparation.ImmediateHighestPreparationPass",
+                    offset_of!(QueryStatisticsAdapterInformation, preparation)
+                        + offset_of!(QueryStatisticsPreparation, immediate_highest_preparation_pass),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.preparation.immediate_highest_preparation_pass)
+                    },
+                ),
+                field(
+                    "Preparation.AllocationsTrimmed.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, preparation)
+                        + offset_of!(QueryStatisticsPreparation, allocations_trimmed)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.preparation.allocations_trimmed.count),
+                ),
+                field(
+                    "Preparation.AllocationsTrimmed.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, preparation)
+                        + offset_of!(QueryStatisticsPreparation, allocations_trimmed)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.preparation.allocations_trimmed.bytes),
+                ),
+                field(
+                    "PagingFault.Faults.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults.count),
+                ),
+                field(
+                    "PagingFault.Faults.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults.bytes),
+                ),
+                field(
+                    "PagingFault.FaultsFirstTimeAccess.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults_first_time_access)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.faults_first_time_access.count)
+                    },
+                ),
+                field(
+                    "PagingFault.FaultsFirstTimeAccess.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults_first_time_access)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.faults_first_time_access.bytes)
+                    },
+                ),
+                field(
+                    "PagingFault.FaultsReclaimed.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults_reclaimed)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_reclaimed.count),
+                ),
+                field(
+                    "PagingFault.FaultsReclaimed.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults_reclaimed)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_reclaimed.bytes),
+                ),
+                field(
+                    "PagingFault.FaultsMigration.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults_migration)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_migration.count),
+                ),
+                field(
+                    "PagingFault.FaultsMigration.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults_migration)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_migration.bytes),
+                ),
+                field(
+                    "PagingFault.FaultsIncorrectResource.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults_incorrect_resource)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.faults_incorrect_resource.count)
+                    },
+                ),
+                field(
+                    "PagingFault.FaultsIncorrectResource.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults_incorrect_resource)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.faults_incorrect_resource.bytes)
+                    },
+                ),
+                field(
+                    "PagingFault.FaultsLostContent.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults_lost_content)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_lost_content.count),
+                ),
+                field(
+                    "PagingFault.FaultsLostContent.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults_lost_content)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_lost_content.bytes),
+                ),
+                field(
+                    "PagingFault.FaultsEvicted.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults_evicted)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_evicted.count),
+                ),
+                field(
+                    "PagingFault.FaultsEvicted.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, faults_evicted)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.faults_evicted.bytes),
+                ),
+                field(
+                    "PagingFault.AllocationsMEM_RESET.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, allocations_mem_reset)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.allocations_mem_reset.count),
+                ),
+                field(
+                    "PagingFault.AllocationsMEM_RESET.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, allocations_mem_reset)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.allocations_mem_reset.bytes),
+                ),
+                field(
+                    "PagingFault.AllocationsUnresetSuccess.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, allocations_unreset_success)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.allocations_unreset_success.count)
+                    },
+                ),
+                field(
+                    "PagingFault.AllocationsUnresetSuccess.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, allocations_unreset_success)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.allocations_unreset_success.bytes)
+                    },
+                ),
+                field(
+                    "PagingFault.AllocationsUnresetFail.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, allocations_unreset_fail)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.allocations_unreset_fail.count)
+                    },
+                ),
+                field(
+                    "PagingFault.AllocationsUnresetFail.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, allocations_unreset_fail)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.allocations_unreset_fail.bytes)
+                    },
+                ),
+                field(
+                    "PagingFault.AllocationsUnresetSuccessRead",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, allocations_unreset_success_read),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.allocations_unreset_success_read)
+                    },
+                ),
+                field(
+                    "PagingFault.AllocationsUnresetFailRead",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, allocations_unreset_fail_read),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.allocations_unreset_fail_read)
+                    },
+                ),
+                field(
+                    "PagingFault.Evictions.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, evictions)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions.count),
+                ),
+                field(
+                    "PagingFault.Evictions.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, evictions)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions.bytes),
+                ),
+                field(
+                    "PagingFault.EvictionsDueToPreparation.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, evictions_due_to_preparation)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.evictions_due_to_preparation.count)
+                    },
+                ),
+                field(
+                    "PagingFault.EvictionsDueToPreparation.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, evictions_due_to_preparation)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.evictions_due_to_preparation.bytes)
+                    },
+                ),
+                field(
+                    "PagingFault.EvictionsDueToLock.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, evictions_due_to_lock)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions_due_to_lock.count),
+                ),
+                field(
+                    "PagingFault.EvictionsDueToLock.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, evictions_due_to_lock)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_fault.evictions_due_to_lock.bytes),
+                ),
+                field(
+                    "PagingFault.EvictionsDueToClose.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, evictions_due_to_close)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.evictions_due_to_close.count)
+                    },
+                ),
+                field(
+                    "PagingFault.EvictionsDueToClose.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, evictions_due_to_close)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.evictions_due_to_close.bytes)
+                    },
+                ),
+                field(
+                    "PagingFault.EvictionsDueToPurge.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, evictions_due_to_purge)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.evictions_due_to_purge.count)
+                    },
+                ),
+                field(
+                    "PagingFault.EvictionsDueToPurge.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, evictions_due_to_purge)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.evictions_due_to_purge.bytes)
+                    },
+                ),
+                field(
+                    "PagingFault.EvictionsDueToSuspendCPUAccess.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, evictions_due_to_suspend_cpu_access)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.evictions_due_to_suspend_cpu_access.count)
+                    },
+                ),
+                field(
+                    "PagingFault.EvictionsDueToSuspendCPUAccess.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_fault)
+                        + offset_of!(QueryStatisticsPagingFault, evictions_due_to_suspend_cpu_access)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_fault.evictions_due_to_suspend_cpu_access.bytes)
+                    },
+                ),
+                field(
+                    "PagingTransfer.BytesFilled",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_transfer)
+                        + offset_of!(QueryStatisticsPagingTransfer, bytes_filled),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_transfer.bytes_filled),
+                ),
+                field(
+                    "PagingTransfer.BytesDiscarded",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_transfer)
+                        + offset_of!(QueryStatisticsPagingTransfer, bytes_discarded),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.paging_transfer.bytes_discarded),
+                ),
+                field(
+                    "PagingTransfer.BytesMappedIntoAperture",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_transfer)
+                        + offset_of!(QueryStatisticsPagingTransfer, bytes_mapped_into_aperture),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_transfer.bytes_mapped_into_aperture)
+                    },
+                ),
+                field(
+                    "PagingTransfer.BytesUnmappedFromAperture",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_transfer)
+                        + offset_of!(QueryStatisticsPagingTransfer, bytes_unmapped_from_aperture),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_transfer.bytes_unmapped_from_aperture)
+                    },
+                ),
+                field(
+                    "PagingTransfer.BytesTransferredFromMdlToMemory",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_transfer)
+                        + offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_mdl_to_memory),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_transfer.bytes_transferred_from_mdl_to_memory)
+                    },
+                ),
+                field(
+                    "PagingTransfer.BytesTransferredFromMemoryToMdl",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_transfer)
+                        + offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_memory_to_mdl),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_transfer.bytes_transferred_from_memory_to_mdl)
+                    },
+                ),
+                field(
+                    "PagingTransfer.BytesTransferredFromApertureToMemory",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_transfer)
+                        + offset_of!(
+                            QueryStatisticsPagingTransfer,
+                            bytes_transferred_from_aperture_to_memory
+                        ),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_transfer.bytes_transferred_from_aperture_to_memory)
+                    },
+                ),
+                field(
+                    "PagingTransfer.BytesTransferredFromMemoryToAperture",
+                    offset_of!(QueryStatisticsAdapterInformation, paging_transfer)
+                        + offset_of!(
+                            QueryStatisticsPagingTransfer,
+                            bytes_transferred_from_memory_to_aperture
+                        ),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| {
+                        bytes(s.paging_transfer.bytes_transferred_from_memory_to_aperture)
+                    },
+                ),
+                field(
+                    "SwizzlingRange.NbRangesAcquired",
+                    offset_of!(QueryStatisticsAdapterInformation, swizzling_range)
+                        + offset_of!(QueryStatisticsSwizzlingRange, nb_ranges_acquired),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.swizzling_range.nb_ranges_acquired),
+                ),
+                field(
+                    "SwizzlingRange.NbRangesReleased",
+                    offset_of!(QueryStatisticsAdapterInformation, swizzling_range)
+                        + offset_of!(QueryStatisticsSwizzlingRange, nb_ranges_released),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.swizzling_range.nb_ranges_released),
+                ),
+                field(
+                    "Locks.NbLocks",
+                    offset_of!(QueryStatisticsAdapterInformation, locks)
+                        + offset_of!(QueryStatisticsLocks, nb_locks),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_locks),
+                ),
+                field(
+                    "Locks.NbLocksWaitFlag",
+                    offset_of!(QueryStatisticsAdapterInformation, locks)
+                        + offset_of!(QueryStatisticsLocks, nb_locks_wait_flag),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_locks_wait_flag),
+                ),
+                field(
+                    "Locks.NbLocksDiscardFlag",
+                    offset_of!(QueryStatisticsAdapterInformation, locks)
+                        + offset_of!(QueryStatisticsLocks, nb_locks_discard_flag),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_locks_discard_flag),
+                ),
+                field(
+                    "Locks.NbLocksNoOverwrite",
+                    offset_of!(QueryStatisticsAdapterInformation, locks)
+                        + offset_of!(QueryStatisticsLocks, nb_locks_no_overwrite),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_locks_no_overwrite),
+                ),
+                field(
+                    "Locks.NbLocksNoReadSync",
+                    offset_of!(QueryStatisticsAdapterInformation, locks)
+                        + offset_of!(QueryStatisticsLocks, nb_locks_no_read_sync),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_locks_no_read_sync),
+                ),
+                field(
+                    "Locks.NbLocksLinearization",
+                    offset_of!(QueryStatisticsAdapterInformation, locks)
+                        + offset_of!(QueryStatisticsLocks, nb_locks_linearization),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_locks_linearization),
+                ),
+                field(
+                    "Locks.NbComplexLocks",
+                    offset_of!(QueryStatisticsAdapterInformation, locks)
+                        + offset_of!(QueryStatisticsLocks, nb_complex_locks),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.locks.nb_complex_locks),
+                ),
+                field(
+                    "Allocations.Created.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, created)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.created.count),
+                ),
+                field(
+                    "Allocations.Created.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, created)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.created.bytes),
+                ),
+                field(
+                    "Allocations.Destroyed.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, destroyed)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.destroyed.count),
+                ),
+                field(
+                    "Allocations.Destroyed.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, destroyed)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.destroyed.bytes),
+                ),
+                field(
+                    "Allocations.Opened.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, opened)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.opened.count),
+                ),
+                field(
+                    "Allocations.Opened.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, opened)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.opened.bytes),
+                ),
+                field(
+                    "Allocations.Closed.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, closed)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.closed.count),
+                ),
+                field(
+                    "Allocations.Closed.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, closed)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.closed.bytes),
+                ),
+                field(
+                    "Allocations.MigratedSuccess.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, migrated_success)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.migrated_success.count),
+                ),
+                field(
+                    "Allocations.MigratedSuccess.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, migrated_success)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.migrated_success.bytes),
+                ),
+                field(
+                    "Allocations.MigratedFail.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, migrated_fail)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.migrated_fail.count),
+                ),
+                field(
+                    "Allocations.MigratedFail.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, migrated_fail)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.migrated_fail.bytes),
+                ),
+                field(
+                    "Allocations.MigratedAbandoned.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, migrated_abandoned)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.migrated_abandoned.count),
+                ),
+                field(
+                    "Allocations.MigratedAbandoned.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, allocations)
+                        + offset_of!(QueryStatisticsAllocations, migrated_abandoned)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.allocations.migrated_abandoned.bytes),
+                ),
+                field(
+                    "Terminations.TerminatedShared.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, terminations)
+                        + offset_of!(QueryStatisticsTerminations, terminated_shared)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.terminated_shared.count),
+                ),
+                field(
+                    "Terminations.TerminatedShared.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, terminations)
+                        + offset_of!(QueryStatisticsTerminations, terminated_shared)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.terminated_shared.bytes),
+                ),
+                field(
+                    "Terminations.TerminatedNonShared.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, terminations)
+                        + offset_of!(QueryStatisticsTerminations, terminated_non_shared)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.terminated_non_shared.count),
+                ),
+                field(
+                    "Terminations.TerminatedNonShared.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, terminations)
+                        + offset_of!(QueryStatisticsTerminations, terminated_non_shared)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.terminated_non_shared.bytes),
+                ),
+                field(
+                    "Terminations.DestroyedShared.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, terminations)
+                        + offset_of!(QueryStatisticsTerminations, destroyed_shared)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.destroyed_shared.count),
+                ),
+                field(
+                    "Terminations.DestroyedShared.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, terminations)
+                        + offset_of!(QueryStatisticsTerminations, destroyed_shared)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.destroyed_shared.bytes),
+                ),
+                field(
+                    "Terminations.DestroyedNonShared.Count",
+                    offset_of!(QueryStatisticsAdapterInformation, terminations)
+                        + offset_of!(QueryStatisticsTerminations, destroyed_non_shared)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.destroyed_non_shared.count),
+                ),
+                field(
+                    "Terminations.DestroyedNonShared.Bytes",
+                    offset_of!(QueryStatisticsAdapterInformation, terminations)
+                        + offset_of!(QueryStatisticsTerminations, destroyed_non_shared)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.terminations.destroyed_non_shared.bytes),
+                ),
+                field(
+                    "Flags.NumberOfMemoryGroups",
+                    offset_of!(QueryStatisticsAdapterInformation, flags),
+                    QueryStatisticsAdapterInformationFlags(0).with_number_of_memory_groups(u64::MAX).bits(),
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.flags),
+                ),
+                field(
+                    "Flags.SupportsDemotion",
+                    offset_of!(QueryStatisticsAdapterInformation, flags),
+                    QueryStatisticsAdapterInformationFlags::SUPPORTS_DEMOTION.bits(),
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.flags),
+                ),
+                field(
+                    "Flags.Reserved",
+                    offset_of!(QueryStatisticsAdapterInformation, flags),
+                    QueryStatisticsAdapterInformationFlags(0).with_reserved(u64::MAX).bits(),
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.flags),
+                ),
+                field(
+                    "Flags.Value",
+                    offset_of!(QueryStatisticsAdapterInformation, flags),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.flags),
+                ),
+                field(
+                    "Reserved",
+                    offset_of!(QueryStatisticsAdapterInformation, reserved),
+                    0,
+                    |s: &QueryStatisticsAdapterInformation| bytes(s.reserved),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsAdapterInformationFlags>(
+            "D3DKMT_QUERYSTATISTICS_ADAPTER_INFORMATION_FLAGS",
+            vec![
+                field(
+                    "NumberOfMemoryGroups",
+                    0,
+                    QueryStatisticsAdapterInformationFlags(0).with_number_of_memory_groups(u64::MAX).bits(),
+                    |s: &QueryStatisticsAdapterInformationFlags| bytes(*s),
+                ),
+                field(
+                    "SupportsDemotion",
+                    0,
+                    QueryStatisticsAdapterInformationFlags::SUPPORTS_DEMOTION.bits(),
+                    |s: &QueryStatisticsAdapterInformationFlags| bytes(*s),
+                ),
+                field(
+                    "Reserved",
+                    0,
+                    QueryStatisticsAdapterInformationFlags(0).with_reserved(u64::MAX).bits(),
+                    |s: &QueryStatisticsAdapterInformationFlags| bytes(*s),
+                ),
+                field("Value", 0, 0, |s: &QueryStatisticsAdapterInformationFlags| bytes(*s)),
+            ],
+        ),
+        case::<QueryStatisticsCommitmentData>(
+            "D3DKMT_QUERYSTATISTICS_COMMITMENT_DATA",
+            vec![
+                field(
+                    "TotalBytesEvictedFromProcess",
+                    offset_of!(QueryStatisticsCommitmentData, total_bytes_evicted_from_process),
+                    0,
+                    |s: &QueryStatisticsCommitmentData| bytes(s.total_bytes_evicted_from_process),
+                ),
+                field(
+                    "BytesBySegmentPreference",
+                    offset_of!(QueryStatisticsCommitmentData, bytes_by_segment_preference),
+                    0,
+                    |s: &QueryStatisticsCommitmentData| bytes(s.bytes_by_segment_preference),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsCounter>(
+            "D3DKMT_QUERYSTATISTICS_COUNTER",
+            vec![
+                field("Count", offset_of!(QueryStatisticsCounter, count), 0, |s: &QueryStatisticsCounter| {
+                    bytes(s.count)
+                }),
+                field("Bytes", offset_of!(QueryStatisticsCounter, bytes), 0, |s: &QueryStatisticsCounter| {
+                    bytes(s.bytes)
+                }),
+            ],
+        ),
+        case::<QueryStatisticsDmaBuffer>(
+            "D3DKMT_QUERYSTATISTICS_DMA_BUFFER",
+            vec![
+                field(
+                    "Size.Count",
+                    offset_of!(QueryStatisticsDmaBuffer, size) + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsDmaBuffer| bytes(s.size.count),
+                ),
+                field(
+                    "Size.Bytes",
+                    offset_of!(QueryStatisticsDmaBuffer, size) + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsDmaBuffer| bytes(s.size.bytes),
+                ),
+                field(
+                    "AllocationListBytes",
+                    offset_of!(QueryStatisticsDmaBuffer, allocation_list_bytes),
+                    0,
+                    |s: &QueryStatisticsDmaBuffer| bytes(s.allocation_list_bytes),
+                ),
+                field(
+                    "PatchLocationListBytes",
+                    offset_of!(QueryStatisticsDmaBuffer, patch_location_list_bytes),
+                    0,
+                    |s: &QueryStatisticsDmaBuffer| bytes(s.patch_location_list_bytes),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsDmaPacketTypeInformation>(
+            "D3DKMT_QUERYSTATISTICS_DMA_PACKET_TYPE_INFORMATION",
+            vec![
+                field(
+                    "PacketSubmited",
+                    offset_of!(QueryStatisticsDmaPacketTypeInformation, packet_submited),
+                    0,
+                    |s: &QueryStatisticsDmaPacketTypeInformation| bytes(s.packet_submited),
+                ),
+                field(
+                    "PacketCompleted",
+                    offset_of!(QueryStatisticsDmaPacketTypeInformation, packet_completed),
+                    0,
+                    |s: &QueryStatisticsDmaPacketTypeInformation| bytes(s.packet_completed),
+                ),
+                field(
+                    "PacketPreempted",
+                    offset_of!(QueryStatisticsDmaPacketTypeInformation, packet_preempted),
+                    0,
+                    |s: &QueryStatisticsDmaPacketTypeInformation| bytes(s.packet_preempted),
+                ),
+                field(
+                    "PacketFaulted",
+                    offset_of!(QueryStatisticsDmaPacketTypeInformation, packet_faulted),
+                    0,
+                    |s: &QueryStatisticsDmaPacketTypeInformation| bytes(s.packet_faulted),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsMemory>(
+            "D3DKMT_QUERYSTATISTICS_MEMORY",
+            vec![
+                field(
+                    "TotalBytesEvicted",
+                    offset_of!(QueryStatisticsMemory, total_bytes_evicted),
+                    0,
+                    |s: &QueryStatisticsMemory| bytes(s.total_bytes_evicted),
+                ),
+                field(
+                    "AllocsCommitted",
+                    offset_of!(QueryStatisticsMemory, allocs_committed),
+                    0,
+                    |s: &QueryStatisticsMemory| bytes(s.allocs_committed),
+                ),
+                field(
+                    "AllocsResident",
+                    offset_of!(QueryStatisticsMemory, allocs_resident),
+                    0,
+                    |s: &QueryStatisticsMemory| bytes(s.allocs_resident),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsNodeInformation>(
+            "D3DKMT_QUERYSTATISTICS_NODE_INFORMATION",
+            vec![
+                field(
+                    "GlobalInformation.RunningTime",
+                    offset_of!(QueryStatisticsNodeInformation, global_information)
+                        + offset_of!(QueryStatisticsProcessNodeInformation, running_time),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.global_information.running_time),
+                ),
+                field(
+                    "GlobalInformation.ContextSwitch",
+                    offset_of!(QueryStatisticsNodeInformation, global_information)
+                        + offset_of!(QueryStatisticsProcessNodeInformation, context_switch),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.global_information.context_switch),
+                ),
+                field(
+                    "GlobalInformation.PreemptionStatistics.PreemptionCounter",
+                    offset_of!(QueryStatisticsNodeInformation, global_information)
+                        + offset_of!(QueryStatisticsProcessNodeInformation, preemption_statistics)
+                        + offset_of!(QueryStatisticsPreemptionInformation, preemption_counter),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| {
+                        bytes(s.global_information.preemption_statistics.preemption_counter)
+                    },
+                ),
+                field(
+                    "GlobalInformation.PacketStatistics.QueuePacket",
+                    offset_of!(QueryStatisticsNodeInformation, global_information)
+                        + offset_of!(QueryStatisticsProcessNodeInformation, packet_statistics)
+                        + offset_of!(QueryStatisticsPacketInformation, queue_packet),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| {
+                        bytes(s.global_information.packet_statistics.queue_packet)
+                    },
+                ),
+                field(
+                    "GlobalInformation.PacketStatistics.DmaPacket",
+                    offset_of!(QueryStatisticsNodeInformation, global_information)
+                        + offset_of!(QueryStatisticsProcessNodeInformation, packet_statistics)
+                        + offset_of!(QueryStatisticsPacketInformation, dma_packet),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| {
+                        bytes(s.global_information.packet_statistics.dma_packet)
+                    },
+                ),
+                field(
+                    "GlobalInformation.Reserved",
+                    offset_of!(QueryStatisticsNodeInformation, global_information)
+                        + offset_of!(QueryStatisticsProcessNodeInformation, reserved),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.global_information.reserved),
+                ),
+                field(
+                    "SystemInformation.RunningTime",
+                    offset_of!(QueryStatisticsNodeInformation, system_information)
+                        + offset_of!(QueryStatisticsProcessNodeInformation, running_time),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.system_information.running_time),
+                ),
+                field(
+                    "SystemInformation.ContextSwitch",
+                    offset_of!(QueryStatisticsNodeInformation, system_information)
+                        + offset_of!(QueryStatisticsProcessNodeInformation, context_switch),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.system_information.context_switch),
+                ),
+                field(
+                    "SystemInformation.PreemptionStatistics.PreemptionCounter",
+                    offset_of!(QueryStatisticsNodeInformation, system_information)
+                        + offset_of!(QueryStatisticsProcessNodeInformation, preemption_statistics)
+                        + offset_of!(QueryStatisticsPreemptionInformation, preemption_counter),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| {
+                        bytes(s.system_information.preemption_statistics.preemption_counter)
+                    },
+                ),
+                field(
+                    "SystemInformation.PacketStatistics.QueuePacket",
+                    offset_of!(QueryStatisticsNodeInformation, system_information)
+                        + offset_of!(QueryStatisticsProcessNodeInformation, packet_statistics)
+                        + offset_of!(QueryStatisticsPacketInformation, queue_packet),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| {
+                        bytes(s.system_information.packet_statistics.queue_packet)
+                    },
+                ),
+                field(
+                    "SystemInformation.PacketStatistics.DmaPacket",
+                    offset_of!(QueryStatisticsNodeInformation, system_information)
+                        + offset_of!(QueryStatisticsProcessNodeInformation, packet_statistics)
+                        + offset_of!(QueryStatisticsPacketInformation, dma_packet),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| {
+                        bytes(s.system_information.packet_statistics.dma_packet)
+                    },
+                ),
+                field(
+                    "SystemInformation.Reserved",
+                    offset_of!(QueryStatisticsNodeInformation, system_information)
+                        + offset_of!(QueryStatisticsProcessNodeInformation, reserved),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.system_information.reserved),
+                ),
+                field(
+                    "NodePerfData.NodeOrdinal",
+                    offset_of!(QueryStatisticsNodeInformation, node_perf_data)
+                        + offset_of!(NodePerfData, node_ordinal),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.node_ordinal),
+                ),
+                field(
+                    "NodePerfData.PhysicalAdapterIndex",
+                    offset_of!(QueryStatisticsNodeInformation, node_perf_data)
+                        + offset_of!(NodePerfData, physical_adapter_index),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.physical_adapter_index),
+                ),
+                field(
+                    "NodePerfData.Frequency",
+                    offset_of!(QueryStatisticsNodeInformation, node_perf_data)
+                        + offset_of!(NodePerfData, frequency),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.frequency),
+                ),
+                field(
+                    "NodePerfData.MaxFrequency",
+                    offset_of!(QueryStatisticsNodeInformation, node_perf_data)
+                        + offset_of!(NodePerfData, max_frequency),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.max_frequency),
+                ),
+                field(
+                    "NodePerfData.MaxFrequencyOC",
+                    offset_of!(QueryStatisticsNodeInformation, node_perf_data)
+                        + offset_of!(NodePerfData, max_frequency_oc),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.max_frequency_oc),
+                ),
+                field(
+                    "NodePerfData.Voltage",
+                    offset_of!(QueryStatisticsNodeInformation, node_perf_data)
+                        + offset_of!(NodePerfData, voltage),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.voltage),
+                ),
+                field(
+                    "NodePerfData.VoltageMax",
+                    offset_of!(QueryStatisticsNodeInformation, node_perf_data)
+                        + offset_of!(NodePerfData, voltage_max),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.voltage_max),
+                ),
+                field(
+                    "NodePerfData.VoltageMaxOC",
+                    offset_of!(QueryStatisticsNodeInformation, node_perf_data)
+                        + offset_of!(NodePerfData, voltage_max_oc),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.voltage_max_oc),
+                ),
+                field(
+                    "NodePerfData.MaxTransitionLatency",
+                    offset_of!(QueryStatisticsNodeInformation, node_perf_data)
+                        + offset_of!(NodePerfData, max_transition_latency),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.node_perf_data.max_transition_latency),
+                ),
+                field(
+                    "Reserved",
+                    offset_of!(QueryStatisticsNodeInformation, reserved),
+                    0,
+                    |s: &QueryStatisticsNodeInformation| bytes(s.reserved),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsPacketInformation>(
+            "D3DKMT_QUERYSTATISTICS_PACKET_INFORMATION",
+            vec![
+                field(
+                    "QueuePacket",
+                    offset_of!(QueryStatisticsPacketInformation, queue_packet),
+                    0,
+                    |s: &QueryStatisticsPacketInformation| bytes(s.queue_packet),
+                ),
+                field(
+                    "DmaPacket",
+                    offset_of!(QueryStatisticsPacketInformation, dma_packet),
+                    0,
+                    |s: &QueryStatisticsPacketInformation| bytes(s.dma_packet),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsPhysicalAdapterInformation>(
+            "D3DKMT_QUERYSTATISTICS_PHYSICAL_ADAPTER_INFORMATION",
+            vec![
+                field(
+                    "AdapterPerfData.PhysicalAdapterIndex",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data)
+                        + offset_of!(AdapterPerfData, physical_adapter_index),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| {
+                        bytes(s.adapter_perf_data.physical_adapter_index)
+                    },
+                ),
+                field(
+                    "AdapterPerfData.MemoryFrequency",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data)
+                        + offset_of!(AdapterPerfData, memory_frequency),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| {
+                        bytes(s.adapter_perf_data.memory_frequency)
+                    },
+                ),
+                field(
+                    "AdapterPerfData.MaxMemoryFrequency",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data)
+                        + offset_of!(AdapterPerfData, max_memory_frequency),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| {
+                        bytes(s.adapter_perf_data.max_memory_frequency)
+                    },
+                ),
+                field(
+                    "AdapterPerfData.MaxMemoryFrequencyOC",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data)
+                        + offset_of!(AdapterPerfData, max_memory_frequency_oc),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| {
+                        bytes(s.adapter_perf_data.max_memory_frequency_oc)
+                    },
+                ),
+                field(
+                    "AdapterPerfData.MemoryBandwidth",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data)
+                        + offset_of!(AdapterPerfData, memory_bandwidth),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| {
+                        bytes(s.adapter_perf_data.memory_bandwidth)
+                    },
+                ),
+                field(
+                    "AdapterPerfData.PCIEBandwidth",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data)
+                        + offset_of!(AdapterPerfData, pcie_bandwidth),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.pcie_bandwidth),
+                ),
+                field(
+                    "AdapterPerfData.FanRPM",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data)
+                        + offset_of!(AdapterPerfData, fan_rpm),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.fan_rpm),
+                ),
+                field(
+                    "AdapterPerfData.Power",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data)
+                        + offset_of!(AdapterPerfData, power),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.power),
+                ),
+                field(
+                    "AdapterPerfData.Temperature",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data)
+                        + offset_of!(AdapterPerfData, temperature),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.adapter_perf_data.temperature),
+                ),
+                field(
+                    "AdapterPerfData.PowerStateOverride",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data)
+                        + offset_of!(AdapterPerfData, power_state_override),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| {
+                        bytes(s.adapter_perf_data.power_state_override)
+                    },
+                ),
+                field(
+                    "AdapterPerfDataCaps.PhysicalAdapterIndex",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data_caps)
+                        + offset_of!(AdapterPerfDataCaps, physical_adapter_index),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| {
+                        bytes(s.adapter_perf_data_caps.physical_adapter_index)
+                    },
+                ),
+                field(
+                    "AdapterPerfDataCaps.MaxMemoryBandwidth",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data_caps)
+                        + offset_of!(AdapterPerfDataCaps, max_memory_bandwidth),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| {
+                        bytes(s.adapter_perf_data_caps.max_memory_bandwidth)
+                    },
+                ),
+                field(
+                    "AdapterPerfDataCaps.MaxPCIEBandwidth",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data_caps)
+                        + offset_of!(AdapterPerfDataCaps, max_pcie_bandwidth),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| {
+                        bytes(s.adapter_perf_data_caps.max_pcie_bandwidth)
+                    },
+                ),
+                field(
+                    "AdapterPerfDataCaps.MaxFanRPM",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data_caps)
+                        + offset_of!(AdapterPerfDataCaps, max_fan_rpm),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| {
+                        bytes(s.adapter_perf_data_caps.max_fan_rpm)
+                    },
+                ),
+                field(
+                    "AdapterPerfDataCaps.TemperatureMax",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data_caps)
+                        + offset_of!(AdapterPerfDataCaps, temperature_max),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| {
+                        bytes(s.adapter_perf_data_caps.temperature_max)
+                    },
+                ),
+                field(
+                    "AdapterPerfDataCaps.TemperatureWarning",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, adapter_perf_data_caps)
+                        + offset_of!(AdapterPerfDataCaps, temperature_warning),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| {
+                        bytes(s.adapter_perf_data_caps.temperature_warning)
+                    },
+                ),
+                field(
+                    "GpuVersion.PhysicalAdapterIndex",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, gpu_version)
+                        + offset_of!(GpuVersion, physical_adapter_index),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| {
+                        bytes(s.gpu_version.physical_adapter_index)
+                    },
+                ),
+                field(
+                    "GpuVersion.BiosVersion",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, gpu_version)
+                        + offset_of!(GpuVersion, bios_version),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.gpu_version.bios_version),
+                ),
+                field(
+                    "GpuVersion.GpuArchitecture",
+                    offset_of!(QueryStatisticsPhysicalAdapterInformation, gpu_version)
+                        + offset_of!(GpuVersion, gpu_architecture),
+                    0,
+                    |s: &QueryStatisticsPhysicalAdapterInformation| bytes(s.gpu_version.gpu_architecture),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsPolicy>(
+            "D3DKMT_QUERYSTATISTICS_POLICY",
+            vec![
+                field(
+                    "PreferApertureForRead",
+                    offset_of!(QueryStatisticsPolicy, prefer_aperture_for_read),
+                    0,
+                    |s: &QueryStatisticsPolicy| bytes(s.prefer_aperture_for_read),
+                ),
+                field(
+                    "PreferAperture",
+                    offset_of!(QueryStatisticsPolicy, prefer_aperture),
+                    0,
+                    |s: &QueryStatisticsPolicy| bytes(s.prefer_aperture),
+                ),
+                field(
+                    "MemResetOnPaging",
+                    offset_of!(QueryStatisticsPolicy, mem_reset_on_paging),
+                    0,
+                    |s: &QueryStatisticsPolicy| bytes(s.mem_reset_on_paging),
+                ),
+                field(
+                    "RemovePagesFromWorkingSetOnPaging",
+                    offset_of!(QueryStatisticsPolicy, remove_pages_from_working_set_on_paging),
+                    0,
+                    |s: &QueryStatisticsPolicy| bytes(s.remove_pages_from_working_set_on_paging),
+                ),
+                field(
+                    "MigrationEnabled",
+                    offset_of!(QueryStatisticsPolicy, migration_enabled),
+                    0,
+                    |s: &QueryStatisticsPolicy| bytes(s.migration_enabled),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsPreemptionInformation>(
+            "D3DKMT_QUERYSTATISTICS_PREEMPTION_INFORMATION",
+            vec![field(
+                "PreemptionCounter",
+                offset_of!(QueryStatisticsPreemptionInformation, preemption_counter),
+                0,
+                |s: &QueryStatisticsPreemptionInformation| bytes(s.preemption_counter),
+            )],
+        ),
+        case::<QueryStatisticsProcessAdapterInformation>(
+            "D3DKMT_QUERYSTATISTICS_PROCESS_ADAPTER_INFORMATION",
+            vec![
+                field(
+                    "NbSegments",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, nb_segments),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| bytes(s.nb_segments),
+                ),
+                field(
+                    "NodeCount",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, node_count),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| bytes(s.node_count),
+                ),
+                field(
+                    "VidPnSourceCount",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, vid_pn_source_count),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| bytes(s.vid_pn_source_count),
+                ),
+                field(
+                    "VirtualMemoryUsage",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, virtual_memory_usage),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| bytes(s.virtual_memory_usage),
+                ),
+                field(
+                    "DmaBuffer.Size.Count",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, dma_buffer)
+                        + offset_of!(QueryStatisticsDmaBuffer, size)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| bytes(s.dma_buffer.size.count),
+                ),
+                field(
+                    "DmaBuffer.Size.Bytes",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, dma_buffer)
+                        + offset_of!(QueryStatisticsDmaBuffer, size)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| bytes(s.dma_buffer.size.bytes),
+                ),
+                field(
+                    "DmaBuffer.AllocationListBytes",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, dma_buffer)
+                        + offset_of!(QueryStatisticsDmaBuffer, allocation_list_bytes),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| bytes(s.dma_buffer.allocation_list_bytes),
+                ),
+                field(
+                    "DmaBuffer.PatchLocationListBytes",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, dma_buffer)
+                        + offset_of!(QueryStatisticsDmaBuffer, patch_location_list_bytes),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| {
+                        bytes(s.dma_buffer.patch_location_list_bytes)
+                    },
+                ),
+                field(
+                    "CommitmentData.TotalBytesEvictedFromProcess",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, commitment_data)
+                        + offset_of!(QueryStatisticsCommitmentData, total_bytes_evicted_from_process),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| {
+                        bytes(s.commitment_data.total_bytes_evicted_from_process)
+                    },
+                ),
+                field(
+                    "CommitmentData.BytesBySegmentPreference",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, commitment_data)
+                        + offset_of!(QueryStatisticsCommitmentData, bytes_by_segment_preference),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| {
+                        bytes(s.commitment_data.bytes_by_segment_preference)
+                    },
+                ),
+                field(
+                    "_Policy.PreferApertureForRead",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, policy)
+                        + offset_of!(QueryStatisticsPolicy, prefer_aperture_for_read),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| bytes(s.policy.prefer_aperture_for_read),
+                ),
+                field(
+                    "_Policy.PreferAperture",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, policy)
+                        + offset_of!(QueryStatisticsPolicy, prefer_aperture),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| bytes(s.policy.prefer_aperture),
+                ),
+                field(
+                    "_Policy.MemResetOnPaging",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, policy)
+                        + offset_of!(QueryStatisticsPolicy, mem_reset_on_paging),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| bytes(s.policy.mem_reset_on_paging),
+                ),
+                field(
+                    "_Policy.RemovePagesFromWorkingSetOnPaging",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, policy)
+                        + offset_of!(QueryStatisticsPolicy, remove_pages_from_working_set_on_paging),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| {
+                        bytes(s.policy.remove_pages_from_working_set_on_paging)
+                    },
+                ),
+                field(
+                    "_Policy.MigrationEnabled",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, policy)
+                        + offset_of!(QueryStatisticsPolicy, migration_enabled),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| bytes(s.policy.migration_enabled),
+                ),
+                field(
+                    "ProcessInterferenceCounters.InterferenceCount",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, process_interference_counters)
+                        + offset_of!(QueryStatisticsProcessInterferenceCounters, interference_count),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| {
+                        bytes(s.process_interference_counters.interference_count)
+                    },
+                ),
+                field(
+                    "ClientHint",
+                    offset_of!(QueryStatisticsProcessAdapterInformation, client_hint),
+                    0,
+                    |s: &QueryStatisticsProcessAdapterInformation| bytes(s.client_hint),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsProcessInformation>(
+            "D3DKMT_QUERYSTATISTICS_PROCESS_INFORMATION",
+            vec![
+                field(
+                    "NodeCount",
+                    offset_of!(QueryStatisticsProcessInformation, node_count),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| bytes(s.node_count),
+                ),
+                field(
+                    "VidPnSourceCount",
+                    offset_of!(QueryStatisticsProcessInformation, vid_pn_source_count),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| bytes(s.vid_pn_source_count),
+                ),
+                field(
+                    "SystemMemory.BytesAllocated",
+                    offset_of!(QueryStatisticsProcessInformation, system_memory)
+                        + offset_of!(QueryStatisticsSystemMemory, bytes_allocated),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.bytes_allocated),
+                ),
+                field(
+                    "SystemMemory.BytesReserved",
+                    offset_of!(QueryStatisticsProcessInformation, system_memory)
+                        + offset_of!(QueryStatisticsSystemMemory, bytes_reserved),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.bytes_reserved),
+                ),
+                field(
+                    "SystemMemory.SmallAllocationBlocks",
+                    offset_of!(QueryStatisticsProcessInformation, system_memory)
+                        + offset_of!(QueryStatisticsSystemMemory, small_allocation_blocks),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.small_allocation_blocks),
+                ),
+                field(
+                    "SystemMemory.LargeAllocationBlocks",
+                    offset_of!(QueryStatisticsProcessInformation, system_memory)
+                        + offset_of!(QueryStatisticsSystemMemory, large_allocation_blocks),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.large_allocation_blocks),
+                ),
+                field(
+                    "SystemMemory.WriteCombinedBytesAllocated",
+                    offset_of!(QueryStatisticsProcessInformation, system_memory)
+                        + offset_of!(QueryStatisticsSystemMemory, write_combined_bytes_allocated),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| {
+                        bytes(s.system_memory.write_combined_bytes_allocated)
+                    },
+                ),
+                field(
+                    "SystemMemory.WriteCombinedBytesReserved",
+                    offset_of!(QueryStatisticsProcessInformation, system_memory)
+                        + offset_of!(QueryStatisticsSystemMemory, write_combined_bytes_reserved),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| {
+                        bytes(s.system_memory.write_combined_bytes_reserved)
+                    },
+                ),
+                field(
+                    "SystemMemory.CachedBytesAllocated",
+                    offset_of!(QueryStatisticsProcessInformation, system_memory)
+                        + offset_of!(QueryStatisticsSystemMemory, cached_bytes_allocated),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.cached_bytes_allocated),
+                ),
+                field(
+                    "SystemMemory.CachedBytesReserved",
+                    offset_of!(QueryStatisticsProcessInformation, system_memory)
+                        + offset_of!(QueryStatisticsSystemMemory, cached_bytes_reserved),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.cached_bytes_reserved),
+                ),
+                field(
+                    "SystemMemory.SectionBytesAllocated",
+                    offset_of!(QueryStatisticsProcessInformation, system_memory)
+                        + offset_of!(QueryStatisticsSystemMemory, section_bytes_allocated),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.section_bytes_allocated),
+                ),
+                field(
+                    "SystemMemory.SectionBytesReserved",
+                    offset_of!(QueryStatisticsProcessInformation, system_memory)
+                        + offset_of!(QueryStatisticsSystemMemory, section_bytes_reserved),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.section_bytes_reserved),
+                ),
+                field(
+                    "SystemMemory.BytesZeroed",
+                    offset_of!(QueryStatisticsProcessInformation, system_memory)
+                        + offset_of!(QueryStatisticsSystemMemory, bytes_zeroed),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| bytes(s.system_memory.bytes_zeroed),
+                ),
+                field(
+                    "Reserved",
+                    offset_of!(QueryStatisticsProcessInformation, reserved),
+                    0,
+                    |s: &QueryStatisticsProcessInformation| bytes(s.reserved),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsProcessInterferenceCounters>(
+            "D3DKMT_QUERYSTATISTICS_PROCESS_INTERFERENCE_COUNTERS",
+            vec![field(
+                "InterferenceCount",
+                offset_of!(QueryStatisticsProcessInterferenceCounters, interference_count),
+                0,
+                |s: &QueryStatisticsProcessInterferenceCounters| bytes(s.interference_count),
+            )],
+        ),
+        case::<QueryStatisticsProcessNodeInformation>(
+            "D3DKMT_QUERYSTATISTICS_PROCESS_NODE_INFORMATION",
+            vec![
+                field(
+                    "RunningTime",
+                    offset_of!(QueryStatisticsProcessNodeInformation, running_time),
+                    0,
+                    |s: &QueryStatisticsProcessNodeInformation| bytes(s.running_time),
+                ),
+                field(
+                    "ContextSwitch",
+                    offset_of!(QueryStatisticsProcessNodeInformation, context_switch),
+                    0,
+                    |s: &QueryStatisticsProcessNodeInformation| bytes(s.context_switch),
+                ),
+                field(
+                    "PreemptionStatistics.PreemptionCounter",
+                    offset_of!(QueryStatisticsProcessNodeInformation, preemption_statistics)
+                        + offset_of!(QueryStatisticsPreemptionInformation, preemption_counter),
+                    0,
+                    |s: &QueryStatisticsProcessNodeInformation| {
+                        bytes(s.preemption_statistics.preemption_counter)
+                    },
+                ),
+                field(
+                    "PacketStatistics.QueuePacket",
+                    offset_of!(QueryStatisticsProcessNodeInformation, packet_statistics)
+                        + offset_of!(QueryStatisticsPacketInformation, queue_packet),
+                    0,
+                    |s: &QueryStatisticsProcessNodeInformation| bytes(s.packet_statistics.queue_packet),
+                ),
+                field(
+                    "PacketStatistics.DmaPacket",
+                    offset_of!(QueryStatisticsProcessNodeInformation, packet_statistics)
+                        + offset_of!(QueryStatisticsPacketInformation, dma_packet),
+                    0,
+                    |s: &QueryStatisticsProcessNodeInformation| bytes(s.packet_statistics.dma_packet),
+                ),
+                field(
+                    "Reserved",
+                    offset_of!(QueryStatisticsProcessNodeInformation, reserved),
+                    0,
+                    |s: &QueryStatisticsProcessNodeInformation| bytes(s.reserved),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsProcessSegmentGroupInformation>(
+            "D3DKMT_QUERYSTATISTICS_PROCESS_SEGMENT_GROUP_INFORMATION",
+            vec![
+                field(
+                    "Budget",
+                    offset_of!(QueryStatisticsProcessSegmentGroupInformation, budget),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentGroupInformation| bytes(s.budget),
+                ),
+                field(
+                    "Requested",
+                    offset_of!(QueryStatisticsProcessSegmentGroupInformation, requested),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentGroupInformation| bytes(s.requested),
+                ),
+                field(
+                    "Usage",
+                    offset_of!(QueryStatisticsProcessSegmentGroupInformation, usage),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentGroupInformation| bytes(s.usage),
+                ),
+                field(
+                    "Demoted",
+                    offset_of!(QueryStatisticsProcessSegmentGroupInformation, demoted),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentGroupInformation| bytes(s.demoted),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsProcessSegmentInformation>(
+            "D3DKMT_QUERYSTATISTICS_PROCESS_SEGMENT_INFORMATION",
+            vec![
+                field(
+                    "BytesCommitted",
+                    offset_of!(QueryStatisticsProcessSegmentInformation, bytes_committed),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentInformation| bytes(s.bytes_committed),
+                ),
+                field(
+                    "MaximumWorkingSet",
+                    offset_of!(QueryStatisticsProcessSegmentInformation, maximum_working_set),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentInformation| bytes(s.maximum_working_set),
+                ),
+                field(
+                    "MinimumWorkingSet",
+                    offset_of!(QueryStatisticsProcessSegmentInformation, minimum_working_set),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentInformation| bytes(s.minimum_working_set),
+                ),
+                field(
+                    "NbReferencedAllocationEvictedInPeriod",
+                    offset_of!(
+                        QueryStatisticsProcessSegmentInformation,
+                        nb_referenced_allocation_evicted_in_period
+                    ),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentInformation| {
+                        bytes(s.nb_referenced_allocation_evicted_in_period)
+                    },
+                ),
+                field(
+                    "Padding",
+                    offset_of!(QueryStatisticsProcessSegmentInformation, padding),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentInformation| bytes(s.padding),
+                ),
+                field(
+                    "VideoMemory.AllocsCommitted",
+                    offset_of!(QueryStatisticsProcessSegmentInformation, video_memory)
+                        + offset_of!(QueryStatisticsVideoMemory, allocs_committed),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentInformation| bytes(s.video_memory.allocs_committed),
+                ),
+                field(
+                    "VideoMemory.AllocsResidentInP",
+                    offset_of!(QueryStatisticsProcessSegmentInformation, video_memory)
+                        + offset_of!(QueryStatisticsVideoMemory, allocs_resident_in_p),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentInformation| bytes(s.video_memory.allocs_resident_in_p),
+                ),
+                field(
+                    "VideoMemory.AllocsResidentInNonPreferred.Count",
+                    offset_of!(QueryStatisticsProcessSegmentInformation, video_memory)
+                        + offset_of!(QueryStatisticsVideoMemory, allocs_resident_in_non_preferred)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentInformation| {
+                        bytes(s.video_memory.allocs_resident_in_non_preferred.count)
+                    },
+                ),
+                field(
+                    "VideoMemory.AllocsResidentInNonPreferred.Bytes",
+                    offset_of!(QueryStatisticsProcessSegmentInformation, video_memory)
+                        + offset_of!(QueryStatisticsVideoMemory, allocs_resident_in_non_preferred)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentInformation| {
+                        bytes(s.video_memory.allocs_resident_in_non_preferred.bytes)
+                    },
+                ),
+                field(
+                    "VideoMemory.TotalBytesEvictedDueToPreparation",
+                    offset_of!(QueryStatisticsProcessSegmentInformation, video_memory)
+                        + offset_of!(QueryStatisticsVideoMemory, total_bytes_evicted_due_to_preparation),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentInformation| {
+                        bytes(s.video_memory.total_bytes_evicted_due_to_preparation)
+                    },
+                ),
+                field(
+                    "_Policy.UseMRU",
+                    offset_of!(QueryStatisticsProcessSegmentInformation, policy)
+                        + offset_of!(QueryStatisticsProcessSegmentPolicy, use_mru),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentInformation| bytes(s.policy.use_mru),
+                ),
+                field(
+                    "Reserved",
+                    offset_of!(QueryStatisticsProcessSegmentInformation, reserved),
+                    0,
+                    |s: &QueryStatisticsProcessSegmentInformation| bytes(s.reserved),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsProcessSegmentPolicy>(
+            "D3DKMT_QUERYSTATISTICS_PROCESS_SEGMENT_POLICY",
+            vec![field(
+                "UseMRU",
+                offset_of!(QueryStatisticsProcessSegmentPolicy, use_mru),
+                0,
+                |s: &QueryStatisticsProcessSegmentPolicy| bytes(s.use_mru),
+            )],
+        ),
+        case::<QueryStatisticsProcessVidPnSourceInformation>(
+            "D3DKMT_QUERYSTATISTICS_PROCESS_VIDPNSOURCE_INFORMATION",
+            vec![
+                field(
+                    "Frame",
+                    offset_of!(QueryStatisticsProcessVidPnSourceInformation, frame),
+                    0,
+                    |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.frame),
+                ),
+                field(
+                    "CancelledFrame",
+                    offset_of!(QueryStatisticsProcessVidPnSourceInformation, cancelled_frame),
+                    0,
+                    |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.cancelled_frame),
+                ),
+                field(
+                    "QueuedPresent",
+                    offset_of!(QueryStatisticsProcessVidPnSourceInformation, queued_present),
+                    0,
+                    |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.queued_present),
+                ),
+                field(
+                    "Padding",
+                    offset_of!(QueryStatisticsProcessVidPnSourceInformation, padding),
+                    0,
+                    |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.padding),
+                ),
+                field(
+                    "IsVSyncEnabled",
+                    offset_of!(QueryStatisticsProcessVidPnSourceInformation, is_v_sync_enabled),
+                    0,
+                    |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.is_v_sync_enabled),
+                ),
+                field(
+                    "VSyncOnTotalTimeMs",
+                    offset_of!(QueryStatisticsProcessVidPnSourceInformation, v_sync_on_total_time_ms),
+                    0,
+                    |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.v_sync_on_total_time_ms),
+                ),
+                field(
+                    "VSyncOffKeepPhaseTotalTimeMs",
+                    offset_of!(
+                        QueryStatisticsProcessVidPnSourceInformation,
+                        v_sync_off_keep_phase_total_time_ms
+                    ),
+                    0,
+                    |s: &QueryStatisticsProcessVidPnSourceInformation| {
+                        bytes(s.v_sync_off_keep_phase_total_time_ms)
+                    },
+                ),
+                field(
+                    "VSyncOffNoPhaseTotalTimeMs",
+                    offset_of!(
+                        QueryStatisticsProcessVidPnSourceInformation,
+                        v_sync_off_no_phase_total_time_ms
+                    ),
+                    0,
+                    |s: &QueryStatisticsProcessVidPnSourceInformation| {
+                        bytes(s.v_sync_off_no_phase_total_time_ms)
+                    },
+                ),
+                field(
+                    "Reserved",
+                    offset_of!(QueryStatisticsProcessVidPnSourceInformation, reserved),
+                    0,
+                    |s: &QueryStatisticsProcessVidPnSourceInformation| bytes(s.reserved),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsQueryNode>(
+            "D3DKMT_QUERYSTATISTICS_QUERY_NODE",
+            vec![field(
+                "NodeId",
+                offset_of!(QueryStatisticsQueryNode, node_id),
+                0,
+                |s: &QueryStatisticsQueryNode| bytes(s.node_id),
+            )],
+        ),
+        case::<QueryStatisticsQueryPhysicalAdapter>(
+            "D3DKMT_QUERYSTATISTICS_QUERY_PHYSICAL_ADAPTER",
+            vec![field(
+                "PhysicalAdapterIndex",
+                offset_of!(QueryStatisticsQueryPhysicalAdapter, physical_adapter_index),
+                0,
+                |s: &QueryStatisticsQueryPhysicalAdapter| bytes(s.physical_adapter_index),
+            )],
+        ),
+        case::<QueryStatisticsQuerySegment>(
+            "D3DKMT_QUERYSTATISTICS_QUERY_SEGMENT",
+            vec![field(
+                "SegmentId",
+                offset_of!(QueryStatisticsQuerySegment, segment_id),
+                0,
+                |s: &QueryStatisticsQuerySegment| bytes(s.segment_id),
+            )],
+        ),
+        case::<QueryStatisticsQueryVidPnSource>(
+            "D3DKMT_QUERYSTATISTICS_QUERY_VIDPNSOURCE",
+            vec![field(
+                "VidPnSourceId",
+                offset_of!(QueryStatisticsQueryVidPnSource, vid_pn_source_id),
+                0,
+                |s: &QueryStatisticsQueryVidPnSource| bytes(s.vid_pn_source_id),
+            )],
+        ),
+        case::<QueryStatisticsQueuePacketTypeInformation>(
+            "D3DKMT_QUERYSTATISTICS_QUEUE_PACKET_TYPE_INFORMATION",
+            vec![
+                field(
+                    "PacketSubmited",
+                    offset_of!(QueryStatisticsQueuePacketTypeInformation, packet_submited),
+                    0,
+                    |s: &QueryStatisticsQueuePacketTypeInformation| bytes(s.packet_submited),
+                ),
+                field(
+                    "PacketCompleted",
+                    offset_of!(QueryStatisticsQueuePacketTypeInformation, packet_completed),
+                    0,
+                    |s: &QueryStatisticsQueuePacketTypeInformation| bytes(s.packet_completed),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsSegmentInformation>(
+            "D3DKMT_QUERYSTATISTICS_SEGMENT_INFORMATION",
+            vec![
+                field(
+                    "CommitLimit",
+                    offset_of!(QueryStatisticsSegmentInformation, commit_limit),
+                    0,
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.commit_limit),
+                ),
+                field(
+                    "BytesCommitted",
+                    offset_of!(QueryStatisticsSegmentInformation, bytes_committed),
+                    0,
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.bytes_committed),
+                ),
+                field(
+                    "BytesResident",
+                    offset_of!(QueryStatisticsSegmentInformation, bytes_resident),
+                    0,
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.bytes_resident),
+                ),
+                field(
+                    "Memory.TotalBytesEvicted",
+                    offset_of!(QueryStatisticsSegmentInformation, memory)
+                        + offset_of!(QueryStatisticsMemory, total_bytes_evicted),
+                    0,
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.memory.total_bytes_evicted),
+                ),
+                field(
+                    "Memory.AllocsCommitted",
+                    offset_of!(QueryStatisticsSegmentInformation, memory)
+                        + offset_of!(QueryStatisticsMemory, allocs_committed),
+                    0,
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.memory.allocs_committed),
+                ),
+                field(
+                    "Memory.AllocsResident",
+                    offset_of!(QueryStatisticsSegmentInformation, memory)
+                        + offset_of!(QueryStatisticsMemory, allocs_resident),
+                    0,
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.memory.allocs_resident),
+                ),
+                field(
+                    "Aperture",
+                    offset_of!(QueryStatisticsSegmentInformation, aperture),
+                    0,
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.aperture),
+                ),
+                field(
+                    "TotalBytesEvictedByPriority",
+                    offset_of!(QueryStatisticsSegmentInformation, total_bytes_evicted_by_priority),
+                    0,
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.total_bytes_evicted_by_priority),
+                ),
+                field(
+                    "SystemMemoryEndAddress",
+                    offset_of!(QueryStatisticsSegmentInformation, system_memory_end_address),
+                    0,
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.system_memory_end_address),
+                ),
+                field(
+                    "PowerFlags.PreservedDuringStandby",
+                    offset_of!(QueryStatisticsSegmentInformation, power_flags),
+                    QueryStatisticsSegmentInformationPowerFlags::PRESERVED_DURING_STANDBY.bits(),
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.power_flags),
+                ),
+                field(
+                    "PowerFlags.PreservedDuringHibernate",
+                    offset_of!(QueryStatisticsSegmentInformation, power_flags),
+                    QueryStatisticsSegmentInformationPowerFlags::PRESERVED_DURING_HIBERNATE.bits(),
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.power_flags),
+                ),
+                field(
+                    "PowerFlags.PartiallyPreservedDuringHibernate",
+                    offset_of!(QueryStatisticsSegmentInformation, power_flags),
+                    QueryStatisticsSegmentInformationPowerFlags::PARTIALLY_PRESERVED_DURING_HIBERNATE.bits(),
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.power_flags),
+                ),
+                field(
+                    "PowerFlags.Reserved",
+                    offset_of!(QueryStatisticsSegmentInformation, power_flags),
+                    QueryStatisticsSegmentInformationPowerFlags(0).with_reserved(u64::MAX).bits(),
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.power_flags),
+                ),
+                field(
+                    "SegmentProperties.SystemMemory",
+                    offset_of!(QueryStatisticsSegmentInformation, segment_properties),
+                    QueryStatisticsSegmentInformationSegmentProperties::SYSTEM_MEMORY.bits(),
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.segment_properties),
+                ),
+                field(
+                    "SegmentProperties.PopulatedByReservedDDRByFirmware",
+                    offset_of!(QueryStatisticsSegmentInformation, segment_properties),
+                    QueryStatisticsSegmentInformationSegmentProperties::POPULATED_BY_RESERVED_DDR_BY_FIRMWARE
+                        .bits(),
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.segment_properties),
+                ),
+                field(
+                    "SegmentProperties.Reserved",
+                    offset_of!(QueryStatisticsSegmentInformation, segment_properties),
+                    QueryStatisticsSegmentInformationSegmentProperties(0).with_reserved(u64::MAX).bits(),
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.segment_properties),
+                ),
+                field(
+                    "Reserved",
+                    offset_of!(QueryStatisticsSegmentInformation, reserved),
+                    0,
+                    |s: &QueryStatisticsSegmentInformation| bytes(s.reserved),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsSystemMemory>(
+            "D3DKMT_QUERYSTATISTICS_SYSTEM_MEMORY",
+            vec![
+                field(
+                    "BytesAllocated",
+                    offset_of!(QueryStatisticsSystemMemory, bytes_allocated),
+                    0,
+                    |s: &QueryStatisticsSystemMemory| bytes(s.bytes_allocated),
+                ),
+                field(
+                    "BytesReserved",
+                    offset_of!(QueryStatisticsSystemMemory, bytes_reserved),
+                    0,
+                    |s: &QueryStatisticsSystemMemory| bytes(s.bytes_reserved),
+                ),
+                field(
+                    "SmallAllocationBlocks",
+                    offset_of!(QueryStatisticsSystemMemory, small_allocation_blocks),
+                    0,
+                    |s: &QueryStatisticsSystemMemory| bytes(s.small_allocation_blocks),
+                ),
+                field(
+                    "LargeAllocationBlocks",
+                    offset_of!(QueryStatisticsSystemMemory, large_allocation_blocks),
+                    0,
+                    |s: &QueryStatisticsSystemMemory| bytes(s.large_allocation_blocks),
+                ),
+                field(
+                    "WriteCombinedBytesAllocated",
+                    offset_of!(QueryStatisticsSystemMemory, write_combined_bytes_allocated),
+                    0,
+                    |s: &QueryStatisticsSystemMemory| bytes(s.write_combined_bytes_allocated),
+                ),
+                field(
+                    "WriteCombinedBytesReserved",
+                    offset_of!(QueryStatisticsSystemMemory, write_combined_bytes_reserved),
+                    0,
+                    |s: &QueryStatisticsSystemMemory| bytes(s.write_combined_bytes_reserved),
+                ),
+                field(
+                    "CachedBytesAllocated",
+                    offset_of!(QueryStatisticsSystemMemory, cached_bytes_allocated),
+                    0,
+                    |s: &QueryStatisticsSystemMemory| bytes(s.cached_bytes_allocated),
+                ),
+                field(
+                    "CachedBytesReserved",
+                    offset_of!(QueryStatisticsSystemMemory, cached_bytes_reserved),
+                    0,
+                    |s: &QueryStatisticsSystemMemory| bytes(s.cached_bytes_reserved),
+                ),
+                field(
+                    "SectionBytesAllocated",
+                    offset_of!(QueryStatisticsSystemMemory, section_bytes_allocated),
+                    0,
+                    |s: &QueryStatisticsSystemMemory| bytes(s.section_bytes_allocated),
+                ),
+                field(
+                    "SectionBytesReserved",
+                    offset_of!(QueryStatisticsSystemMemory, section_bytes_reserved),
+                    0,
+                    |s: &QueryStatisticsSystemMemory| bytes(s.section_bytes_reserved),
+                ),
+                field(
+                    "BytesZeroed",
+                    offset_of!(QueryStatisticsSystemMemory, bytes_zeroed),
+                    0,
+                    |s: &QueryStatisticsSystemMemory| bytes(s.bytes_zeroed),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsVideoMemory>(
+            "D3DKMT_QUERYSTATISTICS_VIDEO_MEMORY",
+            vec![
+                field(
+                    "AllocsCommitted",
+                    offset_of!(QueryStatisticsVideoMemory, allocs_committed),
+                    0,
+                    |s: &QueryStatisticsVideoMemory| bytes(s.allocs_committed),
+                ),
+                field(
+                    "AllocsResidentInP",
+                    offset_of!(QueryStatisticsVideoMemory, allocs_resident_in_p),
+                    0,
+                    |s: &QueryStatisticsVideoMemory| bytes(s.allocs_resident_in_p),
+                ),
+                field(
+                    "AllocsResidentInNonPreferred.Count",
+                    offset_of!(QueryStatisticsVideoMemory, allocs_resident_in_non_preferred)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsVideoMemory| bytes(s.allocs_resident_in_non_preferred.count),
+                ),
+                field(
+                    "AllocsResidentInNonPreferred.Bytes",
+                    offset_of!(QueryStatisticsVideoMemory, allocs_resident_in_non_preferred)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsVideoMemory| bytes(s.allocs_resident_in_non_preferred.bytes),
+                ),
+                field(
+                    "TotalBytesEvictedDueToPreparation",
+                    offset_of!(QueryStatisticsVideoMemory, total_bytes_evicted_due_to_preparation),
+                    0,
+                    |s: &QueryStatisticsVideoMemory| bytes(s.total_bytes_evicted_due_to_preparation),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsVidPnSourceInformation>(
+            "D3DKMT_QUERYSTATISTICS_VIDPNSOURCE_INFORMATION",
+            vec![
+                field(
+                    "GlobalInformation.Frame",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, global_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, frame),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.frame),
+                ),
+                field(
+                    "GlobalInformation.CancelledFrame",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, global_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, cancelled_frame),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.cancelled_frame),
+                ),
+                field(
+                    "GlobalInformation.QueuedPresent",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, global_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, queued_present),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.queued_present),
+                ),
+                field(
+                    "GlobalInformation.Padding",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, global_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, padding),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.padding),
+                ),
+                field(
+                    "GlobalInformation.IsVSyncEnabled",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, global_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, is_v_sync_enabled),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.is_v_sync_enabled),
+                ),
+                field(
+                    "GlobalInformation.VSyncOnTotalTimeMs",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, global_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, v_sync_on_total_time_ms),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| {
+                        bytes(s.global_information.v_sync_on_total_time_ms)
+                    },
+                ),
+                field(
+                    "GlobalInformation.VSyncOffKeepPhaseTotalTimeMs",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, global_information)
+                        + offset_of!(
+                            QueryStatisticsProcessVidPnSourceInformation,
+                            v_sync_off_keep_phase_total_time_ms
+                        ),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| {
+                        bytes(s.global_information.v_sync_off_keep_phase_total_time_ms)
+                    },
+                ),
+                field(
+                    "GlobalInformation.VSyncOffNoPhaseTotalTimeMs",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, global_information)
+                        + offset_of!(
+                            QueryStatisticsProcessVidPnSourceInformation,
+                            v_sync_off_no_phase_total_time_ms
+                        ),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| {
+                        bytes(s.global_information.v_sync_off_no_phase_total_time_ms)
+                    },
+                ),
+                field(
+                    "GlobalInformation.Reserved",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, global_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, reserved),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| bytes(s.global_information.reserved),
+                ),
+                field(
+                    "SystemInformation.Frame",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, system_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, frame),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.frame),
+                ),
+                field(
+                    "SystemInformation.CancelledFrame",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, system_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, cancelled_frame),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.cancelled_frame),
+                ),
+                field(
+                    "SystemInformation.QueuedPresent",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, system_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, queued_present),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.queued_present),
+                ),
+                field(
+                    "SystemInformation.Padding",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, system_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, padding),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.padding),
+                ),
+                field(
+                    "SystemInformation.IsVSyncEnabled",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, system_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, is_v_sync_enabled),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.is_v_sync_enabled),
+                ),
+                field(
+                    "SystemInformation.VSyncOnTotalTimeMs",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, system_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, v_sync_on_total_time_ms),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| {
+                        bytes(s.system_information.v_sync_on_total_time_ms)
+                    },
+                ),
+                field(
+                    "SystemInformation.VSyncOffKeepPhaseTotalTimeMs",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, system_information)
+                        + offset_of!(
+                            QueryStatisticsProcessVidPnSourceInformation,
+                            v_sync_off_keep_phase_total_time_ms
+                        ),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| {
+                        bytes(s.system_information.v_sync_off_keep_phase_total_time_ms)
+                    },
+                ),
+                field(
+                    "SystemInformation.VSyncOffNoPhaseTotalTimeMs",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, system_information)
+                        + offset_of!(
+                            QueryStatisticsProcessVidPnSourceInformation,
+                            v_sync_off_no_phase_total_time_ms
+                        ),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| {
+                        bytes(s.system_information.v_sync_off_no_phase_total_time_ms)
+                    },
+                ),
+                field(
+                    "SystemInformation.Reserved",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, system_information)
+                        + offset_of!(QueryStatisticsProcessVidPnSourceInformation, reserved),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| bytes(s.system_information.reserved),
+                ),
+                field(
+                    "Reserved",
+                    offset_of!(QueryStatisticsVidPnSourceInformation, reserved),
+                    0,
+                    |s: &QueryStatisticsVidPnSourceInformation| bytes(s.reserved),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsAllocations>(
+            "D3DKMT_QUERYSTATSTICS_ALLOCATIONS",
+            vec![
+                field(
+                    "Created.Count",
+                    offset_of!(QueryStatisticsAllocations, created)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.created.count),
+                ),
+                field(
+                    "Created.Bytes",
+                    offset_of!(QueryStatisticsAllocations, created)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.created.bytes),
+                ),
+                field(
+                    "Destroyed.Count",
+                    offset_of!(QueryStatisticsAllocations, destroyed)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.destroyed.count),
+                ),
+                field(
+                    "Destroyed.Bytes",
+                    offset_of!(QueryStatisticsAllocations, destroyed)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.destroyed.bytes),
+                ),
+                field(
+                    "Opened.Count",
+                    offset_of!(QueryStatisticsAllocations, opened)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.opened.count),
+                ),
+                field(
+                    "Opened.Bytes",
+                    offset_of!(QueryStatisticsAllocations, opened)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.opened.bytes),
+                ),
+                field(
+                    "Closed.Count",
+                    offset_of!(QueryStatisticsAllocations, closed)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.closed.count),
+                ),
+                field(
+                    "Closed.Bytes",
+                    offset_of!(QueryStatisticsAllocations, closed)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.closed.bytes),
+                ),
+                field(
+                    "MigratedSuccess.Count",
+                    offset_of!(QueryStatisticsAllocations, migrated_success)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.migrated_success.count),
+                ),
+                field(
+                    "MigratedSuccess.Bytes",
+                    offset_of!(QueryStatisticsAllocations, migrated_success)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.migrated_success.bytes),
+                ),
+                field(
+                    "MigratedFail.Count",
+                    offset_of!(QueryStatisticsAllocations, migrated_fail)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.migrated_fail.count),
+                ),
+                field(
+                    "MigratedFail.Bytes",
+                    offset_of!(QueryStatisticsAllocations, migrated_fail)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.migrated_fail.bytes),
+                ),
+                field(
+                    "MigratedAbandoned.Count",
+                    offset_of!(QueryStatisticsAllocations, migrated_abandoned)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.migrated_abandoned.count),
+                ),
+                field(
+                    "MigratedAbandoned.Bytes",
+                    offset_of!(QueryStatisticsAllocations, migrated_abandoned)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsAllocations| bytes(s.migrated_abandoned.bytes),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsLocks>(
+            "D3DKMT_QUERYSTATSTICS_LOCKS",
+            vec![
+                field(
+                    "NbLocks",
+                    offset_of!(QueryStatisticsLocks, nb_locks),
+                    0,
+                    |s: &QueryStatisticsLocks| bytes(s.nb_locks),
+                ),
+                field(
+                    "NbLocksWaitFlag",
+                    offset_of!(QueryStatisticsLocks, nb_locks_wait_flag),
+                    0,
+                    |s: &QueryStatisticsLocks| bytes(s.nb_locks_wait_flag),
+                ),
+                field(
+                    "NbLocksDiscardFlag",
+                    offset_of!(QueryStatisticsLocks, nb_locks_discard_flag),
+                    0,
+                    |s: &QueryStatisticsLocks| bytes(s.nb_locks_discard_flag),
+                ),
+                field(
+                    "NbLocksNoOverwrite",
+                    offset_of!(QueryStatisticsLocks, nb_locks_no_overwrite),
+                    0,
+                    |s: &QueryStatisticsLocks| bytes(s.nb_locks_no_overwrite),
+                ),
+                field(
+                    "NbLocksNoReadSync",
+                    offset_of!(QueryStatisticsLocks, nb_locks_no_read_sync),
+                    0,
+                    |s: &QueryStatisticsLocks| bytes(s.nb_locks_no_read_sync),
+                ),
+                field(
+                    "NbLocksLinearization",
+                    offset_of!(QueryStatisticsLocks, nb_locks_linearization),
+                    0,
+                    |s: &QueryStatisticsLocks| bytes(s.nb_locks_linearization),
+                ),
+                field(
+                    "NbComplexLocks",
+                    offset_of!(QueryStatisticsLocks, nb_complex_locks),
+                    0,
+                    |s: &QueryStatisticsLocks| bytes(s.nb_complex_locks),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsPagingFault>(
+            "D3DKMT_QUERYSTATSTICS_PAGING_FAULT",
+            vec![
+                field(
+                    "Faults.Count",
+                    offset_of!(QueryStatisticsPagingFault, faults)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults.count),
+                ),
+                field(
+                    "Faults.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, faults)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults.bytes),
+                ),
+                field(
+                    "FaultsFirstTimeAccess.Count",
+                    offset_of!(QueryStatisticsPagingFault, faults_first_time_access)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults_first_time_access.count),
+                ),
+                field(
+                    "FaultsFirstTimeAccess.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, faults_first_time_access)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults_first_time_access.bytes),
+                ),
+                field(
+                    "FaultsReclaimed.Count",
+                    offset_of!(QueryStatisticsPagingFault, faults_reclaimed)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults_reclaimed.count),
+                ),
+                field(
+                    "FaultsReclaimed.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, faults_reclaimed)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults_reclaimed.bytes),
+                ),
+                field(
+                    "FaultsMigration.Count",
+                    offset_of!(QueryStatisticsPagingFault, faults_migration)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults_migration.count),
+                ),
+                field(
+                    "FaultsMigration.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, faults_migration)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults_migration.bytes),
+                ),
+                field(
+                    "FaultsIncorrectResource.Count",
+                    offset_of!(QueryStatisticsPagingFault, faults_incorrect_resource)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults_incorrect_resource.count),
+                ),
+                field(
+                    "FaultsIncorrectResource.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, faults_incorrect_resource)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults_incorrect_resource.bytes),
+                ),
+                field(
+                    "FaultsLostContent.Count",
+                    offset_of!(QueryStatisticsPagingFault, faults_lost_content)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults_lost_content.count),
+                ),
+                field(
+                    "FaultsLostContent.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, faults_lost_content)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults_lost_content.bytes),
+                ),
+                field(
+                    "FaultsEvicted.Count",
+                    offset_of!(QueryStatisticsPagingFault, faults_evicted)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults_evicted.count),
+                ),
+                field(
+                    "FaultsEvicted.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, faults_evicted)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.faults_evicted.bytes),
+                ),
+                field(
+                    "AllocationsMEM_RESET.Count",
+                    offset_of!(QueryStatisticsPagingFault, allocations_mem_reset)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.allocations_mem_reset.count),
+                ),
+                field(
+                    "AllocationsMEM_RESET.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, allocations_mem_reset)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.allocations_mem_reset.bytes),
+                ),
+                field(
+                    "AllocationsUnresetSuccess.Count",
+                    offset_of!(QueryStatisticsPagingFault, allocations_unreset_success)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.allocations_unreset_success.count),
+                ),
+                field(
+                    "AllocationsUnresetSuccess.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, allocations_unreset_success)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.allocations_unreset_success.bytes),
+                ),
+                field(
+                    "AllocationsUnresetFail.Count",
+                    offset_of!(QueryStatisticsPagingFault, allocations_unreset_fail)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.allocations_unreset_fail.count),
+                ),
+                field(
+                    "AllocationsUnresetFail.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, allocations_unreset_fail)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.allocations_unreset_fail.bytes),
+                ),
+                field(
+                    "AllocationsUnresetSuccessRead",
+                    offset_of!(QueryStatisticsPagingFault, allocations_unreset_success_read),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.allocations_unreset_success_read),
+                ),
+                field(
+                    "AllocationsUnresetFailRead",
+                    offset_of!(QueryStatisticsPagingFault, allocations_unreset_fail_read),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.allocations_unreset_fail_read),
+                ),
+                field(
+                    "Evictions.Count",
+                    offset_of!(QueryStatisticsPagingFault, evictions)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.evictions.count),
+                ),
+                field(
+                    "Evictions.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, evictions)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.evictions.bytes),
+                ),
+                field(
+                    "EvictionsDueToPreparation.Count",
+                    offset_of!(QueryStatisticsPagingFault, evictions_due_to_preparation)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_preparation.count),
+                ),
+                field(
+                    "EvictionsDueToPreparation.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, evictions_due_to_preparation)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_preparation.bytes),
+                ),
+                field(
+                    "EvictionsDueToLock.Count",
+                    offset_of!(QueryStatisticsPagingFault, evictions_due_to_lock)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_lock.count),
+                ),
+                field(
+                    "EvictionsDueToLock.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, evictions_due_to_lock)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_lock.bytes),
+                ),
+                field(
+                    "EvictionsDueToClose.Count",
+                    offset_of!(QueryStatisticsPagingFault, evictions_due_to_close)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_close.count),
+                ),
+                field(
+                    "EvictionsDueToClose.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, evictions_due_to_close)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_close.bytes),
+                ),
+                field(
+                    "EvictionsDueToPurge.Count",
+                    offset_of!(QueryStatisticsPagingFault, evictions_due_to_purge)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_purge.count),
+                ),
+                field(
+                    "EvictionsDueToPurge.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, evictions_due_to_purge)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_purge.bytes),
+                ),
+                field(
+                    "EvictionsDueToSuspendCPUAccess.Count",
+                    offset_of!(QueryStatisticsPagingFault, evictions_due_to_suspend_cpu_access)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_suspend_cpu_access.count),
+                ),
+                field(
+                    "EvictionsDueToSuspendCPUAccess.Bytes",
+                    offset_of!(QueryStatisticsPagingFault, evictions_due_to_suspend_cpu_access)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPagingFault| bytes(s.evictions_due_to_suspend_cpu_access.bytes),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsPagingTransfer>(
+            "D3DKMT_QUERYSTATSTICS_PAGING_TRANSFER",
+            vec![
+                field(
+                    "BytesFilled",
+                    offset_of!(QueryStatisticsPagingTransfer, bytes_filled),
+                    0,
+                    |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_filled),
+                ),
+                field(
+                    "BytesDiscarded",
+                    offset_of!(QueryStatisticsPagingTransfer, bytes_discarded),
+                    0,
+                    |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_discarded),
+                ),
+                field(
+                    "BytesMappedIntoAperture",
+                    offset_of!(QueryStatisticsPagingTransfer, bytes_mapped_into_aperture),
+                    0,
+                    |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_mapped_into_aperture),
+                ),
+                field(
+                    "BytesUnmappedFromAperture",
+                    offset_of!(QueryStatisticsPagingTransfer, bytes_unmapped_from_aperture),
+                    0,
+                    |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_unmapped_from_aperture),
+                ),
+                field(
+                    "BytesTransferredFromMdlToMemory",
+                    offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_mdl_to_memory),
+                    0,
+                    |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_transferred_from_mdl_to_memory),
+                ),
+                field(
+                    "BytesTransferredFromMemoryToMdl",
+                    offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_memory_to_mdl),
+                    0,
+                    |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_transferred_from_memory_to_mdl),
+                ),
+                field(
+                    "BytesTransferredFromApertureToMemory",
+                    offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_aperture_to_memory),
+                    0,
+                    |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_transferred_from_aperture_to_memory),
+                ),
+                field(
+                    "BytesTransferredFromMemoryToAperture",
+                    offset_of!(QueryStatisticsPagingTransfer, bytes_transferred_from_memory_to_aperture),
+                    0,
+                    |s: &QueryStatisticsPagingTransfer| bytes(s.bytes_transferred_from_memory_to_aperture),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsPreparation>(
+            "D3DKMT_QUERYSTATSTICS_PREPRATION",
+            vec![
+                field(
+                    "BroadcastStall",
+                    offset_of!(QueryStatisticsPreparation, broadcast_stall),
+                    0,
+                    |s: &QueryStatisticsPreparation| bytes(s.broadcast_stall),
+                ),
+                field(
+                    "NbDMAPrepared",
+                    offset_of!(QueryStatisticsPreparation, nb_dma_prepared),
+                    0,
+                    |s: &QueryStatisticsPreparation| bytes(s.nb_dma_prepared),
+                ),
+                field(
+                    "NbDMAPreparedLongPath",
+                    offset_of!(QueryStatisticsPreparation, nb_dma_prepared_long_path),
+                    0,
+                    |s: &QueryStatisticsPreparation| bytes(s.nb_dma_prepared_long_path),
+                ),
+                field(
+                    "ImmediateHighestPreparationPass",
+                    offset_of!(QueryStatisticsPreparation, immediate_highest_preparation_pass),
+                    0,
+                    |s: &QueryStatisticsPreparation| bytes(s.immediate_highest_preparation_pass),
+                ),
+                field(
+                    "AllocationsTrimmed.Count",
+                    offset_of!(QueryStatisticsPreparation, allocations_trimmed)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsPreparation| bytes(s.allocations_trimmed.count),
+                ),
+                field(
+                    "AllocationsTrimmed.Bytes",
+                    offset_of!(QueryStatisticsPreparation, allocations_trimmed)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsPreparation| bytes(s.allocations_trimmed.bytes),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsReferenceDmaBuffer>(
+            "D3DKMT_QUERYSTATSTICS_REFERENCE_DMA_BUFFER",
+            vec![
+                field(
+                    "NbCall",
+                    offset_of!(QueryStatisticsReferenceDmaBuffer, nb_call),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_call),
+                ),
+                field(
+                    "NbAllocationsReferenced",
+                    offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocations_referenced),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_allocations_referenced),
+                ),
+                field(
+                    "MaxNbAllocationsReferenced",
+                    offset_of!(QueryStatisticsReferenceDmaBuffer, max_nb_allocations_referenced),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.max_nb_allocations_referenced),
+                ),
+                field(
+                    "NbNULLReference",
+                    offset_of!(QueryStatisticsReferenceDmaBuffer, nb_null_reference),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_null_reference),
+                ),
+                field(
+                    "NbWriteReference",
+                    offset_of!(QueryStatisticsReferenceDmaBuffer, nb_write_reference),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_write_reference),
+                ),
+                field(
+                    "NbRenamedAllocationsReferenced",
+                    offset_of!(QueryStatisticsReferenceDmaBuffer, nb_renamed_allocations_referenced),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_renamed_allocations_referenced),
+                ),
+                field(
+                    "NbIterationSearchingRenamedAllocation",
+                    offset_of!(QueryStatisticsReferenceDmaBuffer, nb_iteration_searching_renamed_allocation),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| {
+                        bytes(s.nb_iteration_searching_renamed_allocation)
+                    },
+                ),
+                field(
+                    "NbLockedAllocationReferenced",
+                    offset_of!(QueryStatisticsReferenceDmaBuffer, nb_locked_allocation_referenced),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_locked_allocation_referenced),
+                ),
+                field(
+                    "NbAllocationWithValidPrepatchingInfoReferenced",
+                    offset_of!(
+                        QueryStatisticsReferenceDmaBuffer,
+                        nb_allocation_with_valid_prepatching_info_referenced
+                    ),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| {
+                        bytes(s.nb_allocation_with_valid_prepatching_info_referenced)
+                    },
+                ),
+                field(
+                    "NbAllocationWithInvalidPrepatchingInfoReferenced",
+                    offset_of!(
+                        QueryStatisticsReferenceDmaBuffer,
+                        nb_allocation_with_invalid_prepatching_info_referenced
+                    ),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| {
+                        bytes(s.nb_allocation_with_invalid_prepatching_info_referenced)
+                    },
+                ),
+                field(
+                    "NbDMABufferSuccessfullyPrePatched",
+                    offset_of!(QueryStatisticsReferenceDmaBuffer, nb_dma_buffer_successfully_pre_patched),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_dma_buffer_successfully_pre_patched),
+                ),
+                field(
+                    "NbPrimariesReferencesOverflow",
+                    offset_of!(QueryStatisticsReferenceDmaBuffer, nb_primaries_references_overflow),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| bytes(s.nb_primaries_references_overflow),
+                ),
+                field(
+                    "NbAllocationWithNonPreferredResources",
+                    offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocation_with_non_preferred_resources),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| {
+                        bytes(s.nb_allocation_with_non_preferred_resources)
+                    },
+                ),
+                field(
+                    "NbAllocationInsertedInMigrationTable",
+                    offset_of!(QueryStatisticsReferenceDmaBuffer, nb_allocation_inserted_in_migration_table),
+                    0,
+                    |s: &QueryStatisticsReferenceDmaBuffer| {
+                        bytes(s.nb_allocation_inserted_in_migration_table)
+                    },
+                ),
+            ],
+        ),
+        case::<QueryStatisticsRenaming>(
+            "D3DKMT_QUERYSTATSTICS_RENAMING",
+            vec![
+                field(
+                    "NbAllocationsRenamed",
+                    offset_of!(QueryStatisticsRenaming, nb_allocations_renamed),
+                    0,
+                    |s: &QueryStatisticsRenaming| bytes(s.nb_allocations_renamed),
+                ),
+                field(
+                    "NbAllocationsShrinked",
+                    offset_of!(QueryStatisticsRenaming, nb_allocations_shrinked),
+                    0,
+                    |s: &QueryStatisticsRenaming| bytes(s.nb_allocations_shrinked),
+                ),
+                field(
+                    "NbRenamedBuffer",
+                    offset_of!(QueryStatisticsRenaming, nb_renamed_buffer),
+                    0,
+                    |s: &QueryStatisticsRenaming| bytes(s.nb_renamed_buffer),
+                ),
+                field(
+                    "MaxRenamingListLength",
+                    offset_of!(QueryStatisticsRenaming, max_renaming_list_length),
+                    0,
+                    |s: &QueryStatisticsRenaming| bytes(s.max_renaming_list_length),
+                ),
+                field(
+                    "NbFailuresDueToRenamingLimit",
+                    offset_of!(QueryStatisticsRenaming, nb_failures_due_to_renaming_limit),
+                    0,
+                    |s: &QueryStatisticsRenaming| bytes(s.nb_failures_due_to_renaming_limit),
+                ),
+                field(
+                    "NbFailuresDueToCreateAllocation",
+                    offset_of!(QueryStatisticsRenaming, nb_failures_due_to_create_allocation),
+                    0,
+                    |s: &QueryStatisticsRenaming| bytes(s.nb_failures_due_to_create_allocation),
+                ),
+                field(
+                    "NbFailuresDueToOpenAllocation",
+                    offset_of!(QueryStatisticsRenaming, nb_failures_due_to_open_allocation),
+                    0,
+                    |s: &QueryStatisticsRenaming| bytes(s.nb_failures_due_to_open_allocation),
+                ),
+                field(
+                    "NbFailuresDueToLowResource",
+                    offset_of!(QueryStatisticsRenaming, nb_failures_due_to_low_resource),
+                    0,
+                    |s: &QueryStatisticsRenaming| bytes(s.nb_failures_due_to_low_resource),
+                ),
+                field(
+                    "NbFailuresDueToNonRetiredLimit",
+                    offset_of!(QueryStatisticsRenaming, nb_failures_due_to_non_retired_limit),
+                    0,
+                    |s: &QueryStatisticsRenaming| bytes(s.nb_failures_due_to_non_retired_limit),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsSwizzlingRange>(
+            "D3DKMT_QUERYSTATSTICS_SWIZZLING_RANGE",
+            vec![
+                field(
+                    "NbRangesAcquired",
+                    offset_of!(QueryStatisticsSwizzlingRange, nb_ranges_acquired),
+                    0,
+                    |s: &QueryStatisticsSwizzlingRange| bytes(s.nb_ranges_acquired),
+                ),
+                field(
+                    "NbRangesReleased",
+                    offset_of!(QueryStatisticsSwizzlingRange, nb_ranges_released),
+                    0,
+                    |s: &QueryStatisticsSwizzlingRange| bytes(s.nb_ranges_released),
+                ),
+            ],
+        ),
+        case::<QueryStatisticsTerminations>(
+            "D3DKMT_QUERYSTATSTICS_TERMINATIONS",
+            vec![
+                field(
+                    "TerminatedShared.Count",
+                    offset_of!(QueryStatisticsTerminations, terminated_shared)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsTerminations| bytes(s.terminated_shared.count),
+                ),
+                field(
+                    "TerminatedShared.Bytes",
+                    offset_of!(QueryStatisticsTerminations, terminated_shared)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsTerminations| bytes(s.terminated_shared.bytes),
+                ),
+                field(
+                    "TerminatedNonShared.Count",
+                    offset_of!(QueryStatisticsTerminations, terminated_non_shared)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsTerminations| bytes(s.terminated_non_shared.count),
+                ),
+                field(
+                    "TerminatedNonShared.Bytes",
+                    offset_of!(QueryStatisticsTerminations, terminated_non_shared)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsTerminations| bytes(s.terminated_non_shared.bytes),
+                ),
+                field(
+                    "DestroyedShared.Count",
+                    offset_of!(QueryStatisticsTerminations, destroyed_shared)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsTerminations| bytes(s.destroyed_shared.count),
+                ),
+                field(
+                    "DestroyedShared.Bytes",
+                    offset_of!(QueryStatisticsTerminations, destroyed_shared)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsTerminations| bytes(s.destroyed_shared.bytes),
+                ),
+                field(
+                    "DestroyedNonShared.Count",
+                    offset_of!(QueryStatisticsTerminations, destroyed_non_shared)
+                        + offset_of!(QueryStatisticsCounter, count),
+                    0,
+                    |s: &QueryStatisticsTerminations| bytes(s.destroyed_non_shared.count),
+                ),
+                field(
+                    "DestroyedNonShared.Bytes",
+                    offset_of!(QueryStatisticsTerminations, destroyed_non_shared)
+                        + offset_of!(QueryStatisticsCounter, bytes),
+                    0,
+                    |s: &QueryStatisticsTerminations| bytes(s.destroyed_non_shared.bytes),
+                ),
+            ],
+        ),
+        case::<QueryAdapterUniqueGuid>(
+            "D3DKMT_QUERY_ADAPTER_UNIQUE_GUID",
+            vec![field(
+                "AdapterUniqueGUID",
+                offset_of!(QueryAdapterUniqueGuid, adapter_unique_guid),
+                0,
+                |s: &QueryAdapterUniqueGuid| bytes(s.adapter_unique_guid),
+            )],
+        ),
+        case::<QueryDeviceIds>(
+            "D3DKMT_QUERY_DEVICE_IDS",
+            vec![
+                field(
+                    "PhysicalAdapterIndex",
+                    offset_of!(QueryDeviceIds, physical_adapter_index),
+                    0,
+                    |s: &QueryDeviceIds| bytes(s.physical_adapter_index),
+                ),
+                field(
+                    "DeviceIds.VendorID",
+                    offset_of!(QueryDeviceIds, device_ids) + offset_of!(DeviceIds, vendor_id),
+                    0,
+                    |s: &QueryDeviceIds| bytes(s.device_ids.vendor_id),
+                ),
+                field(
+                    "DeviceIds.DeviceID",
+                    offset_of!(QueryDeviceIds, device_ids) + offset_of!(DeviceIds, device_id),
+                    0,
+                    |s: &QueryDeviceIds| bytes(s.device_ids.device_id),
+                ),
+                field(
+                    "DeviceIds.SubVendorID",
+                    offset_of!(QueryDeviceIds, device_ids) + offset_of!(DeviceIds, sub_vendor_id),
+                    0,
+                    |s: &QueryDeviceIds| bytes(s.device_ids.sub_vendor_id),
+                ),
+                field(
+                    "DeviceIds.SubSystemID",
+                    offset_of!(QueryDeviceIds, device_ids) + offset_of!(DeviceIds, sub_system_id),
+                    0,
+                    |s: &QueryDeviceIds| bytes(s.device_ids.sub_system_id),
+                ),
+                field(
+                    "DeviceIds.RevisionID",
+                    offset_of!(QueryDeviceIds, device_ids) + offset_of!(DeviceIds, revision_id),
+                    0,
+                    |s: &QueryDeviceIds| bytes(s.device_ids.revision_id),
+                ),
+                field(
+                    "DeviceIds.BusType",
+                    offset_of!(QueryDeviceIds, device_ids) + offset_of!(DeviceIds, bus_type),
+                    0,
+                    |s: &QueryDeviceIds| bytes(s.device_ids.bus_type),
+                ),
+            ],
+        ),
+        case::<QueryGpuMmuCaps>(
+            "D3DKMT_QUERY_GPUMMU_CAPS",
+            vec![
+                field(
+                    "PhysicalAdapterIndex",
+                    offset_of!(QueryGpuMmuCaps, physical_adapter_index),
+                    0,
+                    |s: &QueryGpuMmuCaps| bytes(s.physical_adapter_index),
+                ),
+                field(
+                    "Caps.Flags.ReadOnlyMemorySupported",
+                    offset_of!(QueryGpuMmuCaps, caps) + offset_of!(GpuMmuCaps, flags),
+                    u64::from(GpuMmuCapsFlags::READ_ONLY_MEMORY_SUPPORTED.bits()),
+                    |s: &QueryGpuMmuCaps| bytes(s.caps.flags),
+                ),
+                field(
+                    "Caps.Flags.NoExecuteMemorySupported",
+                    offset_of!(QueryGpuMmuCaps, caps) + offset_of!(GpuMmuCaps, flags),
+                    u64::from(GpuMmuCapsFlags::NO_EXECUTE_MEMORY_SUPPORTED.bits()),
+                    |s: &QueryGpuMmuCaps| bytes(s.caps.flags),
+                ),
+                field(
+                    "Caps.Flags.CacheCoherentMemorySupported",
+                    offset_of!(QueryGpuMmuCaps, caps) + offset_of!(GpuMmuCaps, flags),
+                    u64::from(GpuMmuCapsFlags::CACHE_COHERENT_MEMORY_SUPPORTED.bits()),
+                    |s: &QueryGpuMmuCaps| bytes(s.caps.flags),
+                ),
+                field(
+                    "Caps.Flags.Reserved",
+                    offset_of!(QueryGpuMmuCaps, caps) + offset_of!(GpuMmuCaps, flags),
+                    u64::from(GpuMmuCapsFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &QueryGpuMmuCaps| bytes(s.caps.flags),
+                ),
+                field(
+                    "Caps.Flags.Value",
+                    offset_of!(QueryGpuMmuCaps, caps) + offset_of!(GpuMmuCaps, flags),
+                    0,
+                    |s: &QueryGpuMmuCaps| bytes(s.caps.flags),
+                ),
+                field(
+                    "Caps.VirtualAddressBitCount",
+                    offset_of!(QueryGpuMmuCaps, caps) + offset_of!(GpuMmuCaps, virtual_address_bit_count),
+                    0,
+                    |s: &QueryGpuMmuCaps| bytes(s.caps.virtual_address_bit_count),
+                ),
+            ],
+        ),
+        case::<QueryMiracastDriverType>(
+            "D3DKMT_QUERY_MIRACAST_DRIVER_TYPE",
+            vec![field(
+                "MiracastDriverType",
+                offset_of!(QueryMiracastDriverType, miracast_driver_type),
+                0,
+                |s: &QueryMiracastDriverType| bytes(s.miracast_driver_type),
+            )],
+        ),
+        case::<QueryPhysicalAdapterPnpKey>(
+            "D3DKMT_QUERY_PHYSICAL_ADAPTER_PNP_KEY",
+            vec![
+                field(
+                    "PhysicalAdapterIndex",
+                    offset_of!(QueryPhysicalAdapterPnpKey, physical_adapter_index),
+                    0,
+                    |s: &QueryPhysicalAdapterPnpKey| bytes(s.physical_adapter_index),
+                ),
+                field(
+                    "PnPKeyType",
+                    offset_of!(QueryPhysicalAdapterPnpKey, pn_p_key_type),
+                    0,
+                    |s: &QueryPhysicalAdapterPnpKey| bytes(s.pn_p_key_type),
+                ),
+                field(
+                    "pDest_Align",
+                    offset_of!(QueryPhysicalAdapterPnpKey, p_dest),
+                    0,
+                    |s: &QueryPhysicalAdapterPnpKey| bytes(s.p_dest.p_dest_align()),
+                ),
+                field(
+                    "pDest",
+                    offset_of!(QueryPhysicalAdapterPnpKey, p_dest),
+                    0,
+                    |s: &QueryPhysicalAdapterPnpKey| bytes(s.p_dest.p_dest()),
+                ),
+                field(
+                    "pCchDest_Align",
+                    offset_of!(QueryPhysicalAdapterPnpKey, p_cch_dest),
+                    0,
+                    |s: &QueryPhysicalAdapterPnpKey| bytes(s.p_cch_dest.p_cch_dest_align()),
+                ),
+                field(
+                    "pCchDest",
+                    offset_of!(QueryPhysicalAdapterPnpKey, p_cch_dest),
+                    0,
+                    |s: &QueryPhysicalAdapterPnpKey| bytes(s.p_cch_dest.p_cch_dest()),
+                ),
+            ],
+        ),
+        case::<QueryScanoutCaps>(
+            "D3DKMT_QUERY_SCANOUT_CAPS",
+            vec![
+                field(
+                    "VidPnSourceId",
+                    offset_of!(QueryScanoutCaps, vid_pn_source_id),
+                    0,
+                    |s: &QueryScanoutCaps| bytes(s.vid_pn_source_id),
+                ),
+                field("Caps", offset_of!(QueryScanoutCaps, caps), 0, |s: &QueryScanoutCaps| bytes(s.caps)),
+            ],
+        ),
+        case::<SegmentGroupSizeInfo>(
+            "D3DKMT_SEGMENTGROUPSIZEINFO",
+            vec![
+                field(
+                    "PhysicalAdapterIndex",
+                    offset_of!(SegmentGroupSizeInfo, physical_adapter_index),
+                    0,
+                    |s: &SegmentGroupSizeInfo| bytes(s.physical_adapter_index),
+                ),
+                field(
+                    "LegacyInfo.DedicatedVideoMemorySize",
+                    offset_of!(SegmentGroupSizeInfo, legacy_info)
+                        + offset_of!(SegmentSizeInfo, dedicated_video_memory_size),
+                    0,
+                    |s: &SegmentGroupSizeInfo| bytes(s.legacy_info.dedicated_video_memory_size),
+                ),
+                field(
+                    "LegacyInfo.DedicatedSystemMemorySize",
+                    offset_of!(SegmentGroupSizeInfo, legacy_info)
+                        + offset_of!(SegmentSizeInfo, dedicated_system_memory_size),
+                    0,
+                    |s: &SegmentGroupSizeInfo| bytes(s.legacy_info.dedicated_system_memory_size),
+                ),
+                field(
+                    "LegacyInfo.SharedSystemMemorySize",
+                    offset_of!(SegmentGroupSizeInfo, legacy_info)
+                        + offset_of!(SegmentSizeInfo, shared_system_memory_size),
+                    0,
+                    |s: &SegmentGroupSizeInfo| bytes(s.legacy_info.shared_system_memory_size),
+                ),
+                field(
+                    "LocalMemory",
+                    offset_of!(SegmentGroupSizeInfo, local_memory),
+                    0,
+                    |s: &SegmentGroupSizeInfo| bytes(s.local_memory),
+                ),
+                field(
+                    "NonLocalMemory",
+                    offset_of!(SegmentGroupSizeInfo, non_local_memory),
+                    0,
+                    |s: &SegmentGroupSizeInfo| bytes(s.non_local_memory),
+                ),
+                field(
+                    "NonBudgetMemory",
+                    offset_of!(SegmentGroupSizeInfo, non_budget_memory),
+                    0,
+                    |s: &SegmentGroupSizeInfo| bytes(s.non_budget_memory),
+                ),
+            ],
+        ),
+        case::<SegmentSizeInfo>(
+            "D3DKMT_SEGMENTSIZEINFO",
+            vec![
+                field(
+                    "DedicatedVideoMemorySize",
+                    offset_of!(SegmentSizeInfo, dedicated_video_memory_size),
+                    0,
+                    |s: &SegmentSizeInfo| bytes(s.dedicated_video_memory_size),
+                ),
+                field(
+                    "DedicatedSystemMemorySize",
+                    offset_of!(SegmentSizeInfo, dedicated_system_memory_size),
+                    0,
+                    |s: &SegmentSizeInfo| bytes(s.dedicated_system_memory_size),
+                ),
+                field(
+                    "SharedSystemMemorySize",
+                    offset_of!(SegmentSizeInfo, shared_system_memory_size),
+                    0,
+                    |s: &SegmentSizeInfo| bytes(s.shared_system_memory_size),
+                ),
+            ],
+        ),
+        case::<TrackedWorkloadSupport>(
+            "D3DKMT_TRACKEDWORKLOAD_SUPPORT",
+            vec![
+                field(
+                    "PhysicalAdapterIndex",
+                    offset_of!(TrackedWorkloadSupport, physical_adapter_index),
+                    0,
+                    |s: &TrackedWorkloadSupport| bytes(s.physical_adapter_index),
+                ),
+                field(
+                    "EngineType",
+                    offset_of!(TrackedWorkloadSupport, engine_type),
+                    0,
+                    |s: &TrackedWorkloadSupport| bytes(s.engine_type),
+                ),
+                field(
+                    "Support",
+                    offset_of!(TrackedWorkloadSupport, support),
+                    0,
+                    |s: &TrackedWorkloadSupport| bytes(s.support),
+                ),
+            ],
+        ),
+        case::<UmdFileNameInfo>(
+            "D3DKMT_UMDFILENAMEINFO",
+            vec![
+                field("Version", offset_of!(UmdFileNameInfo, version), 0, |s: &UmdFileNameInfo| {
+                    bytes(s.version)
+                }),
+                field("UmdFileName", offset_of!(UmdFileNameInfo, umd_file_name), 0, |s: &UmdFileNameInfo| {
+                    bytes(s.umd_file_name)
+                }),
+            ],
+        ),
+        case::<UmdDriverVersion>(
+            "D3DKMT_UMD_DRIVER_VERSION",
+            vec![field(
+                "DriverVersion",
+                offset_of!(UmdDriverVersion, driver_version),
+                0,
+                |s: &UmdDriverVersion| bytes(s.driver_version),
+            )],
+        ),
+        case::<VirtualAddressFlags>(
+            "D3DKMT_VIRTUALADDRESSFLAGS",
+            vec![
+                field(
+                    "VirtualAddressSupported",
+                    0,
+                    u64::from(VirtualAddressFlags::VIRTUAL_ADDRESS_SUPPORTED.bits()),
+                    |s: &VirtualAddressFlags| bytes(*s),
+                ),
+                field(
+                    "Reserved",
+                    0,
+                    u64::from(VirtualAddressFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &VirtualAddressFlags| bytes(*s),
+                ),
+            ],
+        ),
+        case::<VirtualAddressInfo>(
+            "D3DKMT_VIRTUALADDRESSINFO",
+            vec![
+                field(
+                    "VirtualAddressFlags.VirtualAddressSupported",
+                    offset_of!(VirtualAddressInfo, virtual_address_flags),
+                    u64::from(VirtualAddressFlags::VIRTUAL_ADDRESS_SUPPORTED.bits()),
+                    |s: &VirtualAddressInfo| bytes(s.virtual_address_flags),
+                ),
+                field(
+                    "VirtualAddressFlags.Reserved",
+                    offset_of!(VirtualAddressInfo, virtual_address_flags),
+                    u64::from(VirtualAddressFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &VirtualAddressInfo| bytes(s.virtual_address_flags),
+                ),
+            ],
+        ),
+        case::<Wddm12Caps>(
+            "D3DKMT_WDDM_1_2_CAPS",
+            vec![
+                field(
+                    "PreemptionCaps.GraphicsPreemptionGranularity",
+                    offset_of!(Wddm12Caps, preemption_caps)
+                        + offset_of!(PreemptionCaps, graphics_preemption_granularity),
+                    0,
+                    |s: &Wddm12Caps| bytes(s.preemption_caps.graphics_preemption_granularity),
+                ),
+                field(
+                    "PreemptionCaps.ComputePreemptionGranularity",
+                    offset_of!(Wddm12Caps, preemption_caps)
+                        + offset_of!(PreemptionCaps, compute_preemption_granularity),
+                    0,
+                    |s: &Wddm12Caps| bytes(s.preemption_caps.compute_preemption_granularity),
+                ),
+                field(
+                    "SupportNonVGA",
+                    offset_of!(Wddm12Caps, value),
+                    u64::from(Wddm12CapsFlags::SUPPORT_NON_VGA.bits()),
+                    |s: &Wddm12Caps| bytes(s.value),
+                ),
+                field(
+                    "SupportSmoothRotation",
+                    offset_of!(Wddm12Caps, value),
+                    u64::from(Wddm12CapsFlags::SUPPORT_SMOOTH_ROTATION.bits()),
+                    |s: &Wddm12Caps| bytes(s.value),
+                ),
+                field(
+                    "SupportPerEngineTDR",
+                    offset_of!(Wddm12Caps, value),
+                    u64::from(Wddm12CapsFlags::SUPPORT_PER_ENGINE_TDR.bits()),
+                    |s: &Wddm12Caps| bytes(s.value),
+                ),
+                field(
+                    "SupportKernelModeCommandBuffer",
+                    offset_of!(Wddm12Caps, value),
+                    u64::from(Wddm12CapsFlags::SUPPORT_KERNEL_MODE_COMMAND_BUFFER.bits()),
+                    |s: &Wddm12Caps| bytes(s.value),
+                ),
+                field(
+                    "SupportCCD",
+                    offset_of!(Wddm12Caps, value),
+                    u64::from(Wddm12CapsFlags::SUPPORT_CCD.bits()),
+                    |s: &Wddm12Caps| bytes(s.value),
+                ),
+                field(
+                    "SupportSoftwareDeviceBitmaps",
+                    offset_of!(Wddm12Caps, value),
+                    u64::from(Wddm12CapsFlags::SUPPORT_SOFTWARE_DEVICE_BITMAPS.bits()),
+                    |s: &Wddm12Caps| bytes(s.value),
+                ),
+                field(
+                    "SupportGammaRamp",
+                    offset_of!(Wddm12Caps, value),
+                    u64::from(Wddm12CapsFlags::SUPPORT_GAMMA_RAMP.bits()),
+                    |s: &Wddm12Caps| bytes(s.value),
+                ),
+                field(
+                    "SupportHWCursor",
+                    offset_of!(Wddm12Caps, value),
+                    u64::from(Wddm12CapsFlags::SUPPORT_HW_CURSOR.bits()),
+                    |s: &Wddm12Caps| bytes(s.value),
+                ),
+                field(
+                    "SupportHWVSync",
+                    offset_of!(Wddm12Caps, value),
+                    u64::from(Wddm12CapsFlags::SUPPORT_HWV_SYNC.bits()),
+                    |s: &Wddm12Caps| bytes(s.value),
+                ),
+                field(
+                    "SupportSurpriseRemovalInHibernation",
+                    offset_of!(Wddm12Caps, value),
+                    u64::from(Wddm12CapsFlags::SUPPORT_SURPRISE_REMOVAL_IN_HIBERNATION.bits()),
+                    |s: &Wddm12Caps| bytes(s.value),
+                ),
+                field(
+                    "Reserved",
+                    offset_of!(Wddm12Caps, value),
+                    u64::from(Wddm12CapsFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &Wddm12Caps| bytes(s.value),
+                ),
+                field("Value", offset_of!(Wddm12Caps, value), 0, |s: &Wddm12Caps| bytes(s.value)),
+            ],
+        ),
+        case::<Wddm13Caps>(
+            "D3DKMT_WDDM_1_3_CAPS",
+            vec![
+                field(
+                    "SupportMiracast",
+                    0,
+                    u64::from(Wddm13Caps::SUPPORT_MIRACAST.bits()),
+                    |s: &Wddm13Caps| bytes(*s),
+                ),
+                field(
+                    "IsHybridIntegratedGPU",
+                    0,
+                    u64::from(Wddm13Caps::IS_HYBRID_INTEGRATED_GPU.bits()),
+                    |s: &Wddm13Caps| bytes(*s),
+                ),
+                field(
+                    "IsHybridDiscreteGPU",
+                    0,
+                    u64::from(Wddm13Caps::IS_HYBRID_DISCRETE_GPU.bits()),
+                    |s: &Wddm13Caps| bytes(*s),
+                ),
+                field(
+                    "SupportPowerManagementPStates",
+                    0,
+                    u64::from(Wddm13Caps::SUPPORT_POWER_MANAGEMENT_P_STATES.bits()),
+                    |s: &Wddm13Caps| bytes(*s),
+                ),
+                field(
+                    "SupportVirtualModes",
+                    0,
+                    u64::from(Wddm13Caps::SUPPORT_VIRTUAL_MODES.bits()),
+                    |s: &Wddm13Caps| bytes(*s),
+                ),
+                field(
+                    "SupportCrossAdapterResource",
+                    0,
+                    u64::from(Wddm13Caps::SUPPORT_CROSS_ADAPTER_RESOURCE.bits()),
+                    |s: &Wddm13Caps| bytes(*s),
+                ),
+                field(
+                    "Reserved",
+                    0,
+                    u64::from(Wddm13Caps(0).with_reserved(u32::MAX).bits()),
+                    |s: &Wddm13Caps| bytes(*s),
+                ),
+                field("Value", 0, 0, |s: &Wddm13Caps| bytes(*s)),
+            ],
+        ),
+        case::<Wddm20Caps>(
+            "D3DKMT_WDDM_2_0_CAPS",
+            vec![
+                field(
+                    "Support64BitAtomics",
+                    0,
+                    u64::from(Wddm20Caps::SUPPORT64_BIT_ATOMICS.bits()),
+                    |s: &Wddm20Caps| bytes(*s),
+                ),
+                field(
+                    "GpuMmuSupported",
+                    0,
+                    u64::from(Wddm20Caps::GPU_MMU_SUPPORTED.bits()),
+                    |s: &Wddm20Caps| bytes(*s),
+                ),
+                field(
+                    "IoMmuSupported",
+                    0,
+                    u64::from(Wddm20Caps::IO_MMU_SUPPORTED.bits()),
+                    |s: &Wddm20Caps| bytes(*s),
+                ),
+                field(
+                    "FlipOverwriteSupported",
+                    0,
+                    u64::from(Wddm20Caps::FLIP_OVERWRITE_SUPPORTED.bits()),
+                    |s: &Wddm20Caps| bytes(*s),
+                ),
+                field(
+                    "SupportContextlessPresent",
+                    0,
+                    u64::from(Wddm20Caps::SUPPORT_CONTEXTLESS_PRESENT.bits()),
+                    |s: &Wddm20Caps| bytes(*s),
+                ),
+                field(
+                    "SupportSurpriseRemoval",
+                    0,
+                    u64::from(Wddm20Caps::SUPPORT_SURPRISE_REMOVAL.bits()),
+                    |s: &Wddm20Caps| bytes(*s),
+                ),
+                field(
+                    "Reserved",
+                    0,
+                    u64::from(Wddm20Caps(0).with_reserved(u32::MAX).bits()),
+                    |s: &Wddm20Caps| bytes(*s),
+                ),
+                field("Value", 0, 0, |s: &Wddm20Caps| bytes(*s)),
+            ],
+        ),
+        case::<Wddm27Caps>(
+            "D3DKMT_WDDM_2_7_CAPS",
+            vec![
+                field(
+                    "HwSchSupported",
+                    0,
+                    u64::from(Wddm27Caps::HW_SCH_SUPPORTED.bits()),
+                    |s: &Wddm27Caps| bytes(*s),
+                ),
+                field("HwSchEnabled", 0, u64::from(Wddm27Caps::HW_SCH_ENABLED.bits()), |s: &Wddm27Caps| {
+                    bytes(*s)
+                }),
+                field(
+                    "HwSchEnabledByDefault",
+                    0,
+                    u64::from(Wddm27Caps::HW_SCH_ENABLED_BY_DEFAULT.bits()),
+                    |s: &Wddm27Caps| bytes(*s),
+                ),
+                field(
+                    "IndependentVidPnVSyncControl",
+                    0,
+                    u64::from(Wddm27Caps::INDEPENDENT_VID_PN_V_SYNC_CONTROL.bits()),
+                    |s: &Wddm27Caps| bytes(*s),
+                ),
+                field(
+                    "Reserved",
+                    0,
+                    u64::from(Wddm27Caps(0).with_reserved(u32::MAX).bits()),
+                    |s: &Wddm27Caps| bytes(*s),
+                ),
+                field("Value", 0, 0, |s: &Wddm27Caps| bytes(*s)),
+            ],
+        ),
+        case::<Wddm29Caps>(
+            "D3DKMT_WDDM_2_9_CAPS",
+            vec![
+                field(
+                    "HwSchSupportState",
+                    0,
+                    u64::from(Wddm29Caps(0).with_hw_sch_support_state(u32::MAX).bits()),
+                    |s: &Wddm29Caps| bytes(*s),
+                ),
+                field("HwSchEnabled", 0, u64::from(Wddm29Caps::HW_SCH_ENABLED.bits()), |s: &Wddm29Caps| {
+                    bytes(*s)
+                }),
+                field(
+                    "SelfRefreshMemorySupported",
+                    0,
+                    u64::from(Wddm29Caps::SELF_REFRESH_MEMORY_SUPPORTED.bits()),
+                    |s: &Wddm29Caps| bytes(*s),
+                ),
+                field(
+                    "Reserved",
+                    0,
+                    u64::from(Wddm29Caps(0).with_reserved(u32::MAX).bits()),
+                    |s: &Wddm29Caps| bytes(*s),
+                ),
+                field("Value", 0, 0, |s: &Wddm29Caps| bytes(*s)),
+            ],
+        ),
+        case::<Wddm30Caps>(
+            "D3DKMT_WDDM_3_0_CAPS",
+            vec![
+                field(
+                    "HwFlipQueueSupportState",
+                    0,
+                    u64::from(Wddm30Caps(0).with_hw_flip_queue_support_state(u32::MAX).bits()),
+                    |s: &Wddm30Caps| bytes(*s),
+                ),
+                field(
+                    "HwFlipQueueEnabled",
+                    0,
+                    u64::from(Wddm30Caps::HW_FLIP_QUEUE_ENABLED.bits()),
+                    |s: &Wddm30Caps| bytes(*s),
+                ),
+                field(
+                    "DisplayableSupported",
+                    0,
+                    u64::from(Wddm30Caps::DISPLAYABLE_SUPPORTED.bits()),
+                    |s: &Wddm30Caps| bytes(*s),
+                ),
+                field(
+                    "Reserved",
+                    0,
+                    u64::from(Wddm30Caps(0).with_reserved(u32::MAX).bits()),
+                    |s: &Wddm30Caps| bytes(*s),
+                ),
+                field("Value", 0, 0, |s: &Wddm30Caps| bytes(*s)),
+            ],
+        ),
+        case::<WorkingSetFlags>(
+            "D3DKMT_WORKINGSETFLAGS",
+            vec![
+                field(
+                    "UseDefault",
+                    0,
+                    u64::from(WorkingSetFlags::USE_DEFAULT.bits()),
+                    |s: &WorkingSetFlags| bytes(*s),
+                ),
+                field(
+                    "Reserved",
+                    0,
+                    u64::from(WorkingSetFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &WorkingSetFlags| bytes(*s),
+                ),
+            ],
+        ),
+        case::<WorkingSetInfo>(
+            "D3DKMT_WORKINGSETINFO",
+            vec![
+                field(
+                    "Flags.UseDefault",
+                    offset_of!(WorkingSetInfo, flags),
+                    u64::from(WorkingSetFlags::USE_DEFAULT.bits()),
+                    |s: &WorkingSetInfo| bytes(s.flags),
+                ),
+                field(
+                    "Flags.Reserved",
+                    offset_of!(WorkingSetInfo, flags),
+                    u64::from(WorkingSetFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &WorkingSetInfo| bytes(s.flags),
+                ),
+                field(
+                    "MinimumWorkingSetPercentile",
+                    offset_of!(WorkingSetInfo, minimum_working_set_percentile),
+                    0,
+                    |s: &WorkingSetInfo| bytes(s.minimum_working_set_percentile),
+                ),
+                field(
+                    "MaximumWorkingSetPercentile",
+                    offset_of!(WorkingSetInfo, maximum_working_set_percentile),
+                    0,
+                    |s: &WorkingSetInfo| bytes(s.maximum_working_set_percentile),
+                ),
+            ],
+        ),
+        case::<DxgkNodeMetadata>(
+            "DXGK_NODEMETADATA",
+            vec![
+                field("EngineType", offset_of!(DxgkNodeMetadata, engine_type), 0, |s: &DxgkNodeMetadata| {
+                    bytes(s.engine_type)
+                }),
+                field(
+                    "FriendlyName",
+                    offset_of!(DxgkNodeMetadata, friendly_name),
+                    0,
+                    |s: &DxgkNodeMetadata| bytes(s.friendly_name),
+                ),
+                field(
+                    "Flags.ContextSchedulingSupported",
+                    offset_of!(DxgkNodeMetadata, flags),
+                    u64::from(NodeMetadataFlags::CONTEXT_SCHEDULING_SUPPORTED.bits()),
+                    |s: &DxgkNodeMetadata| bytes(s.flags),
+                ),
+                field(
+                    "Flags.RingBufferFenceRelease",
+                    offset_of!(DxgkNodeMetadata, flags),
+                    u64::from(NodeMetadataFlags::RING_BUFFER_FENCE_RELEASE.bits()),
+                    |s: &DxgkNodeMetadata| bytes(s.flags),
+                ),
+                field(
+                    "Flags.SupportTrackedWorkload",
+                    offset_of!(DxgkNodeMetadata, flags),
+                    u64::from(NodeMetadataFlags::SUPPORT_TRACKED_WORKLOAD.bits()),
+                    |s: &DxgkNodeMetadata| bytes(s.flags),
+                ),
+                field(
+                    "Flags.Reserved",
+                    offset_of!(DxgkNodeMetadata, flags),
+                    u64::from(NodeMetadataFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &DxgkNodeMetadata| bytes(s.flags),
+                ),
+                field(
+                    "Flags.MaxInFlightHwQueueBuffers",
+                    offset_of!(DxgkNodeMetadata, flags),
+                    u64::from(NodeMetadataFlags(0).with_max_in_flight_hw_queue_buffers(u32::MAX).bits()),
+                    |s: &DxgkNodeMetadata| bytes(s.flags),
+                ),
+                field("Flags.Value", offset_of!(DxgkNodeMetadata, flags), 0, |s: &DxgkNodeMetadata| {
+                    bytes(s.flags)
+                }),
+                field(
+                    "GpuMmuSupported",
+                    offset_of!(DxgkNodeMetadata, gpu_mmu_supported),
+                    0,
+                    |s: &DxgkNodeMetadata| bytes(s.gpu_mmu_supported),
+                ),
+                field(
+                    "IoMmuSupported",
+                    offset_of!(DxgkNodeMetadata, io_mmu_supported),
+                    0,
+                    |s: &DxgkNodeMetadata| bytes(s.io_mmu_supported),
+                ),
+            ],
+        ),
+        case::<NodeMetadataFlags>(
+            "DXGK_NODEMETADATA_FLAGS",
+            vec![
+                field(
+                    "ContextSchedulingSupported",
+                    0,
+                    u64::from(NodeMetadataFlags::CONTEXT_SCHEDULING_SUPPORTED.bits()),
+                    |s: &NodeMetadataFlags| bytes(*s),
+                ),
+                field(
+                    "RingBufferFenceRelease",
+                    0,
+                    u64::from(NodeMetadataFlags::RING_BUFFER_FENCE_RELEASE.bits()),
+                    |s: &NodeMetadataFlags| bytes(*s),
+                ),
+                field(
+                    "SupportTrackedWorkload",
+                    0,
+                    u64::from(NodeMetadataFlags::SUPPORT_TRACKED_WORKLOAD.bits()),
+                    |s: &NodeMetadataFlags| bytes(*s),
+                ),
+                field(
+                    "Reserved",
+                    0,
+                    u64::from(NodeMetadataFlags(0).with_reserved(u32::MAX).bits()),
+                    |s: &NodeMetadataFlags| bytes(*s),
+                ),
+                field(
+                    "MaxInFlightHwQueueBuffers",
+                    0,
+                    u64::from(NodeMetadataFlags(0).with_max_in_flight_hw_queue_buffers(u32::MAX).bits()),
+                    |s: &NodeMetadataFlags| bytes(*s),
+                ),
+                field("Value", 0, 0, |s: &NodeMetadataFlags| bytes(*s)),
+            ],
+        ),
+        case::<Guid>(
+            "GUID",
+            vec![
+                field("Data1", offset_of!(Guid, data1), 0, |s: &Guid| bytes(s.data1)),
+                field("Data2", offset_of!(Guid, data2), 0, |s: &Guid| bytes(s.data2)),
+                field("Data3", offset_of!(Guid, data3), 0, |s: &Guid| bytes(s.data3)),
+                field("Data4", offset_of!(Guid, data4), 0, |s: &Guid| bytes(s.data4)),
+            ],
+        ),
     ]
 }

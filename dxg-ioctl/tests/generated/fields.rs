@@ -11,7 +11,7 @@ use crate::reading::case;
 use crate::reading::field;
 
 /// All of them.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     vec![
         case::<AdapterInfo>(
             "d3dkmt_adapterinfo",
@@ -3024,24 +3024,20 @@ pub fn cases() -> Vec<Case> {
         case::<GpuVaProtection>(
             "d3dddigpuva_protection_type",
             vec![
-                field("write", 0, u64::from(GpuVaProtection::WRITE.bits()), |s: &GpuVaProtection| bytes(*s)),
-                field("execute", 0, u64::from(GpuVaProtection::EXECUTE.bits()), |s: &GpuVaProtection| {
-                    bytes(*s)
-                }),
-                field("zero", 0, u64::from(GpuVaProtection::ZERO.bits()), |s: &GpuVaProtection| bytes(*s)),
-                field("no_access", 0, u64::from(GpuVaProtection::NO_ACCESS.bits()), |s: &GpuVaProtection| {
-                    bytes(*s)
-                }),
+                field("write", 0, GpuVaProtection::WRITE.bits(), |s: &GpuVaProtection| bytes(*s)),
+                field("execute", 0, GpuVaProtection::EXECUTE.bits(), |s: &GpuVaProtection| bytes(*s)),
+                field("zero", 0, GpuVaProtection::ZERO.bits(), |s: &GpuVaProtection| bytes(*s)),
+                field("no_access", 0, GpuVaProtection::NO_ACCESS.bits(), |s: &GpuVaProtection| bytes(*s)),
                 field(
                     "system_use_only",
                     0,
-                    u64::from(GpuVaProtection::SYSTEM_USE_ONLY.bits()),
+                    GpuVaProtection::SYSTEM_USE_ONLY.bits(),
                     |s: &GpuVaProtection| bytes(*s),
                 ),
                 field(
                     "reserved",
                     0,
-                    u64::from(GpuVaProtection(0).with_reserved(u64::MAX).bits()),
+                    GpuVaProtection(0).with_reserved(u64::MAX).bits(),
                     |s: &GpuVaProtection| bytes(*s),
                 ),
                 field("value", 0, 0, |s: &GpuVaProtection| bytes(*s)),
@@ -3130,42 +3126,42 @@ pub fn cases() -> Vec<Case> {
                     "map_protect.protection.write",
                     offset_of!(UpdateGpuVirtualAddressOperation, args)
                         + offset_of!(UpdateGpuVirtualAddressOperationMapProtect, protection),
-                    u64::from(GpuVaProtection::WRITE.bits()),
+                    GpuVaProtection::WRITE.bits(),
                     |s: &UpdateGpuVirtualAddressOperation| bytes(s.args.map_protect().protection),
                 ),
                 field(
                     "map_protect.protection.execute",
                     offset_of!(UpdateGpuVirtualAddressOperation, args)
                         + offset_of!(UpdateGpuVirtualAddressOperationMapProtect, protection),
-                    u64::from(GpuVaProtection::EXECUTE.bits()),
+                    GpuVaProtection::EXECUTE.bits(),
                     |s: &UpdateGpuVirtualAddressOperation| bytes(s.args.map_protect().protection),
                 ),
                 field(
                     "map_protect.protection.zero",
                     offset_of!(UpdateGpuVirtualAddressOperation, args)
                         + offset_of!(UpdateGpuVirtualAddressOperationMapProtect, protection),
-                    u64::from(GpuVaProtection::ZERO.bits()),
+                    GpuVaProtection::ZERO.bits(),
                     |s: &UpdateGpuVirtualAddressOperation| bytes(s.args.map_protect().protection),
                 ),
                 field(
                     "map_protect.protection.no_access",
                     offset_of!(UpdateGpuVirtualAddressOperation, args)
                         + offset_of!(UpdateGpuVirtualAddressOperationMapProtect, protection),
-                    u64::from(GpuVaProtection::NO_ACCESS.bits()),
+                    GpuVaProtection::NO_ACCESS.bits(),
                     |s: &UpdateGpuVirtualAddressOperation| bytes(s.args.map_protect().protection),
                 ),
                 field(
                     "map_protect.protection.system_use_only",
                     offset_of!(UpdateGpuVirtualAddressOperation, args)
                         + offset_of!(UpdateGpuVirtualAddressOperationMapProtect, protection),
-                    u64::from(GpuVaProtection::SYSTEM_USE_ONLY.bits()),
+                    GpuVaProtection::SYSTEM_USE_ONLY.bits(),
                     |s: &UpdateGpuVirtualAddressOperation| bytes(s.args.map_protect().protection),
                 ),
                 field(
                     "map_protect.protection.reserved",
                     offset_of!(UpdateGpuVirtualAddressOperation, args)
                         + offset_of!(UpdateGpuVirtualAddressOperationMapProtect, protection),
-                    u64::from(GpuVaProtection(0).with_reserved(u64::MAX).bits()),
+                    GpuVaProtection(0).with_reserved(u64::MAX).bits(),
                     |s: &UpdateGpuVirtualAddressOperation| bytes(s.args.map_protect().protection),
                 ),
                 field(
@@ -3200,42 +3196,42 @@ pub fn cases() -> Vec<Case> {
                     "unmap.protection.write",
                     offset_of!(UpdateGpuVirtualAddressOperation, args)
                         + offset_of!(UpdateGpuVirtualAddressOperationUnmap, protection),
-                    u64::from(GpuVaProtection::WRITE.bits()),
+                    GpuVaProtection::WRITE.bits(),
                     |s: &UpdateGpuVirtualAddressOperation| bytes(s.args.unmap().protection),
                 ),
                 field(
                     "unmap.protection.execute",
                     offset_of!(UpdateGpuVirtualAddressOperation, args)
                         + offset_of!(UpdateGpuVirtualAddressOperationUnmap, protection),
-                    u64::from(GpuVaProtection::EXECUTE.bits()),
+                    GpuVaProtection::EXECUTE.bits(),
                     |s: &UpdateGpuVirtualAddressOperation| bytes(s.args.unmap().protection),
                 ),
                 field(
                     "unmap.protection.zero",
                     offset_of!(UpdateGpuVirtualAddressOperation, args)
                         + offset_of!(UpdateGpuVirtualAddressOperationUnmap, protection),
-                    u64::from(GpuVaProtection::ZERO.bits()),
+                    GpuVaProtection::ZERO.bits(),
                     |s: &UpdateGpuVirtualAddressOperation| bytes(s.args.unmap().protection),
                 ),
                 field(
                     "unmap.protection.no_access",
                     offset_of!(UpdateGpuVirtualAddressOperation, args)
                         + offset_of!(UpdateGpuVirtualAddressOperationUnmap, protection),
-                    u64::from(GpuVaProtection::NO_ACCESS.bits()),
+                    GpuVaProtection::NO_ACCESS.bits(),
                     |s: &UpdateGpuVirtualAddressOperation| bytes(s.args.unmap().protection),
                 ),
                 field(
                     "unmap.protection.system_use_only",
                     offset_of!(UpdateGpuVirtualAddressOperation, args)
                         + offset_of!(UpdateGpuVirtualAddressOperationUnmap, protection),
-                    u64::from(GpuVaProtection::SYSTEM_USE_ONLY.bits()),
+                    GpuVaProtection::SYSTEM_USE_ONLY.bits(),
                     |s: &UpdateGpuVirtualAddressOperation| bytes(s.args.unmap().protection),
                 ),
                 field(
                     "unmap.protection.reserved",
                     offset_of!(UpdateGpuVirtualAddressOperation, args)
                         + offset_of!(UpdateGpuVirtualAddressOperationUnmap, protection),
-                    u64::from(GpuVaProtection(0).with_reserved(u64::MAX).bits()),
+                    GpuVaProtection(0).with_reserved(u64::MAX).bits(),
                     |s: &UpdateGpuVirtualAddressOperation| bytes(s.args.unmap().protection),
                 ),
                 field(
@@ -3399,37 +3395,37 @@ pub fn cases() -> Vec<Case> {
                 field(
                     "protection.write",
                     offset_of!(MapGpuVirtualAddress, protection),
-                    u64::from(GpuVaProtection::WRITE.bits()),
+                    GpuVaProtection::WRITE.bits(),
                     |s: &MapGpuVirtualAddress| bytes(s.protection),
                 ),
                 field(
                     "protection.execute",
                     offset_of!(MapGpuVirtualAddress, protection),
-                    u64::from(GpuVaProtection::EXECUTE.bits()),
+                    GpuVaProtection::EXECUTE.bits(),
                     |s: &MapGpuVirtualAddress| bytes(s.protection),
                 ),
                 field(
                     "protection.zero",
                     offset_of!(MapGpuVirtualAddress, protection),
-                    u64::from(GpuVaProtection::ZERO.bits()),
+                    GpuVaProtection::ZERO.bits(),
                     |s: &MapGpuVirtualAddress| bytes(s.protection),
                 ),
                 field(
                     "protection.no_access",
                     offset_of!(MapGpuVirtualAddress, protection),
-                    u64::from(GpuVaProtection::NO_ACCESS.bits()),
+                    GpuVaProtection::NO_ACCESS.bits(),
                     |s: &MapGpuVirtualAddress| bytes(s.protection),
                 ),
                 field(
                     "protection.system_use_only",
                     offset_of!(MapGpuVirtualAddress, protection),
-                    u64::from(GpuVaProtection::SYSTEM_USE_ONLY.bits()),
+                    GpuVaProtection::SYSTEM_USE_ONLY.bits(),
                     |s: &MapGpuVirtualAddress| bytes(s.protection),
                 ),
                 field(
                     "protection.reserved",
                     offset_of!(MapGpuVirtualAddress, protection),
-                    u64::from(GpuVaProtection(0).with_reserved(u64::MAX).bits()),
+                    GpuVaProtection(0).with_reserved(u64::MAX).bits(),
                     |s: &MapGpuVirtualAddress| bytes(s.protection),
                 ),
                 field(
@@ -4706,19 +4702,19 @@ pub fn cases() -> Vec<Case> {
                 field(
                     "include_compute_only",
                     0,
-                    u64::from(EnumAdaptersFilter::INCLUDE_COMPUTE_ONLY.bits()),
+                    EnumAdaptersFilter::INCLUDE_COMPUTE_ONLY.bits(),
                     |s: &EnumAdaptersFilter| bytes(*s),
                 ),
                 field(
                     "include_display_only",
                     0,
-                    u64::from(EnumAdaptersFilter::INCLUDE_DISPLAY_ONLY.bits()),
+                    EnumAdaptersFilter::INCLUDE_DISPLAY_ONLY.bits(),
                     |s: &EnumAdaptersFilter| bytes(*s),
                 ),
                 field(
                     "reserved",
                     0,
-                    u64::from(EnumAdaptersFilter(0).with_reserved(u64::MAX).bits()),
+                    EnumAdaptersFilter(0).with_reserved(u64::MAX).bits(),
                     |s: &EnumAdaptersFilter| bytes(*s),
                 ),
                 field("value", 0, 0, |s: &EnumAdaptersFilter| bytes(*s)),
@@ -4730,19 +4726,19 @@ pub fn cases() -> Vec<Case> {
                 field(
                     "filter.include_compute_only",
                     offset_of!(EnumAdapters3, filter),
-                    u64::from(EnumAdaptersFilter::INCLUDE_COMPUTE_ONLY.bits()),
+                    EnumAdaptersFilter::INCLUDE_COMPUTE_ONLY.bits(),
                     |s: &EnumAdapters3| bytes(s.filter),
                 ),
                 field(
                     "filter.include_display_only",
                     offset_of!(EnumAdapters3, filter),
-                    u64::from(EnumAdaptersFilter::INCLUDE_DISPLAY_ONLY.bits()),
+                    EnumAdaptersFilter::INCLUDE_DISPLAY_ONLY.bits(),
                     |s: &EnumAdapters3| bytes(s.filter),
                 ),
                 field(
                     "filter.reserved",
                     offset_of!(EnumAdapters3, filter),
-                    u64::from(EnumAdaptersFilter(0).with_reserved(u64::MAX).bits()),
+                    EnumAdaptersFilter(0).with_reserved(u64::MAX).bits(),
                     |s: &EnumAdapters3| bytes(s.filter),
                 ),
                 field("filter.value", offset_of!(EnumAdapters3, filter), 0, |s: &EnumAdapters3| {

@@ -546,13 +546,13 @@ const _ = !0;
 impl VgpuToHostHeaderChannel {
     /// The 8 bits of `channel_type`, from bit 0.
     pub const fn channel_type(self) -> u32 {
-        (self.0 >> 0) & 0xff
+        self.0 & 0xff
     }
 
     /// The same with `channel_type` set to the low 8 bits of `value`.
     #[must_use]
     pub const fn with_channel_type(self, value: u32) -> Self {
-        Self((self.0 & !(0xff << 0)) | ((value & 0xff) << 0))
+        Self((self.0 & !0xff) | (value & 0xff))
     }
 
     /// The 23 bits of `reserved`, from bit 9.
@@ -614,13 +614,13 @@ const _ = !0;
 impl HostToVmHeaderChannel {
     /// The 8 bits of `channel_type`, from bit 0.
     pub const fn channel_type(self) -> u32 {
-        (self.0 >> 0) & 0xff
+        self.0 & 0xff
     }
 
     /// The same with `channel_type` set to the low 8 bits of `value`.
     #[must_use]
     pub const fn with_channel_type(self, value: u32) -> Self {
-        Self((self.0 & !(0xff << 0)) | ((value & 0xff) << 0))
+        Self((self.0 & !0xff) | (value & 0xff))
     }
 
     /// The 23 bits of `reserved`, from bit 9.

@@ -12,7 +12,7 @@ use crate::reading::case;
 use crate::reading::field;
 
 /// All of them.
-pub fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     vec![
         case::<VmToHostHeader>(
             "dxgkvmb_command_vm_to_host",
@@ -2324,42 +2324,42 @@ pub fn cases() -> Vec<Case> {
                     "args.protection.write",
                     offset_of!(MapGpuVirtualAddressCommand, args)
                         + offset_of!(MapGpuVirtualAddress, protection),
-                    u64::from(GpuVaProtection::WRITE.bits()),
+                    GpuVaProtection::WRITE.bits(),
                     |s: &MapGpuVirtualAddressCommand| bytes(s.args.protection),
                 ),
                 field(
                     "args.protection.execute",
                     offset_of!(MapGpuVirtualAddressCommand, args)
                         + offset_of!(MapGpuVirtualAddress, protection),
-                    u64::from(GpuVaProtection::EXECUTE.bits()),
+                    GpuVaProtection::EXECUTE.bits(),
                     |s: &MapGpuVirtualAddressCommand| bytes(s.args.protection),
                 ),
                 field(
                     "args.protection.zero",
                     offset_of!(MapGpuVirtualAddressCommand, args)
                         + offset_of!(MapGpuVirtualAddress, protection),
-                    u64::from(GpuVaProtection::ZERO.bits()),
+                    GpuVaProtection::ZERO.bits(),
                     |s: &MapGpuVirtualAddressCommand| bytes(s.args.protection),
                 ),
                 field(
                     "args.protection.no_access",
                     offset_of!(MapGpuVirtualAddressCommand, args)
                         + offset_of!(MapGpuVirtualAddress, protection),
-                    u64::from(GpuVaProtection::NO_ACCESS.bits()),
+                    GpuVaProtection::NO_ACCESS.bits(),
                     |s: &MapGpuVirtualAddressCommand| bytes(s.args.protection),
                 ),
                 field(
                     "args.protection.system_use_only",
                     offset_of!(MapGpuVirtualAddressCommand, args)
                         + offset_of!(MapGpuVirtualAddress, protection),
-                    u64::from(GpuVaProtection::SYSTEM_USE_ONLY.bits()),
+                    GpuVaProtection::SYSTEM_USE_ONLY.bits(),
                     |s: &MapGpuVirtualAddressCommand| bytes(s.args.protection),
                 ),
                 field(
                     "args.protection.reserved",
                     offset_of!(MapGpuVirtualAddressCommand, args)
                         + offset_of!(MapGpuVirtualAddress, protection),
-                    u64::from(GpuVaProtection(0).with_reserved(u64::MAX).bits()),
+                    GpuVaProtection(0).with_reserved(u64::MAX).bits(),
                     |s: &MapGpuVirtualAddressCommand| bytes(s.args.protection),
                 ),
                 field(

@@ -17,14 +17,15 @@ use super::input::Ioctls;
 use super::input::Layouts;
 use super::input::Value;
 use super::names::Namer;
+use super::names::constant_of;
 use super::records::Known;
 use super::records::Records;
 use super::records::key;
 use super::requests;
 
-pub const LAYOUTS: &str = "dxg-ioctl/tests/data/d3dkmt-layouts.json";
-pub const IOCTLS: &str = "dxg-ioctl/tests/data/d3dkmt-ioctls.json";
-pub const ADAPTER_INFO: &str = "dxg-ioctl/tests/data/d3dkmt-qai.json";
+pub(super) const LAYOUTS: &str = "dxg-ioctl/tests/data/d3dkmt-layouts.json";
+pub(super) const IOCTLS: &str = "dxg-ioctl/tests/data/d3dkmt-ioctls.json";
+pub(super) const ADAPTER_INFO: &str = "dxg-ioctl/tests/data/d3dkmt-qai.json";
 
 /// Records that are written by hand in the crate.
 const BY_HAND: &[&str] = &["d3dkmthandle", "ntstatus", "winluid"];
@@ -32,14 +33,14 @@ const BY_HAND: &[&str] = &["d3dkmthandle", "ntstatus", "winluid"];
 const DERIVES: &str = "use zerocopy::FromBytes;\nuse zerocopy::Immutable;\nuse zerocopy::IntoBytes;\nuse zerocopy::KnownLayout;\n";
 
 /// The data files of the ABI.
-pub struct Data {
+pub(super) struct Data {
     pub layouts: Layouts,
     pub ioctls: Ioctls,
     pub adapter_info: AdapterInfo,
 }
 
 impl Data {
-    pub fn read(root: &Path) -> anyhow::Result<Self> {
+    pub(super) fn read(root: &Path) -> anyhow::Result<Self> {
         Ok(Self {
             layouts: input::read(root, LAYOUTS)?,
             ioctls: input::read(root, IOCTLS)?,
@@ -77,7 +78,7 @@ impl Data {
 }
 
 /// The two halves of the ABI's types.
-pub struct Types<'a> {
+pub(super) struct Types<'a> {
     pub records: Records<'a>,
     pub enums: String,
     pub structs: String,
@@ -87,7 +88,7 @@ pub struct Types<'a> {
 const FLAG_ENUMS: &[&str] = &["dxgk_page_fault_flags"];
 
 /// Makes the types of the kernel header; also the start of the messages, which embed them.
-pub fn types<'a>(namer: &'a Namer, data: &Data) -> anyhow::Result<Types<'a>> {
+pub(super) fn types<'a>(namer: &'a Namer, data: &Data) -> anyhow::Result<Types<'a>> {
     let mut records = Records::new(namer);
     for hand in ["RawHandle", "NtStatus", "Luid", "GpuVa", "FenceValue", "UserPtr"] {
         records.taken.insert(hand.to_owned(), "by hand".to_owned());
@@ -135,15 +136,14 @@ fn flag_enum(namer: &Namer, c_name: &str, values: &[Value], out: &mut String) ->
 }
 
 /// The generator of the ABI crate.
-pub fn generate(root: &Path) -> anyhow::Result<Vec<Output>> {
+pub(super) fn generate(root: &Path) -> anyhow::Result<Vec<Output>> {
     let data = Data::read(root)?;
     let namer = Namer::new();
     let Types { mut records, enums, structs } = types(&namer, &data)?;
 
     let mut constants = String::from("//! Limits that the header names.\n\n");
     for constant in &data.layouts.constants {
-        let words = namer.words_of(&constant.name)?;
-        let name = words.join("_").to_ascii_uppercase();
+        let name = constant_of(&namer.words_of(&constant.name)?);
         writeln!(
             constants,
             "/// `{}`.\n///\n/// Source: header.\n#[doc(alias = \"{0}\")]\npub const {name}: usize = {};\n",

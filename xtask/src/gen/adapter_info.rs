@@ -31,7 +31,7 @@ const NOT_OURS: &[&str] = &[
 const POINTERS: &[u32] = &[10, 41];
 
 /// Whether the type is one that this generator makes.
-pub fn is_own(c_name: &str) -> bool {
+pub(super) fn is_own(c_name: &str) -> bool {
     !NOT_OURS.contains(&c_name)
 }
 
@@ -76,7 +76,7 @@ fn segments(
     end: usize,
     out: &mut Vec<(bool, usize)>,
 ) {
-    let mut push = |text: bool, len: usize, out: &mut Vec<(bool, usize)>| match out.last_mut() {
+    let push = |text: bool, len: usize, out: &mut Vec<(bool, usize)>| match out.last_mut() {
         _ if len == 0 => {}
         Some((false, last)) if !text => *last += len,
         _ => out.push((text, len)),
@@ -103,7 +103,7 @@ fn segments(
 }
 
 /// Writes the structs, the query markers and the table of types.
-pub fn emit(namer: &Namer, records: &mut Records<'_>, data: &AdapterInfo) -> anyhow::Result<String> {
+pub(super) fn emit(namer: &Namer, records: &mut Records<'_>, data: &AdapterInfo) -> anyhow::Result<String> {
     let mut enums = String::new();
     for (c_name, values) in &data.enums {
         if !records.known.contains_key(&key(c_name)) {

@@ -29,7 +29,7 @@ fn common_prefix(values: &[Value]) -> usize {
 }
 
 /// The constant names of an enum's values, in order.
-pub fn value_names(c_name: &str, values: &[Value]) -> Vec<String> {
+pub(super) fn value_names(c_name: &str, values: &[Value]) -> Vec<String> {
     let values: Vec<Value> = values
         .iter()
         .map(|v| Value { name: v.name.replace("CLIENTHNT", "CLIENTHINT"), value: v.value })
@@ -58,7 +58,12 @@ pub fn value_names(c_name: &str, values: &[Value]) -> Vec<String> {
 }
 
 /// Writes an open newtype with one constant per value.
-pub fn emit(namer: &Namer, c_name: &str, values: &[Value], out: &mut String) -> anyhow::Result<String> {
+pub(super) fn emit(
+    namer: &Namer,
+    c_name: &str,
+    values: &[Value],
+    out: &mut String,
+) -> anyhow::Result<String> {
     let rust = namer.type_name(c_name)?;
     let repr = if values.iter().any(|v| v.value < 0) { "i32" } else { "u32" };
     let names = value_names(c_name, values);

@@ -5,13 +5,13 @@ use std::fmt::Write;
 use super::records::Known;
 
 /// Writes `cases()` for the given C names and types.
-pub fn emit(imports: &str, rows: &[(String, &Known)]) -> anyhow::Result<String> {
+pub(super) fn emit(imports: &str, rows: &[(String, &Known)]) -> anyhow::Result<String> {
     let mut out = String::from("//! Every field of every struct, by its path in the C header.\n\n");
     writeln!(
         out,
         "use std::mem::offset_of;\n\n{imports}\n\nuse crate::reading::Case;\nuse crate::reading::bytes;\nuse crate::reading::case;\nuse crate::reading::field;\n"
     )?;
-    writeln!(out, "/// All of them.\npub fn cases() -> Vec<Case> {{\n    vec![")?;
+    writeln!(out, "/// All of them.\npub(crate) fn cases() -> Vec<Case> {{\n    vec![")?;
     for (c_name, known) in rows {
         let rust = &known.rust;
         writeln!(out, "        case::<{rust}>(\"{c_name}\", vec![")?;

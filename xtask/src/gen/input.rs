@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 /// One member of a struct or union.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Field {
+pub(super) struct Field {
     pub name: Option<String>,
     #[serde(rename = "type")]
     pub ty: String,
@@ -25,19 +25,19 @@ pub struct Field {
 
 impl Field {
     /// Whether this is an unnamed struct or union whose members belong to the parent.
-    pub fn is_anonymous(&self) -> bool {
+    pub(super) fn is_anonymous(&self) -> bool {
         self.name.is_none()
     }
 
     /// Whether this holds an address of the caller.
-    pub fn is_pointer(&self) -> bool {
+    pub(super) fn is_pointer(&self) -> bool {
         self.points_to.is_some() || self.ty.ends_with('*')
     }
 }
 
 /// A struct or union.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Layout {
+pub(super) struct Layout {
     #[serde(default)]
     pub name: String,
     #[serde(alias = "wire_size")]
@@ -53,7 +53,7 @@ pub struct Layout {
 
 /// A flag bit that only the library's header names.
 #[derive(Clone, Debug, Deserialize)]
-pub struct ExtraBit {
+pub(super) struct ExtraBit {
     pub name: String,
     pub offset: usize,
     pub bit_offset: u32,
@@ -62,21 +62,21 @@ pub struct ExtraBit {
 
 /// A value of an enum, or a constant.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Value {
+pub(super) struct Value {
     pub name: String,
     pub value: i64,
 }
 
 /// An enum.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Enum {
+pub(super) struct Enum {
     pub name: String,
     pub values: Vec<Value>,
 }
 
 /// `d3dkmt-layouts.json`.
 #[derive(Debug, Deserialize)]
-pub struct Layouts {
+pub(super) struct Layouts {
     pub constants: Vec<Value>,
     pub enums: Vec<Enum>,
     pub structs: Vec<Layout>,
@@ -84,7 +84,7 @@ pub struct Layouts {
 
 /// One row of `d3dkmt-ioctls.json`.
 #[derive(Debug, Deserialize)]
-pub struct IoctlRow {
+pub(super) struct IoctlRow {
     pub nr: u8,
     pub name: Option<String>,
     pub argument_struct: Option<String>,
@@ -102,13 +102,13 @@ pub struct IoctlRow {
 
 /// `d3dkmt-ioctls.json`.
 #[derive(Debug, Deserialize)]
-pub struct Ioctls {
+pub(super) struct Ioctls {
     pub ioctls: Vec<IoctlRow>,
 }
 
 /// One adapter-info type.
 #[derive(Debug, Deserialize)]
-pub struct AdapterInfoRow {
+pub(super) struct AdapterInfoRow {
     pub value: u32,
     pub name: String,
     #[serde(rename = "struct", default)]
@@ -122,7 +122,7 @@ pub struct AdapterInfoRow {
 
 /// `d3dkmt-qai.json`.
 #[derive(Debug, Deserialize)]
-pub struct AdapterInfo {
+pub(super) struct AdapterInfo {
     pub types: Vec<AdapterInfoRow>,
     pub later_types_named_in_newer_sdk_documentation: Vec<AdapterInfoRow>,
     pub enums: BTreeMap<String, Vec<Value>>,
@@ -131,7 +131,7 @@ pub struct AdapterInfo {
 
 /// The request half of a message.
 #[derive(Debug, Deserialize)]
-pub struct MessageRequest {
+pub(super) struct MessageRequest {
     #[serde(rename = "struct")]
     pub layout: String,
     pub length: String,
@@ -139,7 +139,7 @@ pub struct MessageRequest {
 
 /// The reply half of a message.
 #[derive(Debug, Deserialize)]
-pub struct MessageReply {
+pub(super) struct MessageReply {
     pub kind: String,
     #[serde(rename = "struct")]
     pub layout: Option<String>,
@@ -148,15 +148,12 @@ pub struct MessageReply {
 
 /// One command of the message protocol.
 #[derive(Debug, Deserialize)]
-pub struct CommandRow {
+pub(super) struct CommandRow {
     pub name: String,
     pub value: u32,
     pub channel: String,
-    pub used_by_linux: bool,
     pub request: Option<MessageRequest>,
     pub reply: Option<MessageReply>,
-    #[serde(rename = "struct")]
-    pub layout: Option<String>,
     #[serde(default)]
     pub async_when_enabled: bool,
     pub notes: Option<String>,
@@ -164,14 +161,14 @@ pub struct CommandRow {
 
 /// `dxgvmbus-layouts.json`.
 #[derive(Debug, Deserialize)]
-pub struct Messages {
+pub(super) struct Messages {
     pub commands: Vec<CommandRow>,
     pub enums: Vec<Enum>,
     pub structs: Vec<Layout>,
 }
 
 /// Reads a data file.
-pub fn read<T: DeserializeOwned>(root: &Path, path: &str) -> anyhow::Result<T> {
+pub(super) fn read<T: DeserializeOwned>(root: &Path, path: &str) -> anyhow::Result<T> {
     let text = fs::read_to_string(root.join(path)).with_context(|| format!("reading {path}"))?;
     serde_json::from_str(&text).with_context(|| format!("parsing {path}"))
 }

@@ -90,7 +90,7 @@ fn command_impl(row: &CommandRow, records: &abi::Types<'_>) -> anyhow::Result<Op
 }
 
 /// The generator of the message structs.
-pub fn generate(root: &Path) -> anyhow::Result<Vec<Output>> {
+pub(super) fn generate(root: &Path) -> anyhow::Result<Vec<Output>> {
     let data = Data::read(root)?;
     let messages: Messages = input::read(root, MESSAGES)?;
     let namer = Namer::new();

@@ -86,18 +86,18 @@ const PREFIXES: &[&str] = &[
 ];
 
 /// Splits and joins names; made once, because the word list is long.
-pub struct Namer {
+pub(super) struct Namer {
     words: HashMap<&'static str, ()>,
 }
 
 impl Namer {
     /// A namer over the word list.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { words: WORDS.split_whitespace().map(|w| (w, ())).collect() }
     }
 
     /// The type name for the C type `c_name`.
-    pub fn type_name(&self, c_name: &str) -> anyhow::Result<String> {
+    pub(super) fn type_name(&self, c_name: &str) -> anyhow::Result<String> {
         let lower = c_name.to_ascii_lowercase();
         if let Some((_, name)) = EXPLICIT.iter().find(|(c, _)| *c == lower) {
             return Ok((*name).to_owned());
@@ -113,7 +113,7 @@ impl Namer {
     }
 
     /// The lower-case words of a C name, without its prefix.
-    pub fn words_of(&self, c_name: &str) -> anyhow::Result<Vec<String>> {
+    pub(super) fn words_of(&self, c_name: &str) -> anyhow::Result<Vec<String>> {
         let lower = c_name.to_ascii_lowercase();
         let stem = PREFIXES.iter().find_map(|p| lower.strip_prefix(p)).unwrap_or(&lower);
         let mut words = Vec::new();
@@ -155,7 +155,7 @@ impl Namer {
 }
 
 /// `create device` -> `CreateDevice`.
-pub fn camel(words: &[String]) -> String {
+pub(super) fn camel(words: &[String]) -> String {
     words
         .iter()
         .map(|w| {
@@ -165,8 +165,20 @@ pub fn camel(words: &[String]) -> String {
         .collect()
 }
 
+/// `lock 2` -> `LOCK2`, `create device` -> `CREATE_DEVICE`.
+pub(super) fn constant_of(words: &[String]) -> String {
+    let mut out = String::new();
+    for word in words {
+        if !out.is_empty() && !word.starts_with(|c: char| c.is_ascii_digit()) {
+            out.push('_');
+        }
+        out += &word.to_ascii_uppercase();
+    }
+    out
+}
+
 /// `CreateDevice` or `pDest` or `VidPnSourceId` -> `create_device`, `p_dest`, `vid_pn_source_id`.
-pub fn snake(name: &str) -> String {
+pub(super) fn snake(name: &str) -> String {
     let chars: Vec<char> = name.trim_start_matches('_').chars().collect();
     let mut out = String::new();
     for (i, c) in chars.iter().enumerate() {
@@ -184,7 +196,7 @@ pub fn snake(name: &str) -> String {
 }
 
 /// A constant's name for a C identifier.
-pub fn screaming(name: &str) -> String {
+pub(super) fn screaming(name: &str) -> String {
     let out = snake(name).trim_start_matches("r#").to_ascii_uppercase();
     if out.starts_with(|c: char| c.is_ascii_digit()) { format!("N{out}") } else { out }
 }

@@ -21,7 +21,7 @@ use super::names::snake;
 
 /// How to reach one C field in a Rust value, for the tests.
 #[derive(Clone, Debug)]
-pub struct Leaf {
+pub(super) struct Leaf {
     /// The C path, as in `info.monitored_fence.fence_gpu_virtual_address`.
     pub path: String,
     /// A constant expression for the offset.
@@ -34,7 +34,7 @@ pub struct Leaf {
 
 /// What is known about a C type.
 #[derive(Clone, Debug)]
-pub struct Known {
+pub(super) struct Known {
     pub rust: String,
     pub size: usize,
     pub align: usize,
@@ -43,7 +43,7 @@ pub struct Known {
 }
 
 /// The types made so far and the code for them.
-pub struct Records<'a> {
+pub(super) struct Records<'a> {
     pub namer: &'a Namer,
     pub known: BTreeMap<String, Known>,
     /// Every Rust name in use, with the C name that took it.
@@ -166,8 +166,13 @@ fn is_bit_set(fields: &[Field], size: usize) -> bool {
         && leaves.iter().all(|f| f.fields.is_none() && f.size == size && f.offset == leaves[0].offset)
 }
 
+/// An expression of `word` bits as one of 64.
+fn widened(expression: String, word: usize) -> String {
+    if word == 64 { expression } else { format!("u64::from({expression})") }
+}
+
 /// The key of a C type in [`Records::known`].
-pub fn key(c_name: &str) -> String {
+pub(super) fn key(c_name: &str) -> String {
     let bare = ["struct ", "union ", "enum "].iter().find_map(|p| c_name.strip_prefix(p)).unwrap_or(c_name);
     bare.to_ascii_lowercase()
 }
@@ -195,7 +200,7 @@ struct Place<'s> {
 
 impl<'a> Records<'a> {
     /// Starts with the types that are written by hand.
-    pub fn new(namer: &'a Namer) -> Self {
+    pub(super) fn new(namer: &'a Namer) -> Self {
         let hand = |rust: &str, size, align, leaves: &[(&str, &str)]| Known {
             rust: rust.to_owned(),
             size,
@@ -229,7 +234,7 @@ impl<'a> Records<'a> {
     }
 
     /// Makes an enum's type known.
-    pub fn add_enum(&mut self, c_name: &str, rust: &str) -> anyhow::Result<()> {
+    pub(super) fn add_enum(&mut self, c_name: &str, rust: &str) -> anyhow::Result<()> {
         self.take(rust, c_name)?;
         let known =
             Known { rust: rust.to_owned(), size: 4, align: 4, leaves: Vec::new(), has_pointers: false };
@@ -238,7 +243,7 @@ impl<'a> Records<'a> {
     }
 
     /// Writes a named struct or union. `doc` is what to say besides name, size and source.
-    pub fn add(&mut self, layout: &Layout, doc: &str) -> anyhow::Result<()> {
+    pub(super) fn add(&mut self, layout: &Layout, doc: &str) -> anyhow::Result<()> {
         let rust = self.namer.type_name(&layout.name)?;
         let mut aliases = vec![layout.name.clone()];
         aliases.extend(layout.libdxg_type.clone().filter(|t| *t != layout.name));
@@ -441,7 +446,8 @@ impl<'a> Records<'a> {
         };
         let items = self.items(place, fields)?;
         let natural = items.iter().map(|i| i.align).max().unwrap_or(1);
-        let fits = place.size % natural == 0 && items.iter().all(|i| (i.offset - place.base) % i.align == 0);
+        let fits = place.size.is_multiple_of(natural)
+            && items.iter().all(|i| (i.offset - place.base).is_multiple_of(i.align));
         let packed = align == Some(1) && natural > 1 || align.is_none() && !fits;
         ensure!(packed || fits, "{} is neither packed nor naturally aligned", place.c_name);
         ensure!(align.is_none_or(|a| a == if packed { 1 } else { natural }), "alignment of {}", place.c_name);
@@ -503,7 +509,7 @@ impl<'a> Records<'a> {
         self.take(place.rust, place.c_name)?;
         let items = self.items(place, members)?;
         let align = items.iter().map(|i| i.align).max().unwrap_or(1);
-        ensure!(place.size % align == 0, "size of union {}", place.c_name);
+        ensure!(place.size.is_multiple_of(align), "size of union {}", place.c_name);
         let word = align * 8;
         self.doc(place, &[], "One of several members; the record around it says which.", "")?;
         let mut methods = String::new();
@@ -572,21 +578,24 @@ impl<'a> Records<'a> {
                 (Some(shift), Some(1)) => {
                     let name = screaming(&c_field);
                     writeln!(flags, "/// Bit {shift}: `{c_field}`.\nconst {name} = 1 << {shift};")?;
-                    (Some(format!("u64::from({rust}::{name}.bits())")), ())
+                    (Some(widened(format!("{rust}::{name}.bits()"), word)), ())
                 }
                 (Some(shift), Some(width)) => {
                     let name = snake(&c_field);
                     let mask = if width == 64 { u64::MAX } else { (1u64 << width) - 1 };
                     let all = width as usize == word;
-                    let (get, put) = if all {
-                        ("self.0".to_owned(), "Self(value)".to_owned())
-                    } else {
-                        (
+                    let (get, put) = match (all, shift) {
+                        (true, _) => ("self.0".to_owned(), "Self(value)".to_owned()),
+                        (false, 0) => (
+                            format!("self.0 & {mask:#x}"),
+                            format!("Self((self.0 & !{mask:#x}) | (value & {mask:#x}))"),
+                        ),
+                        (false, _) => (
                             format!("(self.0 >> {shift}) & {mask:#x}"),
                             format!(
                                 "Self((self.0 & !({mask:#x} << {shift})) | ((value & {mask:#x}) << {shift}))"
                             ),
-                        )
+                        ),
                     };
                     writeln!(
                         methods,
@@ -597,7 +606,7 @@ impl<'a> Records<'a> {
                         name.trim_start_matches("r#")
                     )?;
                     let with = name.trim_start_matches("r#");
-                    (Some(format!("u64::from({rust}(0).with_{with}(u{word}::MAX).bits())")), ())
+                    (Some(widened(format!("{rust}(0).with_{with}(u{word}::MAX).bits()"), word)), ())
                 }
                 _ => (None, ()),
             };

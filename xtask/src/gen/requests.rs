@@ -9,6 +9,7 @@ use anyhow::ensure;
 use super::abi::Data;
 use super::input::IoctlRow;
 use super::names::Namer;
+use super::names::constant_of;
 use super::names::screaming;
 use super::records::Records;
 use super::records::key;
@@ -18,14 +19,14 @@ const RESTARTABLE: &[&str] = &["LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU"];
 
 fn constant(namer: &Namer, row: &IoctlRow) -> anyhow::Result<String> {
     match (&row.name, &row.libdxg_export) {
-        (Some(name), _) => Ok(namer.words_of(name)?.join("_").to_ascii_uppercase()),
+        (Some(name), _) => Ok(constant_of(&namer.words_of(name)?)),
         (None, Some(export)) => Ok(screaming(export.trim_start_matches("D3DKMT"))),
         (None, None) => anyhow::bail!("request {:#x} has no name", row.nr),
     }
 }
 
 /// What the argument struct of a request says about the request.
-pub fn argument_doc(namer: &Namer, row: &IoctlRow) -> anyhow::Result<String> {
+pub(super) fn argument_doc(namer: &Namer, row: &IoctlRow) -> anyhow::Result<String> {
     let mut doc = format!("Argument of [`Ioctl::{}`](crate::Ioctl::{0}).", constant(namer, row)?);
     if !row.driver_writes.is_empty() {
         write!(doc, " Written by the node: {}.", code_free(&row.driver_writes.join(", ")))?;
@@ -34,18 +35,20 @@ pub fn argument_doc(namer: &Namer, row: &IoctlRow) -> anyhow::Result<String> {
         write!(doc, " Limits: {}.", code_free(&row.limits.join("; ")))?;
     }
     if let Some(notes) = &row.notes {
-        write!(doc, "\n{}", code_free(notes))?;
+        // A sentence that sends the reader to another document does not help here.
+        let kept: Vec<&str> = notes.split_inclusive(". ").filter(|s| !s.contains(".md")).collect();
+        write!(doc, "\n{}", code_free(kept.concat().trim()))?;
     }
     Ok(doc)
 }
 
 /// Text that rustdoc does not take for links or tags.
-pub fn code_free(text: &str) -> String {
+pub(super) fn code_free(text: &str) -> String {
     text.replace('[', "\\[").replace(']', "\\]").replace('<', "\\<").replace('>', "\\>").replace('*', "\\*")
 }
 
 /// Writes `Ioctl`'s constants, the table and the `Request` impls.
-pub fn emit(namer: &Namer, records: &Records<'_>, data: &Data) -> anyhow::Result<String> {
+pub(super) fn emit(namer: &Namer, records: &Records<'_>, data: &Data) -> anyhow::Result<String> {
     let mut constants = String::new();
     let mut rows = String::new();
     let mut impls = String::new();

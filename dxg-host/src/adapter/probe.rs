@@ -1,0 +1,51 @@
+//! What adapters this machine has: asked in a process that is thrown away.
+//!
+//! *Why.* Loading a driver runs foreign code. The broker therefore starts itself as `dxgd probe`, which prints one JSON
+//! array of [`Found`] and exits; a driver that crashes or hangs there costs an entry in the log.
+
+use clap::ValueEnum;
+use serde::Deserialize;
+use serde::Serialize;
+
+use super::AdapterChoice;
+use super::AdapterIdentity;
+use super::null;
+
+/// Which adapters to look for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    /// Every driver that is there, and the one without a driver where none is.
+    #[default]
+    Auto,
+    /// The adapter without a driver only.
+    None,
+    /// Vulkan devices only.
+    Vulkan,
+}
+
+/// One adapter that was found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// How a worker is told to load it.
+    pub choice: AdapterChoice,
+    /// Who it is.
+    pub identity: AdapterIdentity,
+}
+
+/// Looks for adapters in this process. Loads drivers.
+#[must_use]
+pub fn probe(wanted: Wanted) -> Vec<Found> {
+    let mut found = Vec::new();
+    if wanted != Wanted::None {
+        found.extend(probe_vulkan());
+    }
+    if wanted == Wanted::None || (wanted == Wanted::Auto && found.is_empty()) {
+        found.push(Found { choice: AdapterChoice::None, identity: null::identity() });
+    }
+    found
+}
+
+fn probe_vulkan() -> Vec<Found> {
+    Vec::new()
+}

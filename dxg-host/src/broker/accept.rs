@@ -1,0 +1,82 @@
+//! New connections.
+
+use std::os::fd::AsFd;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use dxg_wire::session::BrokerMessage;
+use dxg_wire::session::Reason;
+use dxg_wire::session::Refused;
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+
+use super::Broker;
+use super::client::Client;
+use super::client::ClientState;
+use super::epoll::Source;
+use super::greeting::Refusal;
+use super::ids::ClientId;
+use super::ids::VgpuId;
+use super::outbox::Outbox;
+
+/// Connections taken in one turn, so that those who are here get theirs.
+const BATCH: usize = 16;
+
+impl Broker {
+    /// Takes the connections that stand in line.
+    pub(super) fn accept_clients(&mut self, id: VgpuId) {
+        for _ in 0..BATCH {
+            let Some(vgpu) = self.vgpus.get(&id) else { return };
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            let socket = match rustix::net::accept_with(&vgpu.listener, flags) {
+                Ok(socket) => socket,
+                Err(Errno::AGAIN) => return,
+                Err(errno) => {
+                    tracing::warn!(vgpu = %vgpu.uuid, error = %errno, "connection not taken");
+                    return;
+                }
+            };
+            let mut outbox = Outbox::new(socket);
+            let verdict = self.judge(id, &outbox);
+            match verdict {
+                Err(refusal) => refuse(&mut outbox, &refusal),
+                Ok(peer) => self.add_client(id, peer, outbox),
+            }
+        }
+    }
+
+    fn judge(&self, id: VgpuId, outbox: &Outbox) -> Result<rustix::net::UCred, Refusal> {
+        let unknown = || Refusal::new(Reason::PERMISSION, "the peer is not known to the kernel");
+        let vgpu = self.vgpus.get(&id).ok_or_else(unknown)?;
+        let peer = rustix::net::sockopt::socket_peercred(outbox.socket()).map_err(|_| unknown())?;
+        if !vgpu.admits(&peer) {
+            tracing::warn!(vgpu = %vgpu.uuid, uid = peer.uid.as_raw(), "connection of another user refused");
+            return Err(Refusal::new(Reason::PERMISSION, "this user may not use this virtual GPU"));
+        }
+        let clients = self.clients.values().filter(|client| client.vgpu == id).count();
+        if clients >= vgpu.max_clients {
+            let text = format!("{clients} clients are connected already");
+            return Err(Refusal::new(Reason::QUOTA, text));
+        }
+        Ok(peer)
+    }
+
+    fn add_client(&mut self, vgpu: VgpuId, peer: rustix::net::UCred, outbox: Outbox) {
+        let id = ClientId(self.client_ids.next());
+        if let Err(error) = self.poller.watch(outbox.socket().as_fd(), Source::Client(id)) {
+            tracing::warn!(%error, "connection not watched");
+            return;
+        }
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let state = ClientState::Greeting;
+        let client = Client { id, vgpu, peer, name: String::new(), since, outbox, state };
+        self.clients.insert(id, client);
+    }
+}
+
+/// Sends a refusal to someone whose socket is closed next.
+pub(super) fn refuse(outbox: &mut Outbox, refusal: &Refusal) {
+    let body = Refused { reason: refusal.reason, reserved: 0, text: dxg_wire::session::text(&refusal.text) };
+    // Whoever does not read its refusal does not get it.
+    let _ = outbox.send(BrokerMessage::REFUSED.0, &body, Vec::new());
+}

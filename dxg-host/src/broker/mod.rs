@@ -1,0 +1,154 @@
+//! The broker: one event loop that owns sockets, memory, accounts and processes.
+//!
+//! *Why.* Everything that concerns more than one client is decided here, by code that loads no driver and reads no
+//! ring. It speaks in fixed-size messages only, never waits for a peer, and resolves no path that a client names.
+//!
+//! *Invariants.* Each client is served by one worker, each worker serves one client. What a client holds is in its
+//! [`client::Bound`] and in the [`ledger`], and goes with it.
+
+mod accept;
+mod client;
+mod client_messages;
+mod control;
+mod epoll;
+mod greeting;
+mod ids;
+mod ledger;
+mod outbox;
+mod pool;
+mod registry;
+mod runtime;
+mod serve;
+mod session_end;
+mod session_start;
+mod sharing;
+mod startup;
+mod vgpu;
+mod worker_messages;
+mod worker_proc;
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::time::Instant;
+
+use dxg_wire::session::Body;
+use dxg_wire::session::BrokerMessage;
+use dxg_wire::session::HostMessage;
+use dxg_wire::session::Reason;
+
+use self::client::Client;
+use self::control::ControlPort;
+use self::epoll::Poller;
+use self::epoll::Source;
+use self::ids::ClientId;
+use self::ids::Counter;
+use self::ids::VgpuId;
+use self::ids::WorkerId;
+use self::ledger::Ledger;
+use self::registry::Registry;
+use self::runtime::RuntimeDir;
+use self::vgpu::Vgpu;
+use self::worker_proc::Worker;
+use crate::adapter::AdapterChoice;
+use crate::adapter::probe::Found;
+use crate::config::Config;
+use crate::sandbox::TerminationSignals;
+
+pub use serve::ServeError;
+pub use serve::ServeOptions;
+pub use serve::serve;
+pub use startup::StartError;
+pub(crate) use worker_messages::SHAREABLE_WINDOW;
+
+/// Whether the loop goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    Continue,
+    Stop,
+}
+
+/// The whole state of the daemon.
+struct Broker {
+    poller: Poller,
+    config: Config,
+    runtime: RuntimeDir,
+    signals: TerminationSignals,
+    exit_with: Option<OwnedFd>,
+    control: ControlPort,
+    started: Instant,
+    adapters: Vec<Found>,
+    vgpus: BTreeMap<VgpuId, Vgpu>,
+    clients: BTreeMap<ClientId, Client>,
+    workers: BTreeMap<WorkerId, Worker>,
+    /// Failed starts in a row, by adapter: no start follows a failure until a client asks for one.
+    failing: HashMap<AdapterChoice, u32>,
+    ledger: Ledger,
+    registry: Registry,
+    client_ids: Counter,
+    worker_ids: Counter,
+}
+
+impl Broker {
+    /// Serves until told to end.
+    fn run(&mut self) -> std::io::Result<()> {
+        self.poller.watch(&self.signals, Source::Signals)?;
+        if let Some(exit_with) = &self.exit_with {
+            self.poller.watch(exit_with, Source::ExitPipe)?;
+        }
+        self.poller.watch(self.control.listener(), Source::ControlListener)?;
+        for vgpu in self.vgpus.values() {
+            self.poller.watch(&vgpu.listener, Source::Listener(vgpu.id))?;
+        }
+        self.fill_pool();
+        loop {
+            for event in self.poller.wait()? {
+                if self.handle(event.source, event.readiness) == Turn::Stop {
+                    self.shut_down();
+                    return Ok(());
+                }
+            }
+            self.serve_waiting();
+        }
+    }
+
+    fn handle(&mut self, source: Source, readiness: epoll::Readiness) -> Turn {
+        match source {
+            Source::Signals | Source::ExitPipe => return Turn::Stop,
+            Source::Listener(vgpu) => self.accept_clients(vgpu),
+            Source::ControlListener => self.accept_control(),
+            Source::Control(control) => return self.control_ready(control, readiness),
+            Source::Client(client) => self.client_ready(client, readiness),
+            Source::Worker(worker) => self.worker_ready(worker, readiness),
+            Source::WorkerDeath(worker) => self.worker_died(worker),
+            Source::SharedObject(share) => self.share_hung_up(share),
+        }
+        Turn::Continue
+    }
+
+    /// Sends to a client; one that cannot be reached is ended.
+    fn tell_client<B: Body>(&mut self, id: ClientId, kind: BrokerMessage, body: &B, fds: Vec<Rc<OwnedFd>>) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let sent = client.outbox.send(kind.0, body, fds);
+        let writes = client.outbox.is_waiting();
+        self.poller.set_writable(client.outbox.socket().as_fd(), Source::Client(id), writes);
+        if let Err(error) = sent {
+            tracing::warn!(session = id.0, %error, "client ended");
+            self.end_session(id, session_end::Ending::Gone);
+        }
+    }
+
+    /// Sends to a worker; the session of one that cannot be reached is over.
+    fn tell_worker<B: Body>(&mut self, id: WorkerId, kind: HostMessage, body: &B, fds: Vec<Rc<OwnedFd>>) {
+        let Some(worker) = self.workers.get_mut(&id) else { return };
+        let sent = worker.outbox.send(kind.0, body, fds);
+        let writes = worker.outbox.is_waiting();
+        self.poller.set_writable(worker.outbox.socket().as_fd(), Source::Worker(id), writes);
+        if let Err(error) = sent {
+            tracing::error!(worker = id.0, %error, "worker ended");
+            self.end_worker(id, Reason::DEVICE_LOST, "the worker does not answer");
+        }
+    }
+}

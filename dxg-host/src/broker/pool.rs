@@ -1,0 +1,145 @@
+//! Workers that wait for clients, and clients that wait for workers.
+//!
+//! *Why.* Loading a driver takes long. A worker of each adapter therefore stands ready, and a new one is started when
+//! it is taken.
+
+use std::collections::BTreeSet;
+
+use dxg_wire::session::Reason;
+use dxg_wire::session::WorkerReady;
+use dxg_wire::session::text_of;
+
+use super::Broker;
+use super::client::ClientState;
+use super::epoll::Source;
+use super::greeting::Refusal;
+use super::ids::ClientId;
+use super::ids::WorkerId;
+use super::session_end::Ending;
+use super::worker_proc::Worker;
+use super::worker_proc::WorkerState;
+use crate::adapter::AdapterChoice;
+
+/// Failed starts in a row after which waiting clients are refused.
+const MAX_FAILURES: u32 = 3;
+/// Workers that load their driver at once, for all adapters: more only slow each other down.
+const MAX_STARTING: usize = 8;
+
+impl Broker {
+    /// Starts what the pool lacks, unless starts fail.
+    pub(super) fn fill_pool(&mut self) {
+        let choices: BTreeSet<String> = self.vgpus.values().map(|vgpu| vgpu.choice.to_string()).collect();
+        for choice in choices {
+            let Ok(choice) = choice.parse::<AdapterChoice>() else { continue };
+            if self.failing.get(&choice).copied().unwrap_or(0) == 0 {
+                let wanted = self.config.warm_workers + self.waiting(choice).len();
+                self.start_up_to(choice, wanted);
+            }
+        }
+    }
+
+    /// A client needs a worker.
+    pub(super) fn ask_for_worker(&mut self, id: ClientId) {
+        let Some(choice) = self.choice_of(id) else { return };
+        self.failing.remove(&choice);
+        self.fill_pool();
+        let waiting = self.waiting(choice).len();
+        self.start_up_to(choice, waiting);
+    }
+
+    /// Brings together clients and workers that wait for each other.
+    pub(super) fn serve_waiting(&mut self) {
+        let ready: Vec<(WorkerId, AdapterChoice)> = self
+            .workers
+            .values()
+            .filter(|worker| worker.state == WorkerState::Ready)
+            .map(|worker| (worker.id, worker.choice))
+            .collect();
+        let mut bound = false;
+        for (worker, choice) in ready {
+            if let Some(client) = self.waiting(choice).first() {
+                self.bind(*client, worker);
+                bound = true;
+            }
+        }
+        if bound {
+            self.fill_pool();
+        }
+    }
+
+    /// A worker reports that its driver is loaded, or why it is not.
+    pub(super) fn worker_started(&mut self, id: WorkerId, ready: &WorkerReady) {
+        if ready.reason != Reason::NONE {
+            return self.end_worker(id, ready.reason, &text_of(&ready.text));
+        }
+        if let Some(worker) = self.workers.get_mut(&id) {
+            worker.state = WorkerState::Ready;
+            let choice = worker.choice;
+            self.failing.remove(&choice);
+        }
+    }
+
+    /// A worker ended before it served anyone.
+    pub(super) fn start_failed(&mut self, choice: AdapterChoice, text: &str) {
+        let failures = self.failing.entry(choice).or_insert(0);
+        *failures += 1;
+        let failures = *failures;
+        tracing::error!(adapter = %choice, failures, text, "worker failed to start");
+        let waiting = self.waiting(choice);
+        if failures < MAX_FAILURES {
+            return self.start_up_to(choice, waiting.len());
+        }
+        for client in waiting {
+            self.end_session(client, Ending::Refused(Refusal::new(Reason::WORKER, text)));
+        }
+    }
+
+    fn choice_of(&self, id: ClientId) -> Option<AdapterChoice> {
+        self.vgpus.get(&self.clients.get(&id)?.vgpu).map(|vgpu| vgpu.choice)
+    }
+
+    /// Clients of an adapter that have no worker yet, longest first.
+    fn waiting(&self, choice: AdapterChoice) -> Vec<ClientId> {
+        self.clients
+            .values()
+            .filter(|client| matches!(client.state, ClientState::Waiting(_)))
+            .filter(|client| self.choice_of(client.id) == Some(choice))
+            .map(|client| client.id)
+            .collect()
+    }
+
+    /// Starts workers of an adapter until `wanted` are ready or starting.
+    fn start_up_to(&mut self, choice: AdapterChoice, wanted: usize) {
+        let free = |worker: &&Worker| {
+            worker.choice == choice && matches!(worker.state, WorkerState::Starting | WorkerState::Ready)
+        };
+        let have = self.workers.values().filter(free).count();
+        let starting = self.workers.values().filter(|worker| worker.state == WorkerState::Starting).count();
+        for _ in 0..wanted.saturating_sub(have).min(MAX_STARTING.saturating_sub(starting)) {
+            if let Err(error) = self.start_worker(choice) {
+                tracing::error!(%error, "no worker process");
+                for client in self.waiting(choice) {
+                    let refusal = Refusal::new(Reason::HOST_RESOURCES, "no worker process can be started");
+                    self.end_session(client, Ending::Refused(refusal));
+                }
+                return;
+            }
+        }
+    }
+
+    fn start_worker(&mut self, choice: AdapterChoice) -> std::io::Result<()> {
+        let id = WorkerId(self.worker_ids.next());
+        let worker = Worker::start(id, choice, &self.config.host_env)?;
+        let watched = self
+            .poller
+            .watch(worker.outbox.socket(), Source::Worker(id))
+            .and_then(|()| self.poller.watch(worker.child.pidfd(), Source::WorkerDeath(id)));
+        if let Err(error) = watched {
+            worker.child.kill();
+            worker.child.wait();
+            return Err(error);
+        }
+        self.workers.insert(id, worker);
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! The runtime directory: lock, sockets, and what a killed daemon left behind.
+//!
+//! *Invariants.* What is in the directory belongs to whoever holds the lock. The kernel gives the lock up with the
+//! process, so leftovers of a dead daemon are known as such and replaced.
+
+use std::fs;
+use std::io;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::path::PathBuf;
+
+use dxg_wire::runtime_dir;
+use rustix::fs::FlockOperation;
+use rustix::fs::Mode;
+use rustix::fs::OFlags;
+use rustix::net::AddressFamily;
+use rustix::net::SocketAddrUnix;
+use rustix::net::SocketFlags;
+use rustix::net::SocketType;
+
+use crate::config::DaemonUser;
+
+/// Connections that may stand in line at one socket.
+const BACKLOG: i32 = 256;
+
+/// Who may connect to a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Permissions {
+    /// Mode bits.
+    pub(super) mode: u32,
+    /// Owner, where it is not the daemon's user.
+    pub(super) owner: Option<u32>,
+    /// Group, where it is not the daemon's.
+    pub(super) group: Option<u32>,
+}
+
+/// The directory, locked.
+pub(super) struct RuntimeDir {
+    dir: PathBuf,
+    /// Locked for as long as it is open.
+    _lock: fs::File,
+    sockets: Vec<PathBuf>,
+}
+
+impl RuntimeDir {
+    /// Makes and locks the directory, and removes what a dead daemon left there.
+    pub(super) fn open(dir: &Path, user: DaemonUser) -> io::Result<Self> {
+        let mode = match user {
+            DaemonUser::Root => 0o755,
+            DaemonUser::Other => 0o700,
+        };
+        fs::DirBuilder::new().recursive(true).mode(mode).create(dir)?;
+        let vgpus = dir.join(runtime_dir::VGPU_DIR);
+        fs::DirBuilder::new().recursive(true).mode(mode).create(&vgpus)?;
+        let lock = lock(&runtime_dir::lock_file(dir))?;
+        for entry in fs::read_dir(&vgpus)? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "sock") {
+                remove(&path)?;
+            }
+        }
+        remove(&runtime_dir::control_socket(dir))?;
+        Ok(Self { dir: dir.to_owned(), _lock: lock, sockets: Vec::new() })
+    }
+
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Listens at a path of the directory. Nobody can connect before the permissions are in place.
+    pub(super) fn listen(
+        &mut self,
+        path: &Path,
+        kind: SocketType,
+        permissions: Permissions,
+    ) -> io::Result<OwnedFd> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None)?;
+        let address = SocketAddrUnix::new(path)?;
+        rustix::net::bind(&socket, &address)?;
+        self.sockets.push(path.to_owned());
+        std::os::unix::fs::chown(path, permissions.owner, permissions.group)?;
+        rustix::fs::chmod(path, Mode::from_raw_mode(permissions.mode))?;
+        rustix::net::listen(&socket, BACKLOG)?;
+        Ok(socket)
+    }
+
+    /// Removes the sockets.
+    pub(super) fn clear(&mut self) {
+        for path in self.sockets.drain(..) {
+            if let Err(error) = remove(&path) {
+                tracing::warn!(path = %path.display(), %error, "socket not removed");
+            }
+        }
+    }
+}
+
+fn lock(path: &Path) -> io::Result<fs::File> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let file = rustix::fs::open(path, flags, Mode::from_raw_mode(0o600))?;
+    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|errno| {
+        if errno == rustix::io::Errno::WOULDBLOCK {
+            io::Error::new(io::ErrorKind::AddrInUse, format!("another daemon holds {}", path.display()))
+        } else {
+            errno.into()
+        }
+    })?;
+    let mut file = fs::File::from(file);
+    file.set_len(0)?;
+    writeln!(file, "{}", std::process::id())?;
+    Ok(file)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}

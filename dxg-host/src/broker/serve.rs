@@ -1,0 +1,120 @@
+//! `dxgd serve`: from the command line to the loop.
+
+use std::io;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use dxg_wire::runtime_dir;
+use rustix::net::SocketType;
+
+use super::Broker;
+use super::control::ControlPort;
+use super::epoll::Poller;
+use super::ids::Counter;
+use super::ledger::Ledger;
+use super::registry::Registry;
+use super::runtime::Permissions;
+use super::runtime::RuntimeDir;
+use super::startup;
+use super::startup::StartError;
+use crate::adapter::probe::Wanted;
+use crate::config::Config;
+use crate::config::ConfigError;
+use crate::config::DaemonUser;
+use crate::sandbox;
+use crate::sandbox::TerminationSignals;
+
+/// How a daemon is started.
+#[derive(Debug, Default)]
+pub struct ServeOptions {
+    /// Its directory; the user's or the system's where it is not given.
+    pub runtime_dir: Option<PathBuf>,
+    /// Its configuration.
+    pub config: Config,
+    /// Which adapters it offers.
+    pub wanted: Wanted,
+    /// Gets one line once clients can connect.
+    pub ready: Option<OwnedFd>,
+    /// Ends the daemon when its other end closes.
+    pub exit_with: Option<OwnedFd>,
+}
+
+/// Why a daemon does not start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// There is nowhere to put the sockets.
+    #[error("no runtime directory: set DXG_RUNTIME_DIR or XDG_RUNTIME_DIR")]
+    NoRuntimeDir,
+    /// The runtime directory cannot be used.
+    #[error("runtime directory {path}: {source}")]
+    RuntimeDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The configuration is unusable.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Virtual GPUs cannot be made.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The system refused.
+    #[error("daemon: {0}")]
+    Os(#[from] io::Error),
+}
+
+/// Runs a daemon until it is told to end. The process must be single-threaded.
+///
+/// # Errors
+/// Why it does not start, or what broke its loop.
+pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
+    let signals = TerminationSignals::watch()?;
+    sandbox::harden_broker()?;
+    let user = DaemonUser::current();
+    let dir = match options.runtime_dir {
+        Some(dir) => dir,
+        None => {
+            let uid = rustix::process::geteuid().as_raw();
+            runtime_dir::of_daemon(|name| std::env::var_os(name), uid).ok_or(ServeError::NoRuntimeDir)?
+        }
+    };
+    let mut runtime = RuntimeDir::open(&dir, user)
+        .map_err(|source| ServeError::RuntimeDir { path: dir.clone(), source })?;
+    let found = startup::probe(options.wanted, &options.config.host_env)?;
+    let vgpus = startup::vgpus(&options.config, &found, &mut runtime, user)?;
+    let control = Permissions { mode: options.config.access.mode_bits(user)?, owner: None, group: None };
+    let control = runtime.listen(&runtime_dir::control_socket(&dir), SocketType::STREAM, control)?;
+    let mut ledger = Ledger::default();
+    for vgpu in vgpus.values() {
+        ledger.open_vgpu(vgpu.id, vgpu.quota_bytes);
+    }
+    let mut broker = Broker {
+        poller: Poller::new()?,
+        config: options.config,
+        runtime,
+        signals,
+        exit_with: options.exit_with,
+        control: ControlPort::new(control),
+        started: Instant::now(),
+        adapters: found,
+        vgpus,
+        clients: Default::default(),
+        workers: Default::default(),
+        failing: Default::default(),
+        ledger,
+        registry: Registry::default(),
+        client_ids: Counter::default(),
+        worker_ids: Counter::default(),
+    };
+    if let Some(ready) = options.ready {
+        let mut ready = std::fs::File::from(ready);
+        // Whoever asked to be told may have gone.
+        let _ = writeln!(ready, "ready {}", dir.display());
+    }
+    tracing::info!(dir = %dir.display(), "serving");
+    Ok(broker.run()?)
+}

@@ -1,0 +1,188 @@
+//! What the administrator decides: the file that `dxgd serve --config` reads, and what holds without one.
+//!
+//! *Permissions.* A virtual GPU's socket says who may use it. Without configuration a daemon of root gives it mode
+//! 0666, as the kernel's node has, and a daemon of another user 0600.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use uuid::Uuid;
+
+/// A configuration that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is not a configuration.
+    #[error("{path}: {source}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<toml::de::Error>,
+    },
+    /// A mode is not an octal number.
+    #[error("mode {0:?} is not octal, such as \"0660\"")]
+    Mode(String),
+}
+
+/// The whole file.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Workers that wait, with the driver loaded, for the next client of each adapter.
+    pub warm_workers: usize,
+    /// Environment of the workers, where a host driver needs one: nothing else is passed on.
+    pub host_env: BTreeMap<String, String>,
+    /// Who may use a virtual GPU that says nothing else.
+    pub access: Access,
+    /// Virtual GPUs; without any, there is one for each adapter.
+    pub vgpu: Vec<VgpuConfig>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { warm_workers: 1, host_env: BTreeMap::new(), access: Access::default(), vgpu: Vec::new() }
+    }
+}
+
+/// Who may use a virtual GPU.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Access {
+    /// Mode of the socket, octal.
+    pub mode: Option<String>,
+    /// Owner of the socket, a user id.
+    pub owner: Option<u32>,
+    /// Group of the socket, a group id.
+    pub group: Option<u32>,
+    /// User ids that may connect; everybody whom the socket's mode admits where it is not given.
+    pub allowed_uids: Option<Vec<u32>>,
+}
+
+impl Access {
+    /// This, with what it leaves open taken from `other`.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        Self {
+            mode: self.mode.clone().or_else(|| other.mode.clone()),
+            owner: self.owner.or(other.owner),
+            group: self.group.or(other.group),
+            allowed_uids: self.allowed_uids.clone().or_else(|| other.allowed_uids.clone()),
+        }
+    }
+
+    /// The socket's mode.
+    ///
+    /// # Errors
+    /// [`ConfigError::Mode`] when it is not octal.
+    pub fn mode_bits(&self, daemon: DaemonUser) -> Result<u32, ConfigError> {
+        match (&self.mode, daemon) {
+            (Some(mode), _) => u32::from_str_radix(mode.trim_start_matches("0o"), 8)
+                .ok()
+                .filter(|bits| *bits <= 0o777)
+                .ok_or_else(|| ConfigError::Mode(mode.clone())),
+            (None, DaemonUser::Root) => Ok(0o666),
+            (None, DaemonUser::Other) => Ok(0o600),
+        }
+    }
+}
+
+/// Whose daemon this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DaemonUser {
+    /// Root's: it serves the machine.
+    Root,
+    /// A user's own.
+    Other,
+}
+
+impl DaemonUser {
+    /// The user of this process.
+    #[must_use]
+    pub fn current() -> Self {
+        if rustix::process::geteuid().is_root() { Self::Root } else { Self::Other }
+    }
+}
+
+/// One virtual GPU.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct VgpuConfig {
+    /// Its UUID; derived from the adapter's where it is not given.
+    pub uuid: Option<Uuid>,
+    /// Its name for people.
+    pub name: Option<String>,
+    /// The adapter, by position in the probe's answer.
+    pub adapter: usize,
+    /// Bytes of memory of all its clients together; the adapter's memory where it is not given.
+    pub quota_bytes: Option<u64>,
+    /// Bytes of memory of one client; the same as all together where it is not given.
+    pub client_quota_bytes: Option<u64>,
+    /// Most clients at once.
+    pub max_clients: Option<usize>,
+    /// Who may use it.
+    pub access: Access,
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// When it cannot be read or is not a configuration.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text =
+            fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        toml::from_str(&text)
+            .map_err(|source| ConfigError::Parse { path: path.to_owned(), source: Box::new(source) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn empty_file_is_the_default() {
+        assert_eq!(toml::from_str::<Config>("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn unknown_key_is_refused() {
+        assert!(toml::from_str::<Config>("quota = 1").is_err());
+    }
+
+    #[test]
+    fn access_of_a_virtual_gpu_goes_before_the_common_one() {
+        let config: Config = toml::from_str(
+            "[access]\nmode = \"0660\"\ngroup = 7\n[[vgpu]]\nadapter = 0\naccess = { mode = \"0600\" }\n",
+        )
+        .unwrap();
+        let access = config.vgpu[0].access.or(&config.access);
+        assert_eq!(access.mode_bits(DaemonUser::Root).unwrap(), 0o600);
+        assert_eq!(access.group, Some(7));
+    }
+
+    #[test]
+    fn mode_without_configuration_follows_the_daemon_user() {
+        let access = Access::default();
+        assert_eq!(access.mode_bits(DaemonUser::Root).unwrap(), 0o666);
+        assert_eq!(access.mode_bits(DaemonUser::Other).unwrap(), 0o600);
+    }
+
+    #[test]
+    fn mode_that_is_not_octal_is_refused() {
+        let access = Access { mode: Some("rw".to_owned()), ..Access::default() };
+        assert!(access.mode_bits(DaemonUser::Root).is_err());
+    }
+}

@@ -1,0 +1,116 @@
+//! `dxgd`: the daemon, and the processes that it starts itself as.
+
+#![forbid(unsafe_code)]
+
+use std::io::Write;
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use clap::Subcommand;
+use dxg_host::adapter::AdapterChoice;
+use dxg_host::adapter::probe;
+use dxg_host::adapter::probe::Wanted;
+use dxg_host::broker;
+use dxg_host::broker::ServeOptions;
+use dxg_host::config::Config;
+use dxg_host::sandbox;
+use dxg_host::worker;
+use tracing_subscriber::EnvFilter;
+
+/// Offers the machine's GPUs as virtual GPUs.
+#[derive(Parser)]
+#[command(name = "dxgd", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve virtual GPUs until SIGTERM or SIGINT.
+    Serve(ServeArgs),
+    /// Serve one client on the socket at descriptor 0. Started by the daemon.
+    #[command(hide = true)]
+    Worker {
+        /// The adapter to load.
+        #[arg(long)]
+        adapter: AdapterChoice,
+    },
+    /// Print what adapters there are, as JSON.
+    Probe {
+        /// Which adapters to look for.
+        #[arg(long, default_value = "auto")]
+        adapter: Wanted,
+    },
+}
+
+#[derive(clap::Args)]
+struct ServeArgs {
+    /// Directory of the sockets.
+    #[arg(long)]
+    runtime_dir: Option<PathBuf>,
+    /// Configuration file (TOML).
+    #[arg(long)]
+    config: Option<PathBuf>,
+    /// Which adapters to offer.
+    #[arg(long, default_value = "auto")]
+    adapter: Wanted,
+    /// Stay in the foreground. The daemon always does; the flag says so in service files.
+    #[arg(long)]
+    foreground: bool,
+    /// Environment of the host driver, such as VK_DRIVER_FILES=/path. Workers get nothing else.
+    #[arg(long, value_name = "KEY=VALUE")]
+    host_env: Vec<String>,
+    /// Write one line to this descriptor once clients can connect.
+    #[arg(long, value_name = "N")]
+    ready_fd: Option<RawFd>,
+    /// End when the other end of this pipe is closed.
+    #[arg(long, value_name = "N")]
+    exit_with_fd: Option<RawFd>,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("DXG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let done = match cli.command {
+        Command::Serve(args) => serve(args),
+        Command::Worker { adapter } => worker::run(adapter).context("worker"),
+        Command::Probe { adapter } => print_probe(adapter),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: ServeArgs) -> anyhow::Result<()> {
+    // Descriptors first: nothing of ours has taken their numbers yet.
+    let inherited = |fd: Option<RawFd>| fd.map(sandbox::inherited).transpose();
+    let ready = inherited(args.ready_fd).context("--ready-fd")?;
+    let exit_with = inherited(args.exit_with_fd).context("--exit-with-fd")?;
+    let mut config = match &args.config {
+        Some(path) => Config::read(path)?,
+        None => Config::default(),
+    };
+    for variable in &args.host_env {
+        let (key, value) = variable.split_once('=').context("--host-env wants KEY=VALUE")?;
+        config.host_env.insert(key.to_owned(), value.to_owned());
+    }
+    let options =
+        ServeOptions { runtime_dir: args.runtime_dir, config, wanted: args.adapter, ready, exit_with };
+    Ok(broker::serve(options)?)
+}
+
+fn print_probe(wanted: Wanted) -> anyhow::Result<()> {
+    let found = probe::probe(wanted);
+    let mut stdout = std::io::stdout().lock();
+    serde_json::to_writer(&mut stdout, &found)?;
+    Ok(stdout.write_all(b"\n")?)
+}
