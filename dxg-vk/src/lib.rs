@@ -1,5 +1,7 @@
 //! A Vulkan driver (ICD) whose GPU is a virtual GPU of a host daemon.
 
-mod forward;
+mod ffi;
 mod generated;
-mod proc_address;
+
+pub(crate) use ffi::forward;
+pub(crate) use ffi::proc_address;

@@ -1,11 +1,11 @@
 //! The rows of the command table.
 
-use std::sync::atomic::AtomicPtr;
-use std::sync::atomic::Ordering;
+// UNSAFETY: says of function addresses that threads may share them.
+#![expect(unsafe_code, reason = "an untyped function address is a raw pointer")]
 
 /// What a command's first parameter is, which says through which look-up it is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub(crate) enum Level {
     /// An instance, or nothing.
     Instance,
     /// A physical device.
@@ -16,7 +16,7 @@ pub enum Level {
 
 /// Something that brings a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Requires {
+pub(crate) enum Requires {
     /// A version of Vulkan, or a later one.
     Version(u32),
     /// An extension.
@@ -24,54 +24,57 @@ pub enum Requires {
 }
 
 /// A function's address in a table.
-#[derive(Debug)]
-pub struct Address(AtomicPtr<()>);
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Address(*const ());
+
+// SAFETY: the address of a function, through which nothing is read or written.
+unsafe impl Sync for Address {}
 
 impl Address {
     /// The address of a function.
     #[must_use]
-    pub const fn new(function: *const ()) -> Self {
-        Self(AtomicPtr::new(function.cast_mut()))
+    pub(crate) const fn new(function: *const ()) -> Self {
+        Self(function)
     }
 
     /// The address.
     #[must_use]
-    pub fn get(&self) -> *const () {
-        self.0.load(Ordering::Relaxed)
+    pub(crate) const fn get(self) -> *const () {
+        self.0
     }
 }
 
 /// A command with a generated entry point.
 #[derive(Debug)]
-pub struct Proc {
+pub(crate) struct Proc {
     /// Its name, which may be an alias.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// What its first parameter is.
-    pub level: Level,
+    pub(crate) level: Level,
     /// What brings it: any of these.
-    pub requires: &'static [Requires],
+    pub(crate) requires: &'static [Requires],
     /// Its entry point.
-    pub address: Address,
+    pub(crate) address: Address,
 }
 
 /// A command that is written by hand.
 #[derive(Debug)]
-pub struct CustomProc {
+pub(crate) struct CustomProc {
     /// Its name, which may be an alias.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The name that is not an alias.
-    pub canonical: &'static str,
+    pub(crate) canonical: &'static str,
     /// What its first parameter is.
-    pub level: Level,
+    pub(crate) level: Level,
     /// What brings it: any of these.
-    pub requires: &'static [Requires],
+    pub(crate) requires: &'static [Requires],
 }
 
 /// A device extension that is forwarded.
 #[derive(Debug)]
-pub struct Forwarded {
+pub(crate) struct Forwarded {
     /// Its name.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Its version.
-    pub spec_version: u32,
+    pub(crate) spec_version: u32,
 }
