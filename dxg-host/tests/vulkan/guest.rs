@@ -36,20 +36,20 @@ use dxg_wire::stream::ReplyRequest;
 use dxg_wire::stream::ReplySlot;
 
 /// Where the guest's block lies in IO space.
-pub const BLOCK: u64 = 0x2_0000_0000;
+pub(crate) const BLOCK: u64 = 0x2_0000_0000;
 const BLOCK_BYTES: usize = 32 << 20;
 /// The reply slot is the first part of the block; cells follow; the rest is for the tests.
 const SLOT_BYTES: usize = 1 << 20;
 /// Offset in the block of memory that a test may import.
-pub const FREE: usize = 2 << 20;
+pub(crate) const FREE: usize = 2 << 20;
 /// A hang guard; nothing is measured with it.
 const HANG: Duration = Duration::from_secs(60);
 
 /// The ledger of a session, as far as a stream sees it.
 #[derive(Debug)]
-pub struct Ledger {
-    pub charged: AtomicU64,
-    pub limit: u64,
+pub(crate) struct Ledger {
+    pub(crate) charged: AtomicU64,
+    pub(crate) limit: u64,
 }
 
 impl SessionCalls for Ledger {
@@ -67,9 +67,9 @@ impl SessionCalls for Ledger {
 }
 
 /// The guest's side of one stream.
-pub struct Guest {
-    pub producer: Producer,
-    pub ledger: Arc<Ledger>,
+pub(crate) struct Guest {
+    pub(crate) producer: Producer,
+    pub(crate) ledger: Arc<Ledger>,
     block: SharedSlice,
     closing: Arc<AtomicBool>,
     bell: OwnedFd,
@@ -85,7 +85,7 @@ fn shared(len: usize) -> Arc<Mapping> {
 
 impl Guest {
     /// Opens a stream that `adapter` serves.
-    pub fn open(adapter: &Arc<dyn Adapter>, kind: StreamKind) -> Self {
+    pub(crate) fn open(adapter: &Arc<dyn Adapter>, kind: StreamKind) -> Self {
         let layout = Layout::new(1 << 20).unwrap();
         let ring = shared(usize::try_from(layout.total_bytes()).unwrap());
         let bell = doorbell::create().unwrap();
@@ -117,17 +117,26 @@ impl Guest {
         }
     }
 
-    fn host_ended(&self) -> bool {
+    /// Whether the stream has ended.
+    pub(crate) fn host_ended(&self) -> bool {
         self.host.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
+    /// Whether this process has a thread of that name; true as well when the stream has ended.
+    pub(crate) fn host_has_thread(&self, name: &str) -> bool {
+        let named = |task: std::fs::DirEntry| {
+            std::fs::read_to_string(task.path().join("comm")).is_ok_and(|comm| comm.trim_end() == name)
+        };
+        self.host_ended() || std::fs::read_dir("/proc/self/task").unwrap().flatten().any(named)
+    }
+
     /// Memory of the block.
-    pub fn memory(&self, offset: usize, len: usize) -> SharedSlice {
+    pub(crate) fn memory(&self, offset: usize, len: usize) -> SharedSlice {
         self.block.sub(offset, len).unwrap()
     }
 
     /// A fresh cell that stands at `value`, and its address.
-    pub fn cell(&mut self, value: u64) -> (FenceCell, u64) {
+    pub(crate) fn cell(&mut self, value: u64) -> (FenceCell, u64) {
         let offset = SLOT_BYTES + self.cells * 64;
         self.cells += 1;
         let cell = FenceCell::new(self.memory(offset, 64)).unwrap();
@@ -136,12 +145,12 @@ impl Guest {
     }
 
     /// Waits until a cell has a value, or the stream has ended.
-    pub fn wait(&self, cell: &FenceCell, value: u64) -> WaitOutcome {
+    pub(crate) fn wait(&self, cell: &FenceCell, value: u64) -> WaitOutcome {
         cell.wait(value, Some(Instant::now() + HANG), DEFAULT_SPIN, &|| self.host_ended())
     }
 
     /// Puts a command on the stream.
-    pub fn post(&self, op: u16, body: impl FnOnce(&mut Encoder)) {
+    pub(crate) fn post(&self, op: u16, body: impl FnOnce(&mut Encoder)) {
         let mut entry = Encoder::new();
         let mark = entry.begin(op, EntryFlags::NONE);
         body(&mut entry);
@@ -150,7 +159,7 @@ impl Guest {
     }
 
     /// Puts a command on the stream and waits for its answer; `None` when the stream ended instead.
-    pub fn call(&mut self, op: u16, body: impl FnOnce(&mut Encoder)) -> Option<Vec<u8>> {
+    pub(crate) fn call(&mut self, op: u16, body: impl FnOnce(&mut Encoder)) -> Option<Vec<u8>> {
         let slot = ReplySlot::new(self.memory(0, SLOT_BYTES)).unwrap();
         self.sequence += 1;
         slot.begin(self.sequence);
@@ -174,19 +183,19 @@ impl Guest {
     }
 
     /// Waits until everything that was put on the stream is executed, or the stream has ended.
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         let _ = self.producer.wait_consumed(self.producer.position(), &|| self.host_ended());
     }
 
     /// Closes the stream and answers how it ended.
-    pub fn close(mut self) -> Result<(), StreamEnd> {
+    pub(crate) fn close(mut self) -> Result<(), StreamEnd> {
         self.closing.store(true, Ordering::Release);
         doorbell::ring(&self.bell);
         self.host.take().unwrap().join().unwrap()
     }
 
     /// Answers how the stream ended by itself.
-    pub fn ended(mut self) -> Result<(), StreamEnd> {
+    pub(crate) fn ended(mut self) -> Result<(), StreamEnd> {
         self.host.take().unwrap().join().unwrap()
     }
 }

@@ -1,4 +1,4 @@
-//! Code that `cargo xtask gen` writes; see the first line of each file.
+//! Written by `cargo xtask gen`; see the first line of each file. What is public is re-exported by hand.
 
 pub(crate) mod messages;
 pub mod vulkan;

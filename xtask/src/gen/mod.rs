@@ -50,7 +50,7 @@ const GENERATORS: &[(&str, Generator)] = &[("abi", abi::generate), ("messages", 
 
 /// Write the generated code.
 #[derive(clap::Args)]
-pub struct Args {
+pub(crate) struct Args {
     /// Write nothing; fail when a file is stale.
     #[arg(long)]
     check: bool,
@@ -60,7 +60,7 @@ pub struct Args {
 }
 
 /// Runs every generator. With `--check`, writes nothing and fails when a file is not what its generator makes.
-pub fn run(args: &Args) -> anyhow::Result<()> {
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let mode = if args.check { Mode::Check } else { Mode::Write };
     let root = root()?;
     let mut stale = Vec::new();

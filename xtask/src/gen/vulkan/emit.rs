@@ -53,7 +53,11 @@ pub(super) fn encode(model: &Model, ty: &Ty, expr: &str, function: &str) -> Stri
             let (path, scalar, count) = union_words(name);
             let method = if scalar == "uint64_t" { "u64" } else { "u32" };
             let each = if count == 1 { format!("e.{method}(words);") } else { format!("for word in words {{ e.{method}(word); }}") };
-            format!("// SAFETY: plain words: any bytes are a value, and the member covers the union.\nlet words = unsafe {{ {expr}.{path} }};\n{each}")
+            let mut text = format!("let words = {};\n", expr.trim_start_matches("(*").trim_end_matches(')'));
+            for member in path.split('.') {
+                put!(text, "// SAFETY: plain words: any bytes are a value, and the member covers the union.\nlet words = unsafe {{ words.{member} }};");
+            }
+            text + &each
         }
         Ty::Char | Ty::Void => String::new(),
     }
@@ -125,10 +129,13 @@ pub(super) fn length(text: &str, resolve: &dyn Fn(&str) -> String) -> String {
         if first.is_ascii_alphabetic() || first == '_' {
             let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '>')).unwrap_or(rest.len());
             let name = &rest[..end];
+            if end == text.len() {
+                return resolve(name);
+            }
             if name.starts_with("VK_") {
                 out.push_str(&names::length(name));
             } else {
-                out.push_str(&resolve(name));
+                out.push_str(&format!("({})", resolve(name)));
             }
             rest = &rest[end..];
         } else {
@@ -142,9 +149,9 @@ pub(super) fn length(text: &str, resolve: &dyn Fn(&str) -> String) -> String {
 /// A scalar place as `usize`.
 pub(super) fn as_usize(ty: Option<&Ty>, place: &str) -> String {
     match ty {
-        Some(Ty::Flags(..)) => format!("({place}.as_raw() as usize)"),
+        Some(Ty::Flags(..)) => format!("{place}.as_raw() as usize"),
         Some(Ty::Size) => place.to_owned(),
-        _ => format!("({place} as usize)"),
+        _ => format!("{place} as usize"),
     }
 }
 

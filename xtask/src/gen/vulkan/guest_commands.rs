@@ -168,8 +168,8 @@ const HEAD: &str = r#"//! Commands of the Vulkan registry: `encode_x` writes the
 
 // UNSAFETY: reads and writes memory of the application, which is the Vulkan calling convention.
 #![expect(unsafe_code, reason = "parameters of the application are raw pointers")]
-#![allow(dead_code, deprecated, unused_imports, unused_parens, reason = "the registry has more than the hand-written part uses")]
-#![allow(clippy::unnecessary_cast, clippy::too_many_arguments, clippy::missing_safety_doc, reason = "one text for all commands")]
+#![allow(dead_code, deprecated, unused_imports, reason = "the registry has more than the hand-written part uses")]
+#![allow(clippy::unnecessary_cast, clippy::too_many_arguments, clippy::missing_safety_doc, clippy::manual_div_ceil, reason = "one text for all commands")]
 
 use core::ffi::c_char;
 use core::ffi::c_void;
@@ -355,7 +355,7 @@ const ENTRY_HEAD: &str = r#"//! Entry points of the commands that are forwarded 
 // UNSAFETY: C entry points; parameters are passed on to encoders that demand the Vulkan rules.
 #![expect(unsafe_code, reason = "entry points are called from C")]
 #![allow(clippy::too_many_arguments, clippy::missing_safety_doc, reason = "the registry decides")]
-#![allow(unused_imports, unused_parens, reason = "one text for all commands")]
+#![allow(unused_imports, reason = "one text for all commands")]
 
 use core::ffi::c_char;
 use core::ffi::c_void;
@@ -418,6 +418,7 @@ fn entry(model: &Model, command: &Cmd, text: &mut String) {
     let target = format!("{SAFE}\nlet target = unsafe {{ forward::{of}({leading}) }};");
     match command.kind {
         Kind::Record => {
+            let call = call.trim_start_matches("{\n").trim_end_matches("\n}");
             put!(text, "{SAFE}\nlet e = unsafe {{ forward::record({leading}) }};\n{call};\n}}");
             return;
         }
@@ -494,7 +495,8 @@ fn entry(model: &Model, command: &Cmd, text: &mut String) {
             && command.name.contains("Pipelines")
         {
             let infos = infos.name();
-            put!(text, "{SAFE}\nfor info in unsafe {{ crate::generated::structs::list({infos}, {place}_len) }}.unwrap_or_default() {{");
+            put!(text, "{SAFE}\nlet infos = unsafe {{ crate::generated::structs::list({infos}, {place}_len) }};");
+            put!(text, "for info in infos.unwrap_or_default() {{");
             put!(text, "{SAFE}\nunsafe {{ clear_pipeline_feedback(info.p_next) }};\n}}");
         }
     }
@@ -511,7 +513,7 @@ fn entry(model: &Model, command: &Cmd, text: &mut String) {
 
 const PROC_HEAD: &str = r#"//! Which commands exist, what enables them, and where the forwarded ones are.
 
-#![allow(dead_code, deprecated, unused_imports, unused_parens, reason = "the registry has more than the hand-written part uses")]
+#![allow(dead_code, deprecated, unused_imports, reason = "the registry has more than the hand-written part uses")]
 
 use ash::vk;
 

@@ -33,8 +33,8 @@ const HEAD: &str = r#"//! Structures of the Vulkan registry: encoders of inputs,
 
 // UNSAFETY: reads structures of the application, which is the Vulkan calling convention.
 #![expect(unsafe_code, reason = "structures of the application are reached through raw pointers")]
-#![allow(dead_code, deprecated, unused_imports, unused_parens, reason = "the registry has more than the hand-written part uses")]
-#![allow(clippy::unnecessary_cast, clippy::too_many_arguments, reason = "one text for all types")]
+#![allow(dead_code, deprecated, unused_imports, reason = "the registry has more than the hand-written part uses")]
+#![allow(clippy::unnecessary_cast, clippy::too_many_arguments, clippy::manual_div_ceil, reason = "one text for all types")]
 
 use core::ffi::c_char;
 use core::ffi::c_void;
@@ -309,8 +309,7 @@ pub(super) fn encode_pointer(model: &Model, shape: &Shape, pointer: &str, count:
         Shape::Fixed(ty, dims) => fixed(model, ty, dims, pointer, &mut out, "enc"),
         Shape::Pointer { ty, .. } => {
             put!(out, "{SAFE}\nmatch unsafe {{ opt({pointer}) }} {{ None => e.u32(0), Some(value) => {{ e.u32(1);");
-            let value = if matches!(ty, Ty::Struct(_) | Ty::Union(_)) { "(*value)" } else { "(*value)" };
-            put!(out, "{}", emit::encode(model, ty, value, "enc").replace("&(*value)", "value"));
+            put!(out, "{}", emit::encode(model, ty, "(*value)", "enc").replace("&(*value)", "value"));
             put!(out, "}} }}");
         }
         Shape::Array { ty: Ty::Scalar("u8"), .. } | Shape::Array { ty: Ty::Char, .. } | Shape::Blob { .. } => {

@@ -66,7 +66,7 @@ const HEAD: &str = r#"//! Requests of the Vulkan registry: decoded, run with the
 
 // UNSAFETY: calls the host's driver.
 #![expect(unsafe_code, reason = "the driver's functions are C")]
-#![allow(dead_code, unused_imports, unused_parens, clippy::unnecessary_cast, clippy::too_many_lines, reason = "one text for all commands")]
+#![allow(dead_code, unused_imports, clippy::manual_div_ceil, clippy::unnecessary_cast, clippy::too_many_lines, reason = "one text for all commands")]
 
 use core::ptr;
 
@@ -258,7 +258,7 @@ fn param(model: &Model, command: &Cmd, field: &Field, call: &mut Call, made: &mu
                 }
                 _ => put!(call.decode, "let {place} = if r.presence()? {{ r.zeroed::<{}>({count})?.as_mut_ptr() }} else {{ ptr::null_mut() }};\nlet room_{place} = {count};", ty.rust(model, "'static")),
             }
-            let items = host_structs::out_items(model, &ty, &place, &format!("{count}.min(room_{place})"));
+            let items = host_structs::out_items(model, &ty, &place, &format!("({count}).min(room_{place})"));
             call.reply.push_str(&items);
             call.args.push(if matches!(shape, Shape::Blob { .. }) { format!("{place}.cast()") } else { place });
         }
@@ -344,7 +344,8 @@ fn input(model: &Model, command: &Cmd, field: &Field, call: &mut Call) {
                 put!(call.decode, "let ids = r.ids()?;");
                 call.finished = true;
                 put!(call.checks, "r.agree(Some(ids.len()), {}, false)?;\nlet {place} = r.zeroed::<vk::{}>(ids.len())?;\nr.finish()?;", length(command, len), names::ty(handle));
-                put!(call.checks, "for (id, native) in ids.iter().zip({place}.iter_mut()) {{\nif *id != 0 {{ *native = vk::{}::from_raw(cx.objects.remove(ObjectKind::{kind}, *id)?); }}\n}}", names::ty(handle));
+                let pool = command.params.first().map(Field::name).unwrap_or_default();
+                put!(call.checks, "for (id, native) in ids.iter().zip({place}.iter_mut()) {{\nif *id != 0 {{ *native = vk::{}::from_raw(cx.objects.remove_from(ObjectKind::{kind}, *id, {pool}.as_raw())?); }}\n}}", names::ty(handle));
                 call.args.push(format!("{place}.as_ptr()"));
                 return;
             }
@@ -376,4 +377,20 @@ fn input(model: &Model, command: &Cmd, field: &Field, call: &mut Call) {
         }
         Shape::SType | Shape::Next => {}
     }
+}
+
+/// The file `dxg-host/src/generated/vulkan/extensions.rs`.
+pub(super) fn extensions(model: &Model) -> String {
+    let mut text = String::from(
+        "//! Device extensions whose structures and commands are forwarded.\n\n\
+         /// A device extension that is forwarded.\n#[derive(Clone, Copy, Debug, PartialEq, Eq)]\npub(crate) struct Forwarded {\n\
+         /// Its name.\npub(crate) name: &'static str,\n/// The version that the code was generated from.\npub(crate) spec_version: u32,\n}\n\n\
+         /// Sorted by name.\npub(crate) static FORWARDED_EXTENSIONS: &[Forwarded] = &[\n",
+    );
+    let mut extensions: Vec<_> = model.extensions.iter().filter(|extension| extension.kind == "device").collect();
+    extensions.sort_by(|a, b| a.name.cmp(&b.name));
+    for extension in extensions {
+        put!(text, "Forwarded {{ name: \"{}\", spec_version: {} }},", extension.name, extension.spec_version);
+    }
+    text + "];\n"
 }

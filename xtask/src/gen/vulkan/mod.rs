@@ -62,6 +62,7 @@ const OUTPUTS: &[(&str, Emit)] = &[
     ("dxg-host/src/generated/vulkan/structs.rs", host_structs::generate),
     ("dxg-host/src/generated/vulkan/native.rs", host_commands::native),
     ("dxg-host/src/generated/vulkan/dispatch.rs", host_commands::dispatch),
+    ("dxg-host/src/generated/vulkan/extensions.rs", host_commands::extensions),
     ("docs/vulkan-coverage.md", coverage::generate),
 ];
 
@@ -115,7 +116,9 @@ pub(super) fn run(root: &Path, registry: &Path, mode: Mode, stale: &mut Vec<Stri
     ensure!(registry.version == REGISTRY_VERSION, "registry of version {}", registry.version);
     let model = Model::new(registry)?;
     for (path, emit) in OUTPUTS {
-        let text = header(path) + &emit(&model);
+        // Places are written `(*item)`, which is one pair too many as the only argument.
+        let text = emit(&model).replace("((*item))", "(*item)").replace("((*value))", "(*value)");
+        let text = header(path) + &text;
         let text = if path.ends_with(".rs") {
             rustfmt(root, &text).with_context(|| format!("formatting {path}"))?
         } else {

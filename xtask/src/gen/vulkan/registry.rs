@@ -65,7 +65,6 @@ pub(super) struct Block {
     /// Extensions only: `device` or `instance`.
     pub(super) kind: String,
     pub(super) platform: Option<String>,
-    pub(super) promoted_to: Option<String>,
     pub(super) spec_version: u32,
     pub(super) provisional: bool,
 }
@@ -146,7 +145,6 @@ fn block(node: Node<'_, '_>) -> Block {
         name: node.attribute("name").unwrap_or("").to_owned(),
         kind: node.attribute("type").unwrap_or("").to_owned(),
         platform: node.attribute("platform").map(str::to_owned),
-        promoted_to: node.attribute("promotedto").map(str::to_owned),
         provisional: node.attribute("provisional") == Some("true"),
         ..Block::default()
     };
