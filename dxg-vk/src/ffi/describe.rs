@@ -76,6 +76,10 @@ pub(crate) fn read_description(decoder: &mut Decoder<'_>) -> Result<Description,
         };
         description.formats.insert(format, format_state);
     }
+    // The host says which minor version it forwards; the device says how far it is with that one.
+    if description.properties.api_version >> 12 == description.api_version >> 12 {
+        description.api_version = description.properties.api_version.min(API_VERSION);
+    }
     description.properties.api_version = description.api_version;
     description.max_allocation_bytes = max_allocation(&description);
     description.hide_unshared_memory();
