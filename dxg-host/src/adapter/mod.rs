@@ -27,8 +27,8 @@ mod choice;
 mod windows;
 
 pub mod null;
-pub mod vulkan;
 pub mod probe;
+pub mod vulkan;
 
 /// What kind of device an adapter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

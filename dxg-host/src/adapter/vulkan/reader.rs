@@ -75,7 +75,8 @@ pub(crate) struct Reader<'a, 'o> {
     depth: u32,
 }
 
-type Body = fn(&mut Reader<'_, '_>, vk::StructureType) -> Result<*mut vk::BaseOutStructure<'static>, ReadError>;
+type Body =
+    fn(&mut Reader<'_, '_>, vk::StructureType) -> Result<*mut vk::BaseOutStructure<'static>, ReadError>;
 
 impl<'a, 'o> Reader<'a, 'o> {
     /// Reads `bytes`; what has to be stored goes to `bump`.
@@ -308,8 +309,10 @@ impl<'a, 'o> Reader<'a, 'o> {
     /// One is, or has a zero inside.
     pub(crate) fn texts(&mut self) -> Result<(*const *const c_char, Option<usize>), ReadError> {
         let Some(count) = self.decoder.array(4)? else { return Ok((ptr::null(), None)) };
-        let list =
-            self.bump.try_alloc_slice_fill_copy(count, ptr::null::<c_char>()).map_err(|_| ReadError::Arena)?;
+        let list = self
+            .bump
+            .try_alloc_slice_fill_copy(count, ptr::null::<c_char>())
+            .map_err(|_| ReadError::Arena)?;
         for item in list.iter_mut() {
             *item = self.text(false)?;
         }

@@ -49,7 +49,8 @@ impl<T> Default for Table<T> {
 /// Slot index and generation of an id; `None` for the numbers that are no ids.
 fn split(id: u64) -> Option<(usize, u32)> {
     let bytes = id.to_le_bytes();
-    let (slot, generation) = (u32::from_le_bytes(*bytes.first_chunk()?), u32::from_le_bytes(*bytes.last_chunk()?));
+    let (slot, generation) =
+        (u32::from_le_bytes(*bytes.first_chunk()?), u32::from_le_bytes(*bytes.last_chunk()?));
     let index = usize::try_from(slot.checked_sub(1)?).ok()?;
     (generation != 0).then_some((index, generation))
 }
@@ -102,7 +103,9 @@ impl<T> Table<T> {
     /// [`BadId::Unknown`] when it names none.
     pub(crate) fn get(&self, id: u64) -> Result<&T, BadId> {
         split(id)
-            .and_then(|(index, generation)| self.slots.get(index).filter(|slot| slot.generation == generation))
+            .and_then(|(index, generation)| {
+                self.slots.get(index).filter(|slot| slot.generation == generation)
+            })
             .and_then(|slot| slot.value.as_ref())
             .ok_or(BadId::Unknown(id))
     }
