@@ -66,13 +66,7 @@ impl Objects {
     ///
     /// # Errors
     /// The id cannot name a new object.
-    pub(crate) fn insert(
-        &mut self,
-        kind: ObjectKind,
-        id: u64,
-        native: u64,
-        parent: u64,
-    ) -> Result<(), BadId> {
+    pub(crate) fn insert(&mut self, kind: ObjectKind, id: u64, native: u64, parent: u64) -> Result<(), BadId> {
         self.table_mut(kind, id)?.insert(id, Entry { native, parent }).map_err(|(bad, _)| bad)?;
         if parent != 0 {
             self.children.entry((kind, parent)).or_default().push(id);
@@ -116,12 +110,9 @@ impl Objects {
         }
     }
 
-    /// Takes all objects of a type out: their native handles.
-    pub(crate) fn drain(&mut self, kind: ObjectKind) -> Vec<u64> {
-        self.children.retain(|(of, _), _| *of != kind);
-        self.table_mut(kind, 0)
-            .map(|table| table.drain().map(|entry| entry.native).collect())
-            .unwrap_or_default()
+    /// The ids of all objects of a type.
+    pub(crate) fn ids(&self, kind: ObjectKind) -> Vec<u64> {
+        self.tables.get(usize::from(kind.0)).map(|table| table.ids().collect()).unwrap_or_default()
     }
 }
 

@@ -161,6 +161,14 @@ impl<'a, 'o> Reader<'a, 'o> {
         Ok(self.objects.lookup(kind, id)?)
     }
 
+    /// The native object that an id read before names.
+    ///
+    /// # Errors
+    /// The id names no object.
+    pub(crate) fn find(&self, kind: ObjectKind, id: u64) -> Result<u64, ReadError> {
+        Ok(self.objects.lookup(kind, id)?)
+    }
+
     /// A handle that may be null.
     ///
     /// # Errors

@@ -37,12 +37,11 @@ struct Slot<T> {
 #[derive(Debug)]
 pub(crate) struct Table<T> {
     slots: Vec<Slot<T>>,
-    live: usize,
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { slots: Vec::new(), live: 0 }
+        Self { slots: Vec::new() }
     }
 }
 
@@ -64,7 +63,6 @@ impl<T> Table<T> {
         match self.vacant(id) {
             Ok(slot) => {
                 slot.value = Some(value);
-                self.live += 1;
                 Ok(())
             }
             Err(bad) => Err((bad, value)),
@@ -110,19 +108,6 @@ impl<T> Table<T> {
             .ok_or(BadId::Unknown(id))
     }
 
-    /// The object that `id` names, to change it.
-    ///
-    /// # Errors
-    /// [`BadId::Unknown`] when it names none.
-    pub(crate) fn get_mut(&mut self, id: u64) -> Result<&mut T, BadId> {
-        split(id)
-            .and_then(|(index, generation)| {
-                self.slots.get_mut(index).filter(|slot| slot.generation == generation)
-            })
-            .and_then(|slot| slot.value.as_mut())
-            .ok_or(BadId::Unknown(id))
-    }
-
     /// Takes the object that `id` names out.
     ///
     /// # Errors
@@ -134,14 +119,7 @@ impl<T> Table<T> {
             .get_mut(index)
             .filter(|slot| slot.generation == generation)
             .ok_or(BadId::Unknown(id))?;
-        let value = slot.value.take().ok_or(BadId::Unknown(id))?;
-        self.live -= 1;
-        Ok(value)
-    }
-
-    /// How many objects live.
-    pub(crate) fn len(&self) -> usize {
-        self.live
+        slot.value.take().ok_or(BadId::Unknown(id))
     }
 
     /// The live objects, in slot order.
@@ -149,10 +127,11 @@ impl<T> Table<T> {
         self.slots.iter().filter_map(|slot| slot.value.as_ref())
     }
 
-    /// Takes every object out, in slot order.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = T> + '_ {
-        self.live = 0;
-        self.slots.iter_mut().filter_map(|slot| slot.value.take())
+    /// The ids of the live objects, in slot order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = u64> {
+        self.slots.iter().zip(1_u64..).filter(|(slot, _)| slot.value.is_some()).map(|(slot, number)| {
+            number | u64::from(slot.generation) << 32
+        })
     }
 }
 
@@ -171,10 +150,8 @@ mod tests {
         let mut table = Table::default();
         table.insert(id(3, 1), "a").unwrap();
         assert_eq!(table.get(id(3, 1)), Ok(&"a"));
-        assert_eq!(table.len(), 1);
         assert_eq!(table.remove(id(3, 1)), Ok("a"));
         assert_eq!(table.remove(id(3, 1)), Err(BadId::Unknown(id(3, 1))));
-        assert_eq!(table.len(), 0);
     }
 
     #[test]
@@ -217,12 +194,12 @@ mod tests {
     }
 
     #[test]
-    fn drain_empties_the_table_and_keeps_generations() {
+    fn ids_are_those_of_the_live_objects() {
         let mut table = Table::default();
         table.insert(id(1, 1), 10).unwrap();
+        table.insert(id(2, 1), 15).unwrap();
         table.insert(id(4, 2), 20).unwrap();
-        assert_eq!(table.drain().collect::<Vec<_>>(), [10, 20]);
-        assert_eq!(table.len(), 0);
-        assert_eq!(table.insert(id(4, 2), 30), Err((BadId::Taken(id(4, 2)), 30)));
+        table.remove(id(2, 1)).unwrap();
+        assert_eq!(table.ids().collect::<Vec<_>>(), [id(1, 1), id(4, 2)]);
     }
 }
