@@ -19,7 +19,12 @@ pub(crate) struct Place {
 }
 
 /// CREATE_DEVICE with the given queues per family.
-pub(crate) fn create_device(e: &mut Encoder, queues_per_family: &[u32], places: &[Place], extensions: &[&str]) {
+pub(crate) fn create_device(
+    e: &mut Encoder,
+    queues_per_family: &[u32],
+    places: &[Place],
+    extensions: &[&str],
+) {
     e.end_chain();
     e.u32(0);
     e.count(queues_per_family.len());

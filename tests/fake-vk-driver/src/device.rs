@@ -69,11 +69,13 @@ unsafe extern "system" fn create_semaphore(
     semaphore: *mut vk::Semaphore,
 ) -> vk::Result {
     // SAFETY:
-    // - the caller gives a valid structure, whose chain can have one structure only.
-    let next = unsafe { (*info).p_next.cast::<vk::SemaphoreTypeCreateInfo<'_>>().as_ref() };
-    let timeline = next
-        .filter(|kind| kind.semaphore_type == vk::SemaphoreType::TIMELINE)
-        .map(|kind| kind.initial_value);
+    // - the caller gives a valid structure.
+    let info = unsafe { &*info };
+    // SAFETY:
+    // - the chain of this structure has one structure at most, of this type.
+    let next = unsafe { info.p_next.cast::<vk::SemaphoreTypeCreateInfo<'_>>().as_ref() };
+    let timeline =
+        next.filter(|kind| kind.semaphore_type == vk::SemaphoreType::TIMELINE).map(|kind| kind.initial_value);
     // SAFETY:
     // - the caller gives a writable place.
     unsafe { *semaphore = vk::Semaphore::from_raw(STATE.create_semaphore(timeline)) };
@@ -143,10 +145,8 @@ unsafe extern "system" fn submit2(
     submits: *const vk::SubmitInfo2<'_>,
     _fence: vk::Fence,
 ) -> vk::Result {
-    let point = |info: &vk::SemaphoreSubmitInfo<'_>| Point {
-        semaphore: info.semaphore.as_raw(),
-        value: info.value,
-    };
+    let point =
+        |info: &vk::SemaphoreSubmitInfo<'_>| Point { semaphore: info.semaphore.as_raw(), value: info.value };
     // SAFETY:
     // - the caller gives valid structures.
     let submits = unsafe { list(submits, count) };
@@ -158,7 +158,8 @@ unsafe extern "system" fn submit2(
             let waits = unsafe { list(submit.p_wait_semaphore_infos, submit.wait_semaphore_info_count) };
             // SAFETY:
             // - the structure is valid.
-            let signals = unsafe { list(submit.p_signal_semaphore_infos, submit.signal_semaphore_info_count) };
+            let signals =
+                unsafe { list(submit.p_signal_semaphore_infos, submit.signal_semaphore_info_count) };
             Batch { waits: waits.iter().map(point).collect(), signals: signals.iter().map(point).collect() }
         })
         .collect();
