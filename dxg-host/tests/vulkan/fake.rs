@@ -208,6 +208,22 @@ fn nothing_native_outlives_the_stream() {
     assert_eq!(ledger.charged.load(Ordering::SeqCst), 0);
 }
 
+#[test]
+fn sparse_binding_raises_the_progress_and_the_semaphores_it_signals() {
+    let fake = Fake::take();
+    let (mut guest, cells) = fake.device();
+    let (first, first_address) = guest.cell(0);
+    let (second, second_address) = guest.cell(0);
+    guest.post(op::CREATE_SEMAPHORE, |e| requests::create_timeline(e, id(1), first_address, 0));
+    guest.post(op::CREATE_SEMAPHORE, |e| requests::create_timeline(e, id(2), second_address, 0));
+    guest.post(op::QUEUE_BIND_SPARSE, |e| requests::bind_sparse(e, 1, 9, &[&[(id(1), 4)], &[(id(2), 5)]]));
+    assert_eq!(guest.wait(&cells[1], 9), WaitOutcome::Reached);
+    assert_eq!((first.value(), second.value()), (4, 5));
+    guest.post(op::QUEUE_BIND_SPARSE, |e| requests::bind_sparse(e, 1, 10, &[]));
+    assert_eq!(guest.wait(&cells[1], 10), WaitOutcome::Reached);
+    assert_eq!(guest.close(), Ok(()));
+}
+
 /// Numbers that look random and are the same in every run.
 struct Noise(u64);
 

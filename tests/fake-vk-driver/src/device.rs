@@ -166,6 +166,67 @@ unsafe extern "system" fn submit2(
     STATE.submit(queue_index(queue), batches)
 }
 
+/// The timeline values in a chain.
+///
+/// # Safety
+/// The chain is valid.
+unsafe fn timeline_of<'a>(next: *const c_void) -> Option<&'a vk::TimelineSemaphoreSubmitInfo<'a>> {
+    let mut next = next.cast::<vk::BaseInStructure<'_>>();
+    // SAFETY:
+    // - the chain is valid and ends with null.
+    while let Some(base) = unsafe { next.as_ref() } {
+        if base.s_type == vk::StructureType::TIMELINE_SEMAPHORE_SUBMIT_INFO {
+            // SAFETY:
+            // - the type says what the structure is.
+            return unsafe { next.cast::<vk::TimelineSemaphoreSubmitInfo<'_>>().as_ref() };
+        }
+        next = base.p_next;
+    }
+    None
+}
+
+/// Semaphores with their values; those without one are binary.
+fn points(semaphores: &[vk::Semaphore], values: &[u64]) -> Vec<Point> {
+    let values = values.iter().copied().chain(std::iter::repeat(0));
+    let point = |(semaphore, value): (&vk::Semaphore, u64)| Point { semaphore: semaphore.as_raw(), value };
+    semaphores.iter().zip(values).map(point).collect()
+}
+
+unsafe extern "system" fn bind_sparse(
+    queue: vk::Queue,
+    count: u32,
+    binds: *const vk::BindSparseInfo<'_>,
+    _fence: vk::Fence,
+) -> vk::Result {
+    // SAFETY:
+    // - the caller gives valid structures.
+    let binds = unsafe { list(binds, count) };
+    let batches = binds
+        .iter()
+        .map(|bind| {
+            // SAFETY:
+            // - the chain is valid.
+            let timeline = unsafe { timeline_of(bind.p_next) }.copied().unwrap_or_default();
+            // SAFETY:
+            // - the structure is valid.
+            let waits = unsafe { list(bind.p_wait_semaphores, bind.wait_semaphore_count) };
+            // SAFETY:
+            // - the structure is valid.
+            let wait_values =
+                unsafe { list(timeline.p_wait_semaphore_values, timeline.wait_semaphore_value_count) };
+            // SAFETY:
+            // - the structure is valid.
+            let signals = unsafe { list(bind.p_signal_semaphores, bind.signal_semaphore_count) };
+            // SAFETY:
+            // - the structure is valid.
+            let signal_values =
+                unsafe { list(timeline.p_signal_semaphore_values, timeline.signal_semaphore_value_count) };
+            Batch { waits: points(waits, wait_values), signals: points(signals, signal_values) }
+        })
+        .collect();
+    STATE.submit(queue_index(queue), batches)
+}
+
 unsafe extern "system" fn create_buffer(
     _device: vk::Device,
     _info: *const vk::BufferCreateInfo<'_>,
@@ -229,6 +290,7 @@ pub(crate) fn find(name: &CStr) -> vk::PFN_vkVoidFunction {
         b"vkWaitSemaphores" => void!(wait_semaphores),
         b"vkSignalSemaphore" => void!(signal_semaphore),
         b"vkQueueSubmit2" => void!(submit2),
+        b"vkQueueBindSparse" => void!(bind_sparse),
         b"vkCreateBuffer" => void!(create_buffer),
         b"vkDestroyBuffer" => void!(destroy_buffer),
         b"vkAllocateMemory" => void!(allocate_memory),
