@@ -246,18 +246,6 @@ impl<'a, 'o> Reader<'a, 'o> {
         self.bump.try_alloc_slice_fill_with(count, |_| T::default()).map_err(|_| ReadError::Arena)
     }
 
-    /// Bytes into a static array.
-    ///
-    /// # Errors
-    /// The request is too short.
-    pub(crate) fn fill_bytes<T: ByteLike>(&mut self, to: &mut [T]) -> Result<(), ReadError> {
-        let bytes = self.decoder.bytes(to.len())?;
-        for (to, from) in to.iter_mut().zip(bytes) {
-            *to = T::from_byte(*from);
-        }
-        Ok(())
-    }
-
     /// A list of values; null and `None` for an absent one.
     ///
     /// # Errors
@@ -426,22 +414,4 @@ impl<'a, 'o> Reader<'a, 'o> {
 
 fn native(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |chunk| u64::from_ne_bytes(*chunk))
-}
-
-/// `u8` and `char`.
-pub(crate) trait ByteLike {
-    /// The value with these bits.
-    fn from_byte(byte: u8) -> Self;
-}
-
-impl ByteLike for u8 {
-    fn from_byte(byte: u8) -> Self {
-        byte
-    }
-}
-
-impl ByteLike for i8 {
-    fn from_byte(byte: u8) -> Self {
-        byte.cast_signed()
-    }
 }

@@ -129,9 +129,11 @@ impl<T> Table<T> {
 
     /// The ids of the live objects, in slot order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = u64> {
-        self.slots.iter().zip(1_u64..).filter(|(slot, _)| slot.value.is_some()).map(|(slot, number)| {
-            number | u64::from(slot.generation) << 32
-        })
+        self.slots
+            .iter()
+            .zip(1_u64..)
+            .filter(|(slot, _)| slot.value.is_some())
+            .map(|(slot, number)| number | u64::from(slot.generation) << 32)
     }
 }
 
