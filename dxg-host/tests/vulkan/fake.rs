@@ -207,3 +207,70 @@ fn nothing_native_outlives_the_stream() {
     assert_eq!(fake.count(Count::LIVE), before);
     assert_eq!(ledger.charged.load(Ordering::SeqCst), 0);
 }
+
+#[test]
+fn sparse_binding_raises_the_progress_and_the_semaphores_it_signals() {
+    let fake = Fake::take();
+    let (mut guest, cells) = fake.device();
+    let (first, first_address) = guest.cell(0);
+    let (second, second_address) = guest.cell(0);
+    guest.post(op::CREATE_SEMAPHORE, |e| requests::create_timeline(e, id(1), first_address, 0));
+    guest.post(op::CREATE_SEMAPHORE, |e| requests::create_timeline(e, id(2), second_address, 0));
+    guest.post(op::QUEUE_BIND_SPARSE, |e| requests::bind_sparse(e, 1, 9, &[&[(id(1), 4)], &[(id(2), 5)]]));
+    assert_eq!(guest.wait(&cells[1], 9), WaitOutcome::Reached);
+    assert_eq!((first.value(), second.value()), (4, 5));
+    guest.post(op::QUEUE_BIND_SPARSE, |e| requests::bind_sparse(e, 1, 10, &[]));
+    assert_eq!(guest.wait(&cells[1], 10), WaitOutcome::Reached);
+    assert_eq!(guest.close(), Ok(()));
+}
+
+/// Numbers that look random and are the same in every run.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Mostly small words, as counts, presence words and ends of chains are.
+    fn word(&mut self) -> u32 {
+        match self.next() % 8 {
+            0 => u32::MAX,
+            1 => u32::try_from(self.next() >> 32).unwrap(),
+            2..4 => 0,
+            _ => u32::try_from(self.next() % 4).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn any_request_is_executed_or_ends_the_session_by_name() {
+    let fake = Fake::take();
+    let before = fake.count(Count::LIVE);
+    let mut noise = Noise(0x9E37_79B9_7F4A_7C15);
+    let mut violations = 0;
+    for _ in 0..400 {
+        let (guest, _) = fake.device();
+        while !guest.host_ended() {
+            let op = match noise.next() % 3 {
+                0 => op::ALLOCATE_MEMORY + u16::try_from(noise.next() % 6).unwrap(),
+                _ => 16 + u16::try_from(noise.next() % 600).unwrap(),
+            };
+            let words = noise.next() % 40;
+            let body: Vec<u32> = (0..words).map(|_| noise.word()).collect();
+            if !guest.try_post(op, |e| e.u32s(&body)) {
+                break;
+            }
+            guest.settle();
+        }
+        match guest.ended() {
+            Err(StreamEnd::Violation(_)) => violations += 1,
+            other => panic!("the stream ended with {other:?}"),
+        }
+    }
+    assert_eq!(violations, 400);
+    assert_eq!(fake.count(Count::LIVE), before);
+}

@@ -158,6 +158,15 @@ impl Guest {
         self.producer.push(entry.as_slice(), &|| self.host_ended()).unwrap();
     }
 
+    /// Puts a command on the stream; says no when the stream has ended.
+    pub(crate) fn try_post(&self, op: u16, body: impl FnOnce(&mut Encoder)) -> bool {
+        let mut entry = Encoder::new();
+        let mark = entry.begin(op, EntryFlags::NONE);
+        body(&mut entry);
+        entry.end(mark);
+        self.producer.push(entry.as_slice(), &|| self.host_ended()).is_ok()
+    }
+
     /// Puts a command on the stream and waits for its answer; `None` when the stream ended instead.
     pub(crate) fn call(&mut self, op: u16, body: impl FnOnce(&mut Encoder)) -> Option<Vec<u8>> {
         let slot = ReplySlot::new(self.memory(0, SLOT_BYTES)).unwrap();
@@ -184,7 +193,9 @@ impl Guest {
 
     /// Waits until everything that was put on the stream is executed, or the stream has ended.
     pub(crate) fn settle(&self) {
-        let _ = self.producer.wait_consumed(self.producer.position(), &|| self.host_ended());
+        while self.producer.consumed() < self.producer.position().0 && !self.host_ended() {
+            std::thread::yield_now();
+        }
     }
 
     /// Closes the stream and answers how it ended.

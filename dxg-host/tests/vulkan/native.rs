@@ -127,7 +127,8 @@ fn recorded_fill_writes_the_memory_of_the_guest() {
     const BYTES: u64 = 4096;
     guest.post(VkOp::CREATE_BUFFER.0, |e| requests::create_buffer(e, id(1), BYTES, TRANSFER_DST));
     let address = BLOCK + FREE as u64;
-    let answer = guest.call(op::ALLOCATE_MEMORY, |e| requests::allocate(e, id(1), address, BYTES, 0)).unwrap();
+    let answer =
+        guest.call(op::ALLOCATE_MEMORY, |e| requests::allocate(e, id(1), address, BYTES, 0)).unwrap();
     assert_eq!(answer, SUCCESS);
     guest.post(VkOp::BIND_BUFFER_MEMORY.0, |e| {
         e.u64(id(1));

@@ -3,6 +3,7 @@
 use dxg_wire::codec::Encoder;
 
 const TYPE_TIMELINE: u32 = 1;
+const TIMELINE_SEMAPHORE_SUBMIT_INFO: u32 = 1_000_207_003;
 const SEMAPHORE_TYPE_CREATE_INFO: u32 = 1_000_207_002;
 
 /// Id of the `slot`-th object of its type.
@@ -19,7 +20,12 @@ pub(crate) struct Place {
 }
 
 /// CREATE_DEVICE with the given queues per family.
-pub(crate) fn create_device(e: &mut Encoder, queues_per_family: &[u32], places: &[Place], extensions: &[&str]) {
+pub(crate) fn create_device(
+    e: &mut Encoder,
+    queues_per_family: &[u32],
+    places: &[Place],
+    extensions: &[&str],
+) {
     e.end_chain();
     e.u32(0);
     e.count(queues_per_family.len());
@@ -147,4 +153,32 @@ pub(crate) fn record(e: &mut Encoder, command_buffer: u64, recorded: &[u8]) {
     e.u32(0);
     e.count(recorded.len());
     e.bytes(recorded);
+}
+
+/// QUEUE_BIND_SPARSE of batches that bind nothing and signal timeline semaphores.
+pub(crate) fn bind_sparse(e: &mut Encoder, queue: u32, sequence: u64, batches: &[&[Point]]) {
+    e.u32(queue);
+    e.u64(sequence);
+    e.count(batches.len());
+    for signals in batches {
+        e.u32(TIMELINE_SEMAPHORE_SUBMIT_INFO);
+        e.u32(0);
+        e.null();
+        e.count(signals.len());
+        e.count(signals.len());
+        for (_, value) in *signals {
+            e.u64(*value);
+        }
+        e.end_chain();
+        // Waits, buffers, opaque images and images: none.
+        for _ in 0..4 {
+            e.u32(0);
+            e.null();
+        }
+        e.count(signals.len());
+        e.count(signals.len());
+        for (semaphore, _) in *signals {
+            e.u64(*semaphore);
+        }
+    }
 }

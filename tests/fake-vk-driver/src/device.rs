@@ -69,11 +69,13 @@ unsafe extern "system" fn create_semaphore(
     semaphore: *mut vk::Semaphore,
 ) -> vk::Result {
     // SAFETY:
-    // - the caller gives a valid structure, whose chain can have one structure only.
-    let next = unsafe { (*info).p_next.cast::<vk::SemaphoreTypeCreateInfo<'_>>().as_ref() };
-    let timeline = next
-        .filter(|kind| kind.semaphore_type == vk::SemaphoreType::TIMELINE)
-        .map(|kind| kind.initial_value);
+    // - the caller gives a valid structure.
+    let info = unsafe { &*info };
+    // SAFETY:
+    // - the chain of this structure has one structure at most, of this type.
+    let next = unsafe { info.p_next.cast::<vk::SemaphoreTypeCreateInfo<'_>>().as_ref() };
+    let timeline =
+        next.filter(|kind| kind.semaphore_type == vk::SemaphoreType::TIMELINE).map(|kind| kind.initial_value);
     // SAFETY:
     // - the caller gives a writable place.
     unsafe { *semaphore = vk::Semaphore::from_raw(STATE.create_semaphore(timeline)) };
@@ -143,10 +145,8 @@ unsafe extern "system" fn submit2(
     submits: *const vk::SubmitInfo2<'_>,
     _fence: vk::Fence,
 ) -> vk::Result {
-    let point = |info: &vk::SemaphoreSubmitInfo<'_>| Point {
-        semaphore: info.semaphore.as_raw(),
-        value: info.value,
-    };
+    let point =
+        |info: &vk::SemaphoreSubmitInfo<'_>| Point { semaphore: info.semaphore.as_raw(), value: info.value };
     // SAFETY:
     // - the caller gives valid structures.
     let submits = unsafe { list(submits, count) };
@@ -158,8 +158,70 @@ unsafe extern "system" fn submit2(
             let waits = unsafe { list(submit.p_wait_semaphore_infos, submit.wait_semaphore_info_count) };
             // SAFETY:
             // - the structure is valid.
-            let signals = unsafe { list(submit.p_signal_semaphore_infos, submit.signal_semaphore_info_count) };
+            let signals =
+                unsafe { list(submit.p_signal_semaphore_infos, submit.signal_semaphore_info_count) };
             Batch { waits: waits.iter().map(point).collect(), signals: signals.iter().map(point).collect() }
+        })
+        .collect();
+    STATE.submit(queue_index(queue), batches)
+}
+
+/// The timeline values in a chain.
+///
+/// # Safety
+/// The chain is valid.
+unsafe fn timeline_of<'a>(next: *const c_void) -> Option<&'a vk::TimelineSemaphoreSubmitInfo<'a>> {
+    let mut next = next.cast::<vk::BaseInStructure<'_>>();
+    // SAFETY:
+    // - the chain is valid and ends with null.
+    while let Some(base) = unsafe { next.as_ref() } {
+        if base.s_type == vk::StructureType::TIMELINE_SEMAPHORE_SUBMIT_INFO {
+            // SAFETY:
+            // - the type says what the structure is.
+            return unsafe { next.cast::<vk::TimelineSemaphoreSubmitInfo<'_>>().as_ref() };
+        }
+        next = base.p_next;
+    }
+    None
+}
+
+/// Semaphores with their values; those without one are binary.
+fn points(semaphores: &[vk::Semaphore], values: &[u64]) -> Vec<Point> {
+    let values = values.iter().copied().chain(std::iter::repeat(0));
+    let point = |(semaphore, value): (&vk::Semaphore, u64)| Point { semaphore: semaphore.as_raw(), value };
+    semaphores.iter().zip(values).map(point).collect()
+}
+
+unsafe extern "system" fn bind_sparse(
+    queue: vk::Queue,
+    count: u32,
+    binds: *const vk::BindSparseInfo<'_>,
+    _fence: vk::Fence,
+) -> vk::Result {
+    // SAFETY:
+    // - the caller gives valid structures.
+    let binds = unsafe { list(binds, count) };
+    let batches = binds
+        .iter()
+        .map(|bind| {
+            // SAFETY:
+            // - the chain is valid.
+            let timeline = unsafe { timeline_of(bind.p_next) }.copied().unwrap_or_default();
+            // SAFETY:
+            // - the structure is valid.
+            let waits = unsafe { list(bind.p_wait_semaphores, bind.wait_semaphore_count) };
+            // SAFETY:
+            // - the structure is valid.
+            let wait_values =
+                unsafe { list(timeline.p_wait_semaphore_values, timeline.wait_semaphore_value_count) };
+            // SAFETY:
+            // - the structure is valid.
+            let signals = unsafe { list(bind.p_signal_semaphores, bind.signal_semaphore_count) };
+            // SAFETY:
+            // - the structure is valid.
+            let signal_values =
+                unsafe { list(timeline.p_signal_semaphore_values, timeline.signal_semaphore_value_count) };
+            Batch { waits: points(waits, wait_values), signals: points(signals, signal_values) }
         })
         .collect();
     STATE.submit(queue_index(queue), batches)
@@ -228,6 +290,7 @@ pub(crate) fn find(name: &CStr) -> vk::PFN_vkVoidFunction {
         b"vkWaitSemaphores" => void!(wait_semaphores),
         b"vkSignalSemaphore" => void!(signal_semaphore),
         b"vkQueueSubmit2" => void!(submit2),
+        b"vkQueueBindSparse" => void!(bind_sparse),
         b"vkCreateBuffer" => void!(create_buffer),
         b"vkDestroyBuffer" => void!(destroy_buffer),
         b"vkAllocateMemory" => void!(allocate_memory),

@@ -14,7 +14,6 @@ use crate::device;
 const ALIGNMENT: u64 = 4096;
 const MEMORY_BYTES: u64 = 1 << 30;
 
-
 /// Erases the type of a function of the driver.
 macro_rules! void {
     ($function:expr) => {{
@@ -45,7 +44,7 @@ unsafe fn enumerate<T: Copy>(from: &[T], count: *mut u32, to: *mut T) -> vk::Res
     for (index, value) in from.iter().enumerate().take(copied as usize) {
         // SAFETY:
         // - `index` is below the room that the caller has.
-        unsafe { to.add(index).write(*value) };
+        unsafe { to.wrapping_add(index).write(*value) };
     }
     // SAFETY:
     // - the caller says that it is writable.
@@ -137,7 +136,10 @@ unsafe extern "system" fn properties(_device: vk::PhysicalDevice, to: *mut vk::P
     unsafe { *to = properties };
 }
 
-unsafe extern "system" fn properties2(device: vk::PhysicalDevice, to: *mut vk::PhysicalDeviceProperties2<'_>) {
+unsafe extern "system" fn properties2(
+    device: vk::PhysicalDevice,
+    to: *mut vk::PhysicalDeviceProperties2<'_>,
+) {
     // SAFETY:
     // - the caller gives a structure with a valid chain.
     let to = unsafe { &mut *to };
@@ -154,7 +156,9 @@ unsafe extern "system" fn properties2(device: vk::PhysicalDevice, to: *mut vk::P
             vk::StructureType::PHYSICAL_DEVICE_ID_PROPERTIES => {
                 // SAFETY:
                 // - the type says what the structure is.
-                unsafe { (*this.cast::<vk::PhysicalDeviceIDProperties<'_>>()).device_uuid = *b"fake vk driver 0" };
+                unsafe {
+                    (*this.cast::<vk::PhysicalDeviceIDProperties<'_>>()).device_uuid = *b"fake vk driver 0"
+                };
             }
             vk::StructureType::PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT => {
                 let this = this.cast::<vk::PhysicalDeviceExternalMemoryHostPropertiesEXT<'_>>();
@@ -179,8 +183,7 @@ unsafe extern "system" fn memory_properties(
     memory.memory_types[0].property_flags = vk::MemoryPropertyFlags::DEVICE_LOCAL;
     memory.memory_types[1].property_flags =
         vk::MemoryPropertyFlags::HOST_VISIBLE | vk::MemoryPropertyFlags::HOST_COHERENT;
-    memory.memory_heaps[0] =
-        vk::MemoryHeap { size: MEMORY_BYTES, flags: vk::MemoryHeapFlags::DEVICE_LOCAL };
+    memory.memory_heaps[0] = vk::MemoryHeap { size: MEMORY_BYTES, flags: vk::MemoryHeapFlags::DEVICE_LOCAL };
     // SAFETY:
     // - the caller gives a writable place.
     unsafe { *to = memory };
@@ -210,14 +213,18 @@ unsafe extern "system" fn queue_family_properties2(
         for (index, family) in families.into_iter().enumerate() {
             // SAFETY:
             // - the caller asked for as many as there are.
-            unsafe { (*to.add(index)).queue_family_properties = family };
+            unsafe { (*to.wrapping_add(index)).queue_family_properties = family };
         }
     }
 }
 
 unsafe extern "system" fn features(_device: vk::PhysicalDevice, _to: *mut c_void) {}
 
-unsafe extern "system" fn format_properties(_device: vk::PhysicalDevice, _format: vk::Format, _to: *mut c_void) {
+unsafe extern "system" fn format_properties(
+    _device: vk::PhysicalDevice,
+    _format: vk::Format,
+    _to: *mut c_void,
+) {
 }
 
 unsafe extern "system" fn get_device_proc_addr(
@@ -234,7 +241,7 @@ unsafe extern "system" fn get_device_proc_addr(
 /// # Safety
 /// `name` is a string.
 #[unsafe(no_mangle)]
-pub unsafe extern "system" fn vkGetInstanceProcAddr(
+pub(crate) unsafe extern "system" fn vkGetInstanceProcAddr(
     _instance: vk::Instance,
     name: *const c_char,
 ) -> vk::PFN_vkVoidFunction {

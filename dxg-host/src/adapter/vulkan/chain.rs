@@ -76,7 +76,8 @@ mod tests {
     #[test]
     fn structure_is_found_behind_another_and_changed_in_place() {
         let mut second = vk::PhysicalDeviceVulkan12Features::default();
-        let first = vk::PhysicalDeviceVulkan11Features { p_next: (&raw mut second).cast(), ..Default::default() };
+        let first =
+            vk::PhysicalDeviceVulkan11Features { p_next: (&raw mut second).cast(), ..Default::default() };
         // SAFETY:
         // - both structures are whole and live until the end of the test.
         let mut chain = unsafe { Chain::new((&raw const first).cast()) };

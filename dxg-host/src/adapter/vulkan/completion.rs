@@ -114,6 +114,11 @@ impl<T: Timeline> Progress<T> {
         self.next.store(state.pending.front().map_or(NOTHING, |first| first.point), Ordering::Release);
     }
 
+    /// Whether something is submitted and not published.
+    pub(crate) fn has_work(&self) -> bool {
+        self.next.load(Ordering::Acquire) != NOTHING
+    }
+
     /// Looks at the driver once and publishes what is complete.
     pub(crate) fn poll(&self) -> Pending {
         let next = self.next.load(Ordering::Acquire);
@@ -354,8 +359,7 @@ mod tests {
     fn waiter_publishes_what_was_handed_over_and_ends_when_closed() {
         let device = Device::new();
         let queue = &cells(1)[0];
-        let progress =
-            Arc::new(Progress::new(device.clone(), Arc::clone(&queue.1), Box::new(|_| {})));
+        let progress = Arc::new(Progress::new(device.clone(), Arc::clone(&queue.1), Box::new(|_| {})));
         let waiter = std::thread::spawn({
             let progress = Arc::clone(&progress);
             move || progress.run_waiter()

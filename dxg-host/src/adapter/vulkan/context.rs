@@ -58,8 +58,6 @@ pub(crate) struct DeviceContext<'c> {
 pub(crate) struct InstanceContext<'c> {
     /// The driver.
     pub(crate) fns: &'c InstanceFns,
-    /// The native instance.
-    pub(crate) instance: vk::Instance,
     /// The physical device behind the virtual GPU.
     pub(crate) physical_device: vk::PhysicalDevice,
     /// Objects of the stream: none, for requests to be read like a device's.

@@ -90,7 +90,9 @@ pub(crate) fn create_device(
         own.synchronization2.p_next = info.p_next.cast_mut();
         info.p_next = (&raw const own.synchronization2).cast();
     }
+    #[expect(deprecated, reason = "layers of devices are no more: none reaches the driver")]
     let info = vk::DeviceCreateInfo {
+        enabled_layer_count: 0,
         pp_enabled_extension_names: pointers.as_ptr(),
         enabled_extension_count: u32::try_from(pointers.len())
             .map_err(|_| Violation::new(OP, "too many extensions"))?,
@@ -122,7 +124,9 @@ fn check_queues(
         let index =
             usize::try_from(queue.queue_family_index).map_err(|_| Violation::new(OP, "queue family"))?;
         let family = driver.queue_families.get(index).ok_or(Violation::new(OP, "no such queue family"))?;
-        if queue.queue_count == 0 || queue.queue_count > family.queue_count || queue.p_queue_priorities.is_null()
+        if queue.queue_count == 0
+            || queue.queue_count > family.queue_count
+            || queue.p_queue_priorities.is_null()
         {
             return Err(Violation::new(OP, "queue count"));
         }

@@ -19,6 +19,7 @@ use super::objects::Objects;
 use super::reader::Reader;
 use super::reader::arena;
 use crate::failure::Fault;
+use crate::generated::vulkan::FORWARDED_EXTENSIONS;
 use crate::generated::vulkan::structs;
 use crate::generated::vulkan::structs::ChainStruct;
 
@@ -69,12 +70,7 @@ const FORMATS: &[Formats] = &[
         NEVER,
         c"VK_IMG_format_pvrtc",
     ),
-    formats(
-        vk::Format::A1B5G5R5_UNORM_PACK16_KHR,
-        vk::Format::A8_UNORM_KHR,
-        NEVER,
-        c"VK_KHR_maintenance5",
-    ),
+    formats(vk::Format::A1B5G5R5_UNORM_PACK16_KHR, vk::Format::A8_UNORM_KHR, NEVER, c"VK_KHR_maintenance5"),
     formats(vk::Format::R16G16_S10_5_NV, vk::Format::R16G16_S10_5_NV, NEVER, c"VK_NV_optical_flow"),
 ];
 
@@ -222,12 +218,16 @@ fn all_formats(to: &mut Encoder, driver: &Driver) {
 /// The extension that brings 64-bit format features.
 const FLAGS2: &CStr = c"VK_KHR_format_feature_flags2";
 
-/// The device extensions that a guest is offered: those the device has and this host forwards.
-pub(crate) fn offered(driver: &Driver, forwarded: impl Fn(&CStr) -> bool) -> Vec<vk::ExtensionProperties> {
+/// The device extensions that a guest is offered: those the device has and this host forwards, as far as it knows them.
+pub(crate) fn offered(driver: &Driver) -> Vec<vk::ExtensionProperties> {
     driver
         .extensions
         .iter()
-        .filter(|extension| extension.extension_name_as_c_str().is_ok_and(&forwarded))
-        .copied()
+        .filter_map(|extension| {
+            let name = extension.extension_name_as_c_str().ok()?.to_str().ok()?;
+            let forwarded = FORWARDED_EXTENSIONS.iter().find(|forwarded| forwarded.name == name)?;
+            let spec_version = extension.spec_version.min(forwarded.spec_version);
+            Some(vk::ExtensionProperties { spec_version, ..*extension })
+        })
         .collect()
 }

@@ -50,6 +50,7 @@ use super::submit;
 use super::submit::Submission;
 use super::table::BadId;
 use super::table::Table;
+use super::teardown::TEAR_DOWN;
 use crate::failure::Fault;
 use crate::failure::Violation;
 use crate::generated::vulkan::dispatch;
@@ -60,6 +61,10 @@ use crate::generated::vulkan::structs;
 const REST: Duration = Duration::from_secs(10);
 /// Most bytes of recorded commands in one operation.
 const MAX_RECORDING_BYTES: u64 = 256 << 20;
+/// Completion is looked at after so many operations in a row.
+const POLL_EVERY: u32 = 8;
+/// Recordings and other requests of so many bytes take long enough for somebody to miss a completion.
+const LONG_BYTES: usize = 64 << 10;
 /// Smallest encoding of a queue's place, and of a bind batch.
 const PLACE_BYTES: usize = 20;
 const BIND_BYTES: usize = 20;
@@ -102,6 +107,8 @@ pub(crate) struct Device {
     holdings: Table<Holding>,
     submission: Submission,
     recording: Vec<u8>,
+    /// Operations so far, to poll completion now and then in a long run of them.
+    executed: u32,
     /// The device may not be destroyed: it did not come to rest.
     abandoned: bool,
 }
@@ -173,18 +180,22 @@ impl Device {
             holdings: Table::default(),
             submission: Submission::default(),
             recording: Vec::new(),
+            executed: 0,
             abandoned: false,
         };
         for (place, cell) in places.into_iter().zip(cells) {
             match Queue::new(&device.sync, place, cell, on_lost()) {
                 Ok(queue) => device.queues.push(queue),
-                Err(result) => return Ok(Err(result)),
+                Err(result) => {
+                    device.destroy()?;
+                    return Ok(Err(result));
+                }
             }
         }
         Ok(Ok(device))
     }
 
-    /// Runs one operation of the stream.
+    /// Runs one operation of the stream. Other queues' completion does not wait for a long one.
     ///
     /// # Errors
     /// When the stream must end.
@@ -194,7 +205,20 @@ impl Device {
         body: &[u8],
         reply: Option<&mut Encoder>,
     ) -> Result<Outcome, StreamEnd> {
-        let outcome = match (op, reply) {
+        if is_long(op, body.len()) {
+            self.hand_over()?;
+        }
+        let outcome = self.run(op, body, reply);
+        self.bump.reset();
+        self.executed = self.executed.wrapping_add(1);
+        if self.executed.is_multiple_of(POLL_EVERY) {
+            self.poll();
+        }
+        outcome
+    }
+
+    fn run(&mut self, op: u16, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
+        match (op, reply) {
             (op::QUEUE_SUBMIT, None) => self.queue_submit(body),
             (op::RECORD, None) => self.record(body),
             (op::ALLOCATE_MEMORY, reply) => self.allocate_memory(body, reply),
@@ -204,17 +228,10 @@ impl Device {
             (op, None) if op == VkOp::FREE_MEMORY.0 => self.free_memory(body),
             (op, None) if op == VkOp::DESTROY_SEMAPHORE.0 => self.destroy_semaphore(body),
             (op, reply) => self.dispatch(VkOp(op), body, reply),
-        };
-        self.bump.reset();
-        outcome
+        }
     }
 
-    fn dispatch(
-        &mut self,
-        op: VkOp,
-        body: &[u8],
-        reply: Option<&mut Encoder>,
-    ) -> Result<Outcome, StreamEnd> {
+    fn dispatch(&mut self, op: VkOp, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
         let mut context = DeviceContext {
             fns: &self.fns,
             device: self.sync.device.handle(),
@@ -303,7 +320,8 @@ impl Device {
             self.bump.reset();
             let op = VkOp(entry.header.opcode);
             let mut reader = Reader::new(entry.body, &self.bump, &self.objects);
-            dispatch::dispatch_cmd(&self.fns, native, op, &mut reader).map_err(|error| refused(op, &error))?;
+            dispatch::dispatch_cmd(&self.fns, native, op, &mut reader)
+                .map_err(|error| refused(op, &error))?;
         }
         // SAFETY:
         // - the command buffer is a live one of this device in the recording state, used by this thread only.
@@ -343,7 +361,8 @@ impl Device {
     fn free_memory(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
         const OP: &str = "FREE_MEMORY";
         let Some(id) = sole_id(&self.bump, &self.objects, body, OP)? else { return Ok(Outcome::Done) };
-        let native = self.objects.remove(ObjectKind::DEVICE_MEMORY, id).map_err(|error| bad_id(OP, &error))?;
+        let native =
+            self.objects.remove(ObjectKind::DEVICE_MEMORY, id).map_err(|error| bad_id(OP, &error))?;
         let holding = self.holdings.remove(id).map_err(|error| bad_id(OP, &error))?;
         // SAFETY:
         // - the memory was of this device and out of its table, so nothing names it any more.
@@ -486,6 +505,13 @@ impl Device {
     }
 }
 
+/// Whether the driver may take its time for an operation: waiter threads watch the queues meanwhile.
+fn is_long(op: u16, body_bytes: usize) -> bool {
+    const LONG: [VkOp; 3] =
+        [VkOp::CREATE_COMPUTE_PIPELINES, VkOp::CREATE_GRAPHICS_PIPELINES, VkOp::GET_QUERY_POOL_RESULTS];
+    body_bytes >= LONG_BYTES || LONG.contains(&VkOp(op))
+}
+
 /// Fills `copied` with recorded commands out of the client's memory.
 fn copy_recording(
     windows: &Windows,
@@ -585,26 +611,3 @@ fn answer(reply: Option<&mut Encoder>, result: vk::Result) -> Outcome {
         None => Outcome::Failed(result),
     }
 }
-
-/// Kinds of objects with the commands that destroy them, users before what they use. What lives in a pool goes with it.
-const TEAR_DOWN: &[(ObjectKind, VkOp)] = &[
-    (ObjectKind::COMMAND_POOL, VkOp::DESTROY_COMMAND_POOL),
-    (ObjectKind::DESCRIPTOR_POOL, VkOp::DESTROY_DESCRIPTOR_POOL),
-    (ObjectKind::FRAMEBUFFER, VkOp::DESTROY_FRAMEBUFFER),
-    (ObjectKind::PIPELINE, VkOp::DESTROY_PIPELINE),
-    (ObjectKind::PIPELINE_CACHE, VkOp::DESTROY_PIPELINE_CACHE),
-    (ObjectKind::PIPELINE_LAYOUT, VkOp::DESTROY_PIPELINE_LAYOUT),
-    (ObjectKind::SHADER_MODULE, VkOp::DESTROY_SHADER_MODULE),
-    (ObjectKind::RENDER_PASS, VkOp::DESTROY_RENDER_PASS),
-    (ObjectKind::DESCRIPTOR_SET_LAYOUT, VkOp::DESTROY_DESCRIPTOR_SET_LAYOUT),
-    (ObjectKind::BUFFER_VIEW, VkOp::DESTROY_BUFFER_VIEW),
-    (ObjectKind::IMAGE_VIEW, VkOp::DESTROY_IMAGE_VIEW),
-    (ObjectKind::SAMPLER, VkOp::DESTROY_SAMPLER),
-    (ObjectKind::SAMPLER_YCBCR_CONVERSION, VkOp::DESTROY_SAMPLER_YCBCR_CONVERSION),
-    (ObjectKind::QUERY_POOL, VkOp::DESTROY_QUERY_POOL),
-    (ObjectKind::EVENT, VkOp::DESTROY_EVENT),
-    (ObjectKind::BUFFER, VkOp::DESTROY_BUFFER),
-    (ObjectKind::IMAGE, VkOp::DESTROY_IMAGE),
-    (ObjectKind::DEVICE_MEMORY, VkOp::FREE_MEMORY),
-    (ObjectKind::SEMAPHORE, VkOp::DESTROY_SEMAPHORE),
-];

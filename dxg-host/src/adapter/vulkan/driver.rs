@@ -118,10 +118,7 @@ impl Library {
         // - the instance is alive: it is never destroyed.
         let devices = unsafe { self.instance.enumerate_physical_devices() }
             .map_err(|error| Fault::new("enumerate physical devices", error))?;
-        Ok(devices
-            .into_iter()
-            .filter_map(|device| Some((device, self.identity(device)?)))
-            .collect())
+        Ok(devices.into_iter().filter_map(|device| Some((device, self.identity(device)?))).collect())
     }
 
     /// Who `device` is; `None` for a device that is not offered.

@@ -124,7 +124,8 @@ impl Sources<'_> {
         let memory =
             self.windows.resolve(address, size_bytes).ok_or_else(|| violation("no window at the address"))?;
         let pointer = memory.as_ptr();
-        let misaligned = u64::try_from(pointer.addr()).map_or(true, |at| !at.is_multiple_of(alignment.max(1)));
+        let misaligned =
+            u64::try_from(pointer.addr()).map_or(true, |at| !at.is_multiple_of(alignment.max(1)));
         if misaligned || size_bytes == 0 {
             return Err(violation("alignment of the address"));
         }
@@ -185,7 +186,8 @@ fn importable_types(driver: &Driver, alignment: u64) -> Result<u32, vk::Result> 
     let failed = vk::Result::ERROR_INITIALIZATION_FAILED;
     let len = usize::try_from(alignment.max(1 << 16)).map_err(|_| failed)?;
     let block = shm::create_sealed("host pointer probe", alignment.max(1 << 16)).map_err(|_| failed)?;
-    let mapping = Mapping::map(block.as_fd(), 0, len, Access::ReadWrite, Populate::Lazy).map_err(|_| failed)?;
+    let mapping =
+        Mapping::map(block.as_fd(), 0, len, Access::ReadWrite, Populate::Lazy).map_err(|_| failed)?;
     let priorities = [1.0];
     let queues = [vk::DeviceQueueCreateInfo::default().queue_family_index(0).queue_priorities(&priorities)];
     let names = [ash::ext::external_memory_host::NAME.as_ptr()];

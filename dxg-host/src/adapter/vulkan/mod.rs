@@ -30,8 +30,8 @@ mod server;
 mod sparse;
 mod submit;
 pub(crate) mod table;
+mod teardown;
 
-use std::ffi::CStr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -49,12 +49,12 @@ use describe::offered;
 use driver::Driver;
 use driver::LIBRARY;
 use driver::Library;
-use server::DeviceServer;
-use server::InstanceServer;
 use lost::Lost;
 use memory::HostPointers;
 use memory::probe_host_pointers;
 use serve::Loop;
+use server::DeviceServer;
+use server::InstanceServer;
 
 /// The devices of the host's Vulkan drivers that can be offered. Loads the drivers into this process.
 ///
@@ -100,7 +100,7 @@ struct VulkanAdapter {
 impl VulkanAdapter {
     fn new(driver: Driver) -> Result<Self, Fault> {
         let host_pointers = probe_host_pointers(&driver);
-        let offered = offered(&driver, may_be_offered);
+        let offered = offered(&driver);
         let description = describe(&driver, &offered, host_pointers)?;
         Ok(Self {
             driver: Arc::new(driver),
@@ -144,20 +144,4 @@ impl Adapter for VulkanAdapter {
     fn run_stream(&self, seat: StreamSeat) -> Result<(), StreamEnd> {
         if self.serves(seat.kind) { self.run(seat) } else { Err(StreamEnd::Unsupported) }
     }
-}
-
-/// Extensions that no guest is offered, whatever it forwards: they name things of this process or this machine.
-const WITHHELD: &[&CStr] = &[
-    ash::ext::external_memory_dma_buf::NAME,
-    ash::ext::external_memory_host::NAME,
-    ash::ext::physical_device_drm::NAME,
-    ash::khr::external_fence_fd::NAME,
-    ash::khr::external_memory_fd::NAME,
-    ash::khr::external_semaphore_fd::NAME,
-    ash::khr::swapchain::NAME,
-];
-
-/// Whether a guest may be offered an extension.
-fn may_be_offered(name: &CStr) -> bool {
-    !WITHHELD.contains(&name)
 }

@@ -69,14 +69,11 @@ impl SyncFns {
         // SAFETY:
         // - the driver answered this pointer for that name, under which the registry defines this signature.
         let signal_semaphore = unsafe { std::mem::transmute::<Void, vk::PFN_vkSignalSemaphore>(signal) };
-        let submit = match submit2 {
+        let submit = submit2.map_or(SubmitPath::Submit, |submit2| {
             // SAFETY:
             // - the driver answered this pointer for that name, under which the registry defines this signature.
-            Some(found) => SubmitPath::Submit2(unsafe {
-                std::mem::transmute::<Void, vk::PFN_vkQueueSubmit2>(found)
-            }),
-            None => SubmitPath::Submit,
-        };
+            SubmitPath::Submit2(unsafe { std::mem::transmute::<Void, vk::PFN_vkQueueSubmit2>(submit2) })
+        });
         Ok(Arc::new(Self { device, submit, get_counter_value, wait_semaphores, signal_semaphore }))
     }
 
@@ -98,8 +95,9 @@ impl SyncFns {
 
     /// Makes a timeline semaphore that stands at 0.
     pub(crate) fn create_timeline(&self) -> Result<vk::Semaphore, vk::Result> {
-        let mut kind =
-            vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE).initial_value(0);
+        let mut kind = vk::SemaphoreTypeCreateInfo::default()
+            .semaphore_type(vk::SemaphoreType::TIMELINE)
+            .initial_value(0);
         let info = vk::SemaphoreCreateInfo::default().push_next(&mut kind);
         // SAFETY:
         // - timeline semaphores are enabled on every device of this host.
@@ -111,11 +109,17 @@ impl SyncFns {
         let mut value = 0;
         // SAFETY:
         // - the semaphore is a live timeline semaphore of this device; `value` is ours.
-        unsafe { (self.get_counter_value)(self.device.handle(), semaphore, &raw mut value) }.result_with_success(value)
+        unsafe { (self.get_counter_value)(self.device.handle(), semaphore, &raw mut value) }
+            .result_with_success(value)
     }
 
     /// Waits until a timeline semaphore has a value: `SUCCESS`, `TIMEOUT` or an error.
-    pub(crate) fn wait_semaphore(&self, semaphore: vk::Semaphore, value: u64, timeout: Duration) -> vk::Result {
+    pub(crate) fn wait_semaphore(
+        &self,
+        semaphore: vk::Semaphore,
+        value: u64,
+        timeout: Duration,
+    ) -> vk::Result {
         let semaphores = [semaphore];
         let values = [value];
         let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);

@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 
-use ash::vk;
 use dxg_wire::generated::vulkan::ObjectKind;
 
 use super::table::BadId;
@@ -46,14 +45,6 @@ impl Objects {
         Ok(self.table(kind, id)?.get(id)?.native)
     }
 
-    /// The native handle under `id`, typed.
-    ///
-    /// # Errors
-    /// The id names no object.
-    pub(crate) fn get<T: vk::Handle>(&self, kind: ObjectKind, id: u64) -> Result<T, BadId> {
-        self.lookup(kind, id).map(T::from_raw)
-    }
-
     /// Whether `id` can name a new object.
     ///
     /// # Errors
@@ -66,7 +57,13 @@ impl Objects {
     ///
     /// # Errors
     /// The id cannot name a new object.
-    pub(crate) fn insert(&mut self, kind: ObjectKind, id: u64, native: u64, parent: u64) -> Result<(), BadId> {
+    pub(crate) fn insert(
+        &mut self,
+        kind: ObjectKind,
+        id: u64,
+        native: u64,
+        parent: u64,
+    ) -> Result<(), BadId> {
         self.table_mut(kind, id)?.insert(id, Entry { native, parent }).map_err(|(bad, _)| bad)?;
         if parent != 0 {
             self.children.entry((kind, parent)).or_default().push(id);

@@ -87,6 +87,9 @@ impl Queue {
     /// # Errors
     /// When the thread cannot be started.
     pub(crate) fn hand_over(&mut self) -> Result<(), Fault> {
+        if !self.progress.has_work() {
+            return Ok(());
+        }
         if self.waiter.is_none() {
             let progress = Arc::clone(&self.progress);
             let thread = std::thread::Builder::new()

@@ -75,7 +75,8 @@ pub(crate) struct Reader<'a, 'o> {
     depth: u32,
 }
 
-type Body = fn(&mut Reader<'_, '_>, vk::StructureType) -> Result<*mut vk::BaseOutStructure<'static>, ReadError>;
+type Body =
+    fn(&mut Reader<'_, '_>, vk::StructureType) -> Result<*mut vk::BaseOutStructure<'static>, ReadError>;
 
 impl<'a, 'o> Reader<'a, 'o> {
     /// Reads `bytes`; what has to be stored goes to `bump`.
@@ -245,18 +246,6 @@ impl<'a, 'o> Reader<'a, 'o> {
         self.bump.try_alloc_slice_fill_with(count, |_| T::default()).map_err(|_| ReadError::Arena)
     }
 
-    /// Bytes into a static array.
-    ///
-    /// # Errors
-    /// The request is too short.
-    pub(crate) fn fill_bytes<T: ByteLike>(&mut self, to: &mut [T]) -> Result<(), ReadError> {
-        let bytes = self.decoder.bytes(to.len())?;
-        for (to, from) in to.iter_mut().zip(bytes) {
-            *to = T::from_byte(*from);
-        }
-        Ok(())
-    }
-
     /// A list of values; null and `None` for an absent one.
     ///
     /// # Errors
@@ -316,8 +305,10 @@ impl<'a, 'o> Reader<'a, 'o> {
     /// One is, or has a zero inside.
     pub(crate) fn texts(&mut self) -> Result<(*const *const c_char, Option<usize>), ReadError> {
         let Some(count) = self.decoder.array(4)? else { return Ok((ptr::null(), None)) };
-        let list =
-            self.bump.try_alloc_slice_fill_copy(count, ptr::null::<c_char>()).map_err(|_| ReadError::Arena)?;
+        let list = self
+            .bump
+            .try_alloc_slice_fill_copy(count, ptr::null::<c_char>())
+            .map_err(|_| ReadError::Arena)?;
         for item in list.iter_mut() {
             *item = self.text(false)?;
         }
@@ -423,22 +414,4 @@ impl<'a, 'o> Reader<'a, 'o> {
 
 fn native(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |chunk| u64::from_ne_bytes(*chunk))
-}
-
-/// `u8` and `char`.
-pub(crate) trait ByteLike {
-    /// The value with these bits.
-    fn from_byte(byte: u8) -> Self;
-}
-
-impl ByteLike for u8 {
-    fn from_byte(byte: u8) -> Self {
-        byte
-    }
-}
-
-impl ByteLike for i8 {
-    fn from_byte(byte: u8) -> Self {
-        byte.cast_signed()
-    }
 }

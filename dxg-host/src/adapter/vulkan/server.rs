@@ -56,7 +56,6 @@ impl Server for InstanceServer<'_> {
         let op = VkOp(op);
         let mut context = InstanceContext {
             fns: &self.fns,
-            instance: self.driver.library.instance.handle(),
             physical_device: self.driver.physical_device,
             objects: Objects::default(),
             bump: &self.bump,

@@ -155,7 +155,8 @@ impl Submission {
     }
 
     fn submit1(&self, device: &ash::Device, queue: vk::Queue) -> Result<(), vk::Result> {
-        let handles = |infos: &[vk::SemaphoreSubmitInfo<'_>]| infos.iter().map(|info| info.semaphore).collect();
+        let handles =
+            |infos: &[vk::SemaphoreSubmitInfo<'_>]| infos.iter().map(|info| info.semaphore).collect();
         let values = |infos: &[vk::SemaphoreSubmitInfo<'_>]| infos.iter().map(|info| info.value).collect();
         let waits: Vec<vk::Semaphore> = handles(&self.waits);
         let wait_values: Vec<u64> = values(&self.waits);
@@ -235,10 +236,7 @@ mod tests {
 
     #[test]
     fn stages_that_the_old_interface_lacks_become_all_commands() {
-        assert_eq!(
-            stages1(vk::PipelineStageFlags2::COMPUTE_SHADER),
-            vk::PipelineStageFlags::COMPUTE_SHADER
-        );
+        assert_eq!(stages1(vk::PipelineStageFlags2::COMPUTE_SHADER), vk::PipelineStageFlags::COMPUTE_SHADER);
         assert_eq!(stages1(vk::PipelineStageFlags2::COPY), vk::PipelineStageFlags::ALL_COMMANDS);
         assert_eq!(stages1(vk::PipelineStageFlags2::NONE), vk::PipelineStageFlags::TOP_OF_PIPE);
     }

@@ -48,7 +48,8 @@ impl<T> Default for Table<T> {
 /// Slot index and generation of an id; `None` for the numbers that are no ids.
 fn split(id: u64) -> Option<(usize, u32)> {
     let bytes = id.to_le_bytes();
-    let (slot, generation) = (u32::from_le_bytes(*bytes.first_chunk()?), u32::from_le_bytes(*bytes.last_chunk()?));
+    let (slot, generation) =
+        (u32::from_le_bytes(*bytes.first_chunk()?), u32::from_le_bytes(*bytes.last_chunk()?));
     let index = usize::try_from(slot.checked_sub(1)?).ok()?;
     (generation != 0).then_some((index, generation))
 }
@@ -100,7 +101,9 @@ impl<T> Table<T> {
     /// [`BadId::Unknown`] when it names none.
     pub(crate) fn get(&self, id: u64) -> Result<&T, BadId> {
         split(id)
-            .and_then(|(index, generation)| self.slots.get(index).filter(|slot| slot.generation == generation))
+            .and_then(|(index, generation)| {
+                self.slots.get(index).filter(|slot| slot.generation == generation)
+            })
             .and_then(|slot| slot.value.as_ref())
             .ok_or(BadId::Unknown(id))
     }
@@ -126,9 +129,11 @@ impl<T> Table<T> {
 
     /// The ids of the live objects, in slot order.
     pub(crate) fn ids(&self) -> impl Iterator<Item = u64> {
-        self.slots.iter().zip(1_u64..).filter(|(slot, _)| slot.value.is_some()).map(|(slot, number)| {
-            number | u64::from(slot.generation) << 32
-        })
+        self.slots
+            .iter()
+            .zip(1_u64..)
+            .filter(|(slot, _)| slot.value.is_some())
+            .map(|(slot, number)| number | u64::from(slot.generation) << 32)
     }
 }
 

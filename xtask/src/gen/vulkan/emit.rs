@@ -52,10 +52,17 @@ pub(super) fn encode(model: &Model, ty: &Ty, expr: &str, function: &str) -> Stri
         Ty::Union(name) => {
             let (path, scalar, count) = union_words(name);
             let method = if scalar == "uint64_t" { "u64" } else { "u32" };
-            let each = if count == 1 { format!("e.{method}(words);") } else { format!("for word in words {{ e.{method}(word); }}") };
+            let each = if count == 1 {
+                format!("e.{method}(words);")
+            } else {
+                format!("for word in words {{ e.{method}(word); }}")
+            };
             let mut text = format!("let words = {};\n", expr.trim_start_matches("(*").trim_end_matches(')'));
             for member in path.split('.') {
-                put!(text, "// SAFETY: plain words: any bytes are a value, and the member covers the union.\nlet words = unsafe {{ words.{member} }};");
+                put!(
+                    text,
+                    "// SAFETY: plain words: any bytes are a value, and the member covers the union.\nlet words = unsafe {{ words.{member} }};"
+                );
             }
             text + &each
         }
@@ -115,7 +122,9 @@ pub(super) fn needs_skeleton(model: &Model, name: &str) -> bool {
     model.structs.get(name).is_some_and(|known| {
         known.fields.iter().any(|field| match &field.shape {
             Shape::Next | Shape::Array { .. } | Shape::Blob { .. } | Shape::Pointer { .. } => true,
-            Shape::Value(Ty::Struct(inner)) | Shape::Fixed(Ty::Struct(inner), _) => needs_skeleton(model, inner),
+            Shape::Value(Ty::Struct(inner)) | Shape::Fixed(Ty::Struct(inner), _) => {
+                needs_skeleton(model, inner)
+            }
             _ => false,
         })
     })
@@ -127,7 +136,9 @@ pub(super) fn length(text: &str, resolve: &dyn Fn(&str) -> String) -> String {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         if first.is_ascii_alphabetic() || first == '_' {
-            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '>')).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '>'))
+                .unwrap_or(rest.len());
             let name = &rest[..end];
             if end == text.len() {
                 return resolve(name);
@@ -173,7 +184,10 @@ pub(super) fn member_length(fields: &[Field], len: &str) -> String {
 
 /// The condition under which a pointer counts, if it is conditional.
 pub(super) fn valid_when(owner: &str, member: &str) -> Option<&'static str> {
-    tables::VALID_WHEN.iter().find(|(o, m, _)| *o == owner && *m == member).map(|(_, _, condition)| *condition)
+    tables::VALID_WHEN
+        .iter()
+        .find(|(o, m, _)| *o == owner && *m == member)
+        .map(|(_, _, condition)| *condition)
 }
 
 /// The dimensions of a static array in Rust: `[[f32; 4]; 3]`.

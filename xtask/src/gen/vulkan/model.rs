@@ -48,7 +48,11 @@ impl Ty {
             Self::Union(name) => format!("vk::{}", names::ty(name)),
             Self::Flags(name, _) => format!("vk::{}", names::flags(name)),
             Self::Struct(name) => {
-                let life = if model.has_lifetime(name) && !life.is_empty() { format!("<{life}>") } else { String::new() };
+                let life = if model.has_lifetime(name) && !life.is_empty() {
+                    format!("<{life}>")
+                } else {
+                    String::new()
+                };
                 format!("vk::{}{life}", names::ty(name))
             }
             Self::Void => "c_void".to_owned(),
@@ -259,9 +263,7 @@ impl Model {
     pub(super) fn has_lifetime(&self, name: &str) -> bool {
         self.registry.records.get(self.registry.type_name(name)).is_some_and(|record| {
             !record.union
-                && record.members.iter().any(|member| {
-                    member.stars > 0 || self.has_lifetime(&member.ty)
-                })
+                && record.members.iter().any(|member| member.stars > 0 || self.has_lifetime(&member.ty))
         })
     }
 
@@ -373,14 +375,20 @@ impl Model {
                 })
                 .map(|other| other.name.clone())
                 .collect();
-            self.structs.insert(name.to_owned(), Struct { name: name.to_owned(), fields, s_type, extended_by });
+            self.structs
+                .insert(name.to_owned(), Struct { name: name.to_owned(), fields, s_type, extended_by });
         }
         let Some(known) = self.structs.get(name).cloned() else { return Ok(()) };
         for field in &known.fields {
             if direction == Direction::In {
-                ensure!(field.read || field.shape == Shape::Next, "{name}.{}: output in an input", field.member.name);
+                ensure!(
+                    field.read || field.shape == Shape::Next,
+                    "{name}.{}: output in an input",
+                    field.member.name
+                );
             }
-            self.add_types_of(&field.shape, direction).with_context(|| format!("{name}.{}", field.member.name))?;
+            self.add_types_of(&field.shape, direction)
+                .with_context(|| format!("{name}.{}", field.member.name))?;
         }
         for extension in &known.extended_by {
             self.add_struct(extension, direction).with_context(|| format!("{extension} extends {name}"))?;
@@ -390,13 +398,15 @@ impl Model {
 
     fn add_types_of(&mut self, shape: &Shape, direction: Direction) -> anyhow::Result<()> {
         match shape {
-            Shape::Value(ty) | Shape::Fixed(ty, _) | Shape::Pointer { ty, .. } | Shape::Array { ty, .. } => match ty {
-                Ty::Struct(name) => self.add_struct(&name.clone(), direction),
-                Ty::Handle(name) if self.registry.handles[name] && name != "VkCommandBuffer" => {
-                    bail!("dispatchable handle {name}")
+            Shape::Value(ty) | Shape::Fixed(ty, _) | Shape::Pointer { ty, .. } | Shape::Array { ty, .. } => {
+                match ty {
+                    Ty::Struct(name) => self.add_struct(&name.clone(), direction),
+                    Ty::Handle(name) if self.registry.handles[name] && name != "VkCommandBuffer" => {
+                        bail!("dispatchable handle {name}")
+                    }
+                    _ => Ok(()),
                 }
-                _ => Ok(()),
-            },
+            }
             _ => Ok(()),
         }
     }
@@ -435,19 +445,20 @@ impl Model {
         let level = level(&leading.member.ty).context("first parameter is no dispatchable handle")?;
         let name = command.name.as_str();
         let outputs = params.iter().any(|field| !field.read);
-        let kind = if tables::reason(tables::CUSTOM_COMMANDS, name).is_some() || leading.member.ty == "VkQueue" {
-            Kind::Custom
-        } else if leading.member.ty == "VkCommandBuffer" {
-            Kind::Record
-        } else if tables::ASYNC_CREATES.contains(&name) {
-            Kind::AsyncCreate
-        } else if name.starts_with("vkDestroy") {
-            Kind::Destroy
-        } else if tables::POSTED.contains(&name) || (command.ret == "void" && !outputs) {
-            Kind::Post
-        } else {
-            Kind::Sync
-        };
+        let kind =
+            if tables::reason(tables::CUSTOM_COMMANDS, name).is_some() || leading.member.ty == "VkQueue" {
+                Kind::Custom
+            } else if leading.member.ty == "VkCommandBuffer" {
+                Kind::Record
+            } else if tables::ASYNC_CREATES.contains(&name) {
+                Kind::AsyncCreate
+            } else if name.starts_with("vkDestroy") {
+                Kind::Destroy
+            } else if tables::POSTED.contains(&name) || (command.ret == "void" && !outputs) {
+                Kind::Post
+            } else {
+                Kind::Sync
+            };
         Ok(Cmd {
             name: command.name.clone(),
             ret: command.ret.clone(),
