@@ -10,6 +10,7 @@ pub mod adapter;
 pub mod broker;
 pub mod config;
 pub mod failure;
+mod generated;
 pub mod objects;
 pub mod sandbox;
 pub mod session;

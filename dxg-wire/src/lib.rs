@@ -9,7 +9,7 @@ pub mod cell;
 pub mod codec;
 pub mod control;
 pub mod doorbell;
-mod generated;
+pub mod generated;
 pub mod messages;
 pub mod runtime_dir;
 pub mod session;

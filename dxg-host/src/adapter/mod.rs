@@ -28,6 +28,7 @@ mod windows;
 
 pub mod null;
 pub mod probe;
+pub mod vulkan;
 
 /// What kind of device an adapter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

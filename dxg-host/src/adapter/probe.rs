@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::AdapterChoice;
 use super::AdapterIdentity;
 use super::null;
+use super::vulkan;
 
 /// Which adapters to look for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
@@ -47,5 +48,14 @@ pub fn probe(wanted: Wanted) -> Vec<Found> {
 }
 
 fn probe_vulkan() -> Vec<Found> {
-    Vec::new()
+    match vulkan::probe() {
+        Ok(identities) => identities
+            .into_iter()
+            .map(|identity| Found { choice: AdapterChoice::Vulkan(identity.device_uuid), identity })
+            .collect(),
+        Err(fault) => {
+            tracing::info!(%fault, "no Vulkan driver");
+            Vec::new()
+        }
+    }
 }

@@ -37,6 +37,7 @@ use crate::adapter::Adapter;
 use crate::adapter::AdapterChoice;
 use crate::adapter::Windows;
 use crate::adapter::null::NullAdapter;
+use crate::adapter::vulkan;
 use crate::failure::Fault;
 use crate::sandbox;
 use crate::session;
@@ -98,9 +99,7 @@ fn take_stdin() -> io::Result<OwnedFd> {
 fn open(choice: AdapterChoice) -> Result<Arc<dyn Adapter>, Fault> {
     match choice {
         AdapterChoice::None => Ok(Arc::new(NullAdapter::open())),
-        AdapterChoice::Vulkan(uuid) => {
-            Err(Fault::new("load adapter", format!("no driver for device {uuid} in this build")))
-        }
+        AdapterChoice::Vulkan(uuid) => vulkan::open(uuid),
     }
 }
 

@@ -12,6 +12,7 @@ mod messages;
 mod names;
 mod records;
 mod requests;
+mod vulkan;
 
 use std::fs;
 use std::io::Write;
@@ -50,14 +51,17 @@ const GENERATORS: &[(&str, Generator)] = &[("abi", abi::generate), ("messages", 
 /// Write the generated code.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write nothing; fail when a file is not what its generator makes.
+    /// Write nothing; fail when a file is stale.
     #[arg(long)]
-    pub(crate) check: bool,
+    check: bool,
+    /// The Vulkan registry, `registry/vk.xml` of Vulkan-Docs at the tag v1.3.281.
+    #[arg(long, default_value = "../shared/vulkan/vk.xml")]
+    registry: PathBuf,
 }
 
-/// Runs every generator. With `check`, writes nothing and fails when a file is not what its generator makes.
-pub(crate) fn run(check: bool) -> anyhow::Result<()> {
-    let mode = if check { Mode::Check } else { Mode::Write };
+/// Runs every generator. With `--check`, writes nothing and fails when a file is not what its generator makes.
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let mode = if args.check { Mode::Check } else { Mode::Write };
     let root = root()?;
     let mut stale = Vec::new();
     for (name, generator) in GENERATORS {
@@ -65,24 +69,31 @@ pub(crate) fn run(check: bool) -> anyhow::Result<()> {
         for output in outputs {
             let text =
                 finish(&root, &output).with_context(|| format!("formatting {}", output.path.display()))?;
-            let path = root.join(&output.path);
-            if fs::read_to_string(&path).is_ok_and(|old| old == text) {
-                continue;
-            }
-            match mode {
-                Mode::Check => stale.push(output.path.display().to_string()),
-                Mode::Write => {
-                    if let Some(parent) = path.parent() {
-                        fs::create_dir_all(parent)?;
-                    }
-                    fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
-                    println!("wrote {}", output.path.display());
-                }
-            }
+            place(&root, &output.path, &text, mode, &mut stale)?;
         }
     }
+    vulkan::run(&root, &root.join(&args.registry), mode, &mut stale).context("generator vulkan")?;
     if !stale.is_empty() {
         bail!("stale generated files (run `cargo xtask gen`): {}", stale.join(", "));
+    }
+    Ok(())
+}
+
+/// Writes `text`, or notes that the file differs.
+fn place(root: &Path, path: &Path, text: &str, mode: Mode, stale: &mut Vec<String>) -> anyhow::Result<()> {
+    let full = root.join(path);
+    if fs::read_to_string(&full).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    match mode {
+        Mode::Check => stale.push(path.display().to_string()),
+        Mode::Write => {
+            if let Some(parent) = full.parent() {
+                fs::create_dir_all(parent)?;
+            }
+            fs::write(&full, text).with_context(|| format!("writing {}", path.display()))?;
+            println!("wrote {}", path.display());
+        }
     }
     Ok(())
 }

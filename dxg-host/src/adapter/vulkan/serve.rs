@@ -1,0 +1,188 @@
+//! The loop of a stream: takes entries, has them executed, answers, and watches completion while there are none.
+//!
+//! *Why.* One thread per stream does all of it, so that the way from the end of the device's work to the guest's word is
+//! one look and one store while anybody is in a hurry. After a while without commands the thread sleeps and waiter
+//! threads watch the device.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use ash::vk;
+use dxg_wire::codec::Encoder;
+use dxg_wire::session::Reason;
+use dxg_wire::stream::Consumer;
+use dxg_wire::stream::Entries;
+use dxg_wire::stream::Entry;
+use dxg_wire::stream::Idle;
+use dxg_wire::stream::Next;
+use dxg_wire::stream::OP_INDIRECT;
+use dxg_wire::stream::ReplyRequest;
+use dxg_wire::stream::ReplySlot;
+use dxg_wire::stream::SLOT_HEADER_BYTES;
+
+use super::super::StreamEnd;
+use super::super::Windows;
+use super::completion::Pending;
+use super::device::Outcome;
+use super::lost::Lost;
+use crate::failure::Fault;
+use crate::failure::Violation;
+
+/// How long the thread looks at the ring after the last command before it sleeps.
+const SPIN: Duration = Duration::from_micros(50);
+/// The same while the device works: a driver that wakes its own threads takes as long as [`SPIN`] for nothing at all, and a
+/// hand-over just before the end costs two more wake-ups.
+const SPIN_FOR_WORK: Duration = Duration::from_micros(100);
+/// Most bytes that one indirect entry runs.
+const MAX_INDIRECT_BYTES: u64 = 256 << 20;
+/// Status of a reply that does not fit its slot: the payload is the number of bytes it takes, u64.
+const REPLY_TOO_LARGE: i32 = -1;
+
+/// What executes the entries of a stream.
+pub(crate) trait Server {
+    /// Executes one operation, completely.
+    ///
+    /// # Errors
+    /// When the stream must end.
+    fn execute(&mut self, op: u16, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd>;
+
+    /// Looks once at what runs on the device.
+    fn poll(&mut self) -> Pending;
+
+    /// The thread is about to sleep.
+    ///
+    /// # Errors
+    /// When nobody could watch the device meanwhile.
+    fn rest(&mut self) -> Result<(), Fault>;
+}
+
+/// What a stream works with.
+pub(crate) struct Loop<'a> {
+    pub(crate) windows: &'a Windows,
+    pub(crate) closing: &'a AtomicBool,
+    pub(crate) lost: &'a Arc<Lost>,
+}
+
+impl Loop<'_> {
+    /// Serves until the client closes the stream.
+    ///
+    /// # Errors
+    /// Why it ended early.
+    pub(crate) fn run(&self, consumer: &mut Consumer, server: &mut impl Server) -> Result<(), StreamEnd> {
+        let mut scratch = Vec::new();
+        let mut indirect = Vec::new();
+        let mut reply = Encoder::new();
+        loop {
+            let mut since = None;
+            let mut failed = None;
+            let next = consumer.next(&mut scratch, &mut || {
+                if self.closing.load(Ordering::Acquire) || self.lost.is_new() {
+                    return Idle::Stop;
+                }
+                let patience = match server.poll() {
+                    Pending::Work => SPIN_FOR_WORK,
+                    Pending::Nothing => SPIN,
+                };
+                if since.get_or_insert_with(Instant::now).elapsed() < patience {
+                    return Idle::Busy;
+                }
+                match server.rest() {
+                    Ok(()) => Idle::Sleep,
+                    Err(fault) => {
+                        failed = Some(fault);
+                        Idle::Stop
+                    }
+                }
+            });
+            if let Some(fault) = failed {
+                return Err(fault.into());
+            }
+            match next {
+                Ok(Next::Entry(_)) => {}
+                Ok(Next::Closed) => match self.lost.take() {
+                    Some(result) => {
+                        set_status(consumer, result);
+                        continue;
+                    }
+                    None => return Ok(()),
+                },
+                Err(error) => {
+                    tracing::debug!(%error, "broken stream");
+                    return Err(Violation::new("stream", "broken ring").into());
+                }
+            }
+            let entry = Entry::parse(&scratch).map_err(|_| Violation::new("stream", "malformed entry"))?;
+            if entry.header.opcode == OP_INDIRECT {
+                self.copy_indirect(&entry, &mut indirect)?;
+                for entry in Entries::new(&indirect) {
+                    let entry = entry.map_err(|_| Violation::new("INDIRECT", "malformed entry"))?;
+                    self.serve(consumer, server, &entry, &mut reply)?;
+                }
+            } else {
+                self.serve(consumer, server, &entry, &mut reply)?;
+            }
+            consumer.done();
+        }
+    }
+
+    fn copy_indirect(&self, entry: &Entry<'_>, into: &mut Vec<u8>) -> Result<(), StreamEnd> {
+        const OP: &str = "INDIRECT";
+        let block = entry.indirect().ok_or(Violation::new(OP, "malformed entry"))?;
+        if block.size_bytes > MAX_INDIRECT_BYTES {
+            return Err(Violation::new(OP, "too long").into());
+        }
+        let memory = self
+            .windows
+            .resolve(block.address, block.size_bytes)
+            .ok_or(Violation::new(OP, "no window at the address"))?;
+        into.resize(memory.len(), 0);
+        memory.copy_out(0, into).map_err(|_| Violation::new(OP, "no window at the address"))?;
+        Ok(())
+    }
+
+    fn serve(
+        &self,
+        consumer: &mut Consumer,
+        server: &mut impl Server,
+        entry: &Entry<'_>,
+        reply: &mut Encoder,
+    ) -> Result<(), StreamEnd> {
+        reply.clear();
+        let wanted = entry.reply;
+        let outcome = server.execute(entry.header.opcode, entry.body, wanted.map(|_| &mut *reply))?;
+        if let Outcome::Failed(result) = outcome {
+            set_status(consumer, result);
+        }
+        match wanted {
+            Some(request) => self.answer(request, reply.as_slice()),
+            None => Ok(()),
+        }
+    }
+
+    fn answer(&self, request: ReplyRequest, payload: &[u8]) -> Result<(), StreamEnd> {
+        const OP: &str = "reply";
+        let slot_bytes = (SLOT_HEADER_BYTES as u64)
+            .checked_add(u64::from(request.capacity_bytes))
+            .ok_or(Violation::new(OP, "slot"))?;
+        let memory = self
+            .windows
+            .resolve(request.address, slot_bytes)
+            .ok_or(Violation::new(OP, "no window at the slot"))?;
+        let slot = ReplySlot::new(memory).map_err(|_| Violation::new(OP, "misplaced slot"))?;
+        if slot.finish(request.sequence, 0, payload).is_ok() {
+            return Ok(());
+        }
+        let needed = payload.len() as u64;
+        slot.finish(request.sequence, REPLY_TOO_LARGE, &needed.to_le_bytes())
+            .map_err(|_| Violation::new(OP, "slot takes nothing").into())
+    }
+}
+
+/// Makes a failure that has no answer the stream's status.
+fn set_status(consumer: &mut Consumer, result: vk::Result) {
+    tracing::debug!(?result, "the device is lost for its client");
+    consumer.set_status(Reason::DEVICE_LOST.0, result.as_raw());
+}

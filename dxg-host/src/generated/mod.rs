@@ -1,0 +1,3 @@
+//! Code that `cargo xtask gen` writes.
+
+pub(crate) mod vulkan;

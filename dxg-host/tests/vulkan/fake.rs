@@ -1,0 +1,276 @@
+//! Streams over the fake driver: several queues, work that is held back, failures on demand.
+//!
+//! The fake driver has one state for the process, so these tests run one after the other.
+
+// UNSAFETY: loads the fake driver a second time, to reach its controls.
+#![expect(unsafe_code, reason = "loads a library and calls its functions")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
+
+use dxg_host::adapter::Adapter;
+use dxg_host::adapter::StreamEnd;
+use dxg_host::adapter::vulkan;
+use dxg_wire::cell::FenceCell;
+use dxg_wire::cell::WaitOutcome;
+use dxg_wire::generated::vulkan::VkOp;
+use dxg_wire::session::Reason;
+use dxg_wire::session::StreamKind;
+use dxg_wire::vulkan::op;
+use fake_vk_driver::Control;
+use fake_vk_driver::Count;
+use parking_lot::Mutex;
+use parking_lot::MutexGuard;
+
+use crate::guest::Guest;
+use crate::requests;
+use crate::requests::Batch;
+use crate::requests::Place;
+use crate::requests::id;
+
+const SUCCESS: [u8; 4] = 0_i32.to_le_bytes();
+const OUT_OF_DEVICE_MEMORY: i32 = -2;
+const DEVICE_LOST: i32 = -4;
+
+/// The fake driver, taken by one test.
+struct Fake {
+    adapter: Arc<dyn Adapter>,
+    library: &'static libloading::Library,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Fake {
+    fn take() -> Self {
+        static ALONE: Mutex<()> = Mutex::new(());
+        static LOADED: OnceLock<(Arc<dyn Adapter>, libloading::Library)> = OnceLock::new();
+        let alone = ALONE.lock();
+        let (adapter, library) = LOADED.get_or_init(|| {
+            let path = path();
+            // SAFETY:
+            // - the library has no constructors.
+            let library = unsafe { libloading::Library::new(&path) }.unwrap();
+            (vulkan::open_library(&path, None).unwrap(), library)
+        });
+        Self { adapter: Arc::clone(adapter), library, _alone: alone }
+    }
+
+    fn control(&self, control: Control, value: u64) {
+        // SAFETY:
+        // - the driver has this function, of this type.
+        let function = unsafe { self.library.get::<extern "C" fn(u32, u64)>(b"fake_control\0") }.unwrap();
+        function(control.0, value);
+    }
+
+    fn count(&self, count: Count) -> u64 {
+        // SAFETY:
+        // - the driver has this function, of this type.
+        let function = unsafe { self.library.get::<extern "C" fn(u32) -> u64>(b"fake_count\0") }.unwrap();
+        function(count.0)
+    }
+
+    /// A stream with a device of three queues in two families, and the queues' cells.
+    fn device(&self) -> (Guest, [FenceCell; 3]) {
+        let mut guest = Guest::open(&self.adapter, StreamKind::VULKAN_DEVICE);
+        let cells = [guest.cell(0), guest.cell(0), guest.cell(0)];
+        let place = |family, index, number: usize| Place { family, index, cell: cells[number].1 };
+        let places = [place(0, 0, 0), place(0, 1, 1), place(1, 0, 2)];
+        let answer = guest.call(op::CREATE_DEVICE, |e| requests::create_device(e, &[2, 1], &places, &[]));
+        assert_eq!(answer.as_deref(), Some(&SUCCESS[..]));
+        (guest, cells.map(|(cell, _)| cell))
+    }
+}
+
+/// What a test sets ends with it.
+impl Drop for Fake {
+    fn drop(&mut self) {
+        for control in [Control::HOLD, Control::FAIL_BUFFERS, Control::LOSE_DEVICE] {
+            self.control(control, 0);
+        }
+    }
+}
+
+/// Where cargo puts the library of a dependency: beside this test.
+fn path() -> PathBuf {
+    let mut path = std::env::current_exe().unwrap();
+    path.set_file_name("libfake_vk_driver.so");
+    path
+}
+
+/// Waits until the host has told the guest a failure; a hang here is a hang of the host.
+fn status(guest: &Guest) -> (u32, i32) {
+    while guest.producer.status().0 == 0 && !guest.host_ended() {
+        std::thread::yield_now();
+    }
+    guest.producer.status()
+}
+
+#[test]
+fn queues_complete_independently_of_each_other() {
+    let fake = Fake::take();
+    let (mut guest, cells) = fake.device();
+    let (_, address) = guest.cell(0);
+    guest.post(op::CREATE_SEMAPHORE, |e| requests::create_timeline(e, id(1), address, 0));
+    let waiting = [Batch { waits: &[(id(1), 1)], ..Batch::default() }];
+    guest.post(op::QUEUE_SUBMIT, |e| requests::submit(e, 0, 1, &waiting));
+    guest.post(op::QUEUE_SUBMIT, |e| requests::submit(e, 2, 1, &[]));
+    assert_eq!(guest.wait(&cells[2], 1), WaitOutcome::Reached);
+    assert_eq!(cells[0].value(), 0);
+    let signalling = [Batch { signals: &[(id(1), 1)], ..Batch::default() }];
+    guest.post(op::QUEUE_SUBMIT, |e| requests::submit(e, 1, 1, &signalling));
+    assert_eq!(guest.wait(&cells[0], 1), WaitOutcome::Reached);
+    assert_eq!(guest.wait(&cells[1], 1), WaitOutcome::Reached);
+    assert_eq!(guest.close(), Ok(()));
+}
+
+#[test]
+fn work_that_outlasts_the_polling_is_seen_by_the_waiter() {
+    let fake = Fake::take();
+    let (guest, cells) = fake.device();
+    fake.control(Control::HOLD, 1);
+    guest.post(op::QUEUE_SUBMIT, |e| requests::submit(e, 0, 1, &[]));
+    guest.settle();
+    // The waiter thread exists once the thread of the stream has gone to sleep.
+    while !guest.host_has_thread("vk-wait") {
+        std::thread::yield_now();
+    }
+    assert_eq!(cells[0].value(), 0);
+    fake.control(Control::HOLD, 0);
+    assert_eq!(guest.wait(&cells[0], 1), WaitOutcome::Reached);
+    assert_eq!(guest.close(), Ok(()));
+}
+
+#[test]
+fn creation_that_fails_without_an_answer_is_the_status_of_the_stream() {
+    let fake = Fake::take();
+    let (guest, _) = fake.device();
+    fake.control(Control::FAIL_BUFFERS, 1);
+    guest.post(VkOp::CREATE_BUFFER.0, |e| requests::create_buffer(e, id(1), 4096, 2));
+    assert_eq!(status(&guest), (Reason::DEVICE_LOST.0, OUT_OF_DEVICE_MEMORY));
+    assert_eq!(guest.close(), Ok(()));
+}
+
+#[test]
+fn creation_that_fails_with_an_answer_leaves_the_stream_alone() {
+    let fake = Fake::take();
+    let (mut guest, _) = fake.device();
+    fake.control(Control::FAIL_BUFFERS, 1);
+    let create = |e: &mut dxg_wire::codec::Encoder| requests::create_buffer(e, id(1), 4096, 2);
+    let answer = guest.call(VkOp::CREATE_BUFFER.0, create).unwrap();
+    assert_eq!(answer, OUT_OF_DEVICE_MEMORY.to_le_bytes());
+    assert_eq!(guest.producer.status(), (0, 0));
+    fake.control(Control::FAIL_BUFFERS, 0);
+    assert_eq!(guest.call(VkOp::CREATE_BUFFER.0, create).unwrap(), SUCCESS);
+    assert_eq!(guest.close(), Ok(()));
+}
+
+#[test]
+fn submission_to_a_lost_device_is_the_status_of_the_stream() {
+    let fake = Fake::take();
+    let (guest, cells) = fake.device();
+    fake.control(Control::LOSE_DEVICE, 1);
+    guest.post(op::QUEUE_SUBMIT, |e| requests::submit(e, 0, 1, &[]));
+    assert_eq!(status(&guest), (Reason::DEVICE_LOST.0, DEVICE_LOST));
+    assert_eq!(cells[0].value(), 0);
+    assert_eq!(guest.close(), Ok(()));
+}
+
+#[test]
+fn device_that_is_lost_while_it_works_is_the_status_of_the_stream() {
+    let fake = Fake::take();
+    let (guest, cells) = fake.device();
+    fake.control(Control::HOLD, 1);
+    guest.post(op::QUEUE_SUBMIT, |e| requests::submit(e, 0, 1, &[]));
+    guest.settle();
+    fake.control(Control::LOSE_DEVICE, 1);
+    assert_eq!(status(&guest), (Reason::DEVICE_LOST.0, DEVICE_LOST));
+    assert_eq!(cells[0].value(), 0);
+    assert_eq!(guest.close(), Ok(()));
+}
+
+#[test]
+fn nothing_native_outlives_the_stream() {
+    let fake = Fake::take();
+    let before = fake.count(Count::LIVE);
+    let (mut guest, _) = fake.device();
+    let ledger = Arc::clone(&guest.ledger);
+    let (_, address) = guest.cell(0);
+    guest.post(op::CREATE_SEMAPHORE, |e| requests::create_timeline(e, id(1), address, 0));
+    guest.post(VkOp::CREATE_BUFFER.0, |e| requests::create_buffer(e, id(1), 4096, 2));
+    guest.post(op::ALLOCATE_MEMORY, |e| requests::allocate(e, id(1), 0, 4096, 0));
+    guest.settle();
+    // The device, the timelines of its three queues, and the three objects.
+    assert_eq!(fake.count(Count::LIVE) - before, 7);
+    guest.post(0xFFFF, |_| {});
+    assert!(matches!(guest.ended(), Err(StreamEnd::Violation(_))));
+    assert_eq!(fake.count(Count::LIVE), before);
+    assert_eq!(ledger.charged.load(Ordering::SeqCst), 0);
+}
+
+#[test]
+fn sparse_binding_raises_the_progress_and_the_semaphores_it_signals() {
+    let fake = Fake::take();
+    let (mut guest, cells) = fake.device();
+    let (first, first_address) = guest.cell(0);
+    let (second, second_address) = guest.cell(0);
+    guest.post(op::CREATE_SEMAPHORE, |e| requests::create_timeline(e, id(1), first_address, 0));
+    guest.post(op::CREATE_SEMAPHORE, |e| requests::create_timeline(e, id(2), second_address, 0));
+    guest.post(op::QUEUE_BIND_SPARSE, |e| requests::bind_sparse(e, 1, 9, &[&[(id(1), 4)], &[(id(2), 5)]]));
+    assert_eq!(guest.wait(&cells[1], 9), WaitOutcome::Reached);
+    assert_eq!((first.value(), second.value()), (4, 5));
+    guest.post(op::QUEUE_BIND_SPARSE, |e| requests::bind_sparse(e, 1, 10, &[]));
+    assert_eq!(guest.wait(&cells[1], 10), WaitOutcome::Reached);
+    assert_eq!(guest.close(), Ok(()));
+}
+
+/// Numbers that look random and are the same in every run.
+struct Noise(u64);
+
+impl Noise {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    /// Mostly small words, as counts, presence words and ends of chains are.
+    fn word(&mut self) -> u32 {
+        match self.next() % 8 {
+            0 => u32::MAX,
+            1 => u32::try_from(self.next() >> 32).unwrap(),
+            2..4 => 0,
+            _ => u32::try_from(self.next() % 4).unwrap(),
+        }
+    }
+}
+
+#[test]
+fn any_request_is_executed_or_ends_the_session_by_name() {
+    let fake = Fake::take();
+    let before = fake.count(Count::LIVE);
+    let mut noise = Noise(0x9E37_79B9_7F4A_7C15);
+    let mut violations = 0;
+    for _ in 0..400 {
+        let (guest, _) = fake.device();
+        while !guest.host_ended() {
+            let op = match noise.next() % 3 {
+                0 => op::ALLOCATE_MEMORY + u16::try_from(noise.next() % 6).unwrap(),
+                _ => 16 + u16::try_from(noise.next() % 600).unwrap(),
+            };
+            let words = noise.next() % 40;
+            let body: Vec<u32> = (0..words).map(|_| noise.word()).collect();
+            if !guest.try_post(op, |e| e.u32s(&body)) {
+                break;
+            }
+            guest.settle();
+        }
+        match guest.ended() {
+            Err(StreamEnd::Violation(_)) => violations += 1,
+            other => panic!("the stream ended with {other:?}"),
+        }
+    }
+    assert_eq!(violations, 400);
+    assert_eq!(fake.count(Count::LIVE), before);
+}

@@ -1,0 +1,31 @@
+//! A Vulkan driver without a device, for tests.
+//!
+//! *Why.* Software renderers have one queue, finish at once and do not fail. This driver has three queues in two
+//! families, keeps work back until it is told to go on, and fails when it is told to: see [`Control`].
+//!
+//! It is a Vulkan library by itself (`vkGetInstanceProcAddr`): no loader, one instance, one device at a time. What a
+//! test says through `fake_control` holds for the whole process.
+
+// UNSAFETY: the functions of a driver are called by foreign code, with raw pointers.
+#![expect(unsafe_code, reason = "a Vulkan driver is called with raw pointers")]
+
+mod device;
+mod instance;
+mod state;
+
+pub use state::Control;
+pub use state::Count;
+
+use state::STATE;
+
+/// Changes what the driver does. `kind` is a [`Control`].
+#[unsafe(no_mangle)]
+pub extern "C" fn fake_control(kind: u32, value: u64) {
+    STATE.control(Control(kind), value);
+}
+
+/// Counts something. `kind` is a [`Count`].
+#[unsafe(no_mangle)]
+pub extern "C" fn fake_count(kind: u32) -> u64 {
+    STATE.count(Count(kind))
+}
