@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use dxg_core::MemorySegmentGroup;
+use dxg_core::abi::MemorySegmentGroup;
 
 const MIB: u64 = 1 << 20;
 
@@ -29,7 +29,7 @@ fn main() -> anyhow::Result<()> {
                 println!(
                     "   {title:<10} budget {} MiB, in use {} MiB, reservable {} MiB",
                     memory.budget_bytes / MIB,
-                    memory.usage_bytes / MIB,
+                    memory.current_usage_bytes / MIB,
                     memory.available_for_reservation_bytes / MIB
                 );
             }

@@ -16,10 +16,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::bail;
 use anyhow::ensure;
+use dxg_core::AllocationOptions;
 use dxg_core::Device;
 use dxg_core::Fence;
 use dxg_core::FenceValue;
 use dxg_core::ResourceOptions;
+use dxg_core::ResourceSharing;
 use dxg_core::WaitOutcome;
 
 /// What the memory holds: numbers, each a function of its place and of who wrote it.
@@ -51,7 +53,11 @@ fn first_device() -> anyhow::Result<Device> {
 
 /// Makes the objects, writes, and reads the answer.
 fn first(device: &Device) -> anyhow::Result<()> {
-    let resource = device.create_resource(&ResourceOptions::shared(&[WORDS as u64 * 4]))?;
+    let resource = device.create_resource(ResourceOptions {
+        allocations: vec![AllocationOptions::cross_adapter(WORDS as u64 * 4)],
+        sharing: ResourceSharing::Shareable,
+        ..Default::default()
+    })?;
     let fence = device.create_shared_fence(FenceValue(0))?;
     let memory = resource.allocations().first().context("a resource without an allocation")?.map()?;
     let bytes: Vec<u8> = (0..WORDS).flat_map(|place| question(place).to_le_bytes()).collect();
