@@ -2,7 +2,6 @@
 
 use ash::vk;
 use dxg_wire::session::IoAddress;
-use dxg_wire::shm::SharedSlice;
 use dxg_wire::stream::ReplyRequest;
 use dxg_wire::stream::ReplySlot;
 use dxg_wire::stream::SLOT_HEADER_BYTES;
@@ -35,7 +34,7 @@ impl Slot {
         let piece = heap.take(lease, slot_bytes as u64, GRANULE_BYTES, executed)?;
         let place = usize::try_from(piece.offset_bytes)
             .ok()
-            .and_then(|offset| SharedSlice::whole(piece.block.memory()).sub(offset, slot_bytes).ok())
+            .and_then(|offset| piece.block.memory().sub(offset, slot_bytes).ok())
             .and_then(|memory| ReplySlot::new(memory).ok());
         // A block that is shorter than the host granted is a host that cannot be trusted any further.
         let words = place.ok_or(vk::Result::ERROR_DEVICE_LOST)?;

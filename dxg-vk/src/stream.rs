@@ -13,7 +13,6 @@ use dxg_wire::codec::DecodeError;
 use dxg_wire::codec::Decoder;
 use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::VkOp;
-use dxg_wire::shm::SharedSlice;
 use dxg_wire::stream::EntryFlags;
 use dxg_wire::stream::OP_INDIRECT;
 use dxg_wire::stream::ReplyRequest;
@@ -161,8 +160,7 @@ impl Stream {
     /// When no memory can be leased.
     pub fn stage(&self, bytes: &[u8]) -> Result<Piece<Block>, vk::Result> {
         let piece = self.heap.take(self.lease(), bytes.len() as u64, GRANULE_BYTES, self.executed())?;
-        let memory = SharedSlice::whole(piece.block.memory());
-        let copied = usize::try_from(piece.offset_bytes).ok().and_then(|at| memory.copy_in(at, bytes).ok());
+        let copied = usize::try_from(piece.offset_bytes).ok().and_then(|at| piece.block.memory().copy_in(at, bytes).ok());
         // A block that is shorter than the host granted is a host that cannot be trusted any further.
         copied.map(|()| piece).ok_or(vk::Result::ERROR_DEVICE_LOST)
     }
