@@ -29,7 +29,12 @@ impl Slot {
     ///
     /// # Errors
     /// When no memory can be leased.
-    pub fn new(heap: &Heap<Block>, lease: &dyn Link, payload_bytes: usize, executed: u64) -> Result<Self, vk::Result> {
+    pub fn new(
+        heap: &Heap<Block>,
+        lease: &dyn Link,
+        payload_bytes: usize,
+        executed: u64,
+    ) -> Result<Self, vk::Result> {
         let slot_bytes = payload_bytes.saturating_add(SLOT_HEADER_BYTES).next_multiple_of(SLOT_HEADER_BYTES);
         let piece = heap.take(lease, slot_bytes as u64, GRANULE_BYTES, executed)?;
         let place = usize::try_from(piece.offset_bytes)
