@@ -3,6 +3,7 @@
 //! *Invariants.* The daemon ends when the write end of its exit pipe closes, which happens at the latest when this process
 //! dies, however it dies; it removes its runtime directory. Nothing is left behind.
 
+use std::env;
 use std::fs;
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -53,6 +54,8 @@ impl PrivateDaemon {
             .arg(runtime_dir)
             .args(["--ready-fd", &ready_write.as_raw_fd().to_string()])
             .args(["--exit-with-fd", &life_read.as_raw_fd().to_string()])
+            // Its coming and going is of no interest to who runs one command, unless asked for.
+            .env("DXG_LOG", env::var_os("DXG_LOG").unwrap_or_else(|| "warn".into()))
             .stdin(Stdio::null())
             .spawn()
             .with_context(|| format!("cannot start {}", daemon.display()))?;
@@ -88,10 +91,10 @@ fn inherit(fd: &impl AsFd) -> anyhow::Result<()> {
 
 /// A new directory that only we may enter.
 fn new_runtime_dir() -> anyhow::Result<PathBuf> {
-    let parent = std::env::var_os("XDG_RUNTIME_DIR")
+    let parent = env::var_os("XDG_RUNTIME_DIR")
         .map(PathBuf::from)
         .filter(|path| path.is_dir())
-        .unwrap_or_else(std::env::temp_dir);
+        .unwrap_or_else(env::temp_dir);
     for attempt in 0..100_u32 {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.subsec_nanos());
         let path = parent.join(format!("dxg-private-{}-{now:x}-{attempt}", std::process::id()));
