@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 
 const WORD: usize = size_of::<u64>();
 /// From this many bytes on a copy goes by blocks.
-const BULK_BYTES: usize = 512;
+const BULK_BYTES: usize = 128;
 
 /// Copies `len` bytes of shared memory at `shared` to private memory at `private`.
 ///
