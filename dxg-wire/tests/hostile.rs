@@ -37,14 +37,19 @@ fn under_fire(
     scribble: impl Fn(&SharedSlice, &mut Noise) + Sync,
     mut victim: impl FnMut(),
 ) {
+    let begun = AtomicBool::new(false);
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
             while !stop.load(Ordering::Relaxed) {
                 scribble(memory, &mut noise);
+                begun.store(true, Ordering::Relaxed);
             }
         });
+        while !begun.load(Ordering::Relaxed) {
+            thread::yield_now();
+        }
         victim();
         stop.store(true, Ordering::Relaxed);
     });
