@@ -1,7 +1,7 @@
 //! The stream protocol without waiting: what producer and consumer do to the memory, step by step.
 //!
 //! *Why apart.* The steps run over any [`StreamMemory`], so that they can be checked under every interleaving and against
-//! memory that lies.
+//! memory that lies. See also `docs/decisions/stream-waiters-name-the-head-they-want.md`.
 
 use super::ENTRY_HEADER_BYTES;
 use super::EntryFlags;
