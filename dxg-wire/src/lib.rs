@@ -2,8 +2,8 @@
 //! primitives below them.
 //!
 //! The session protocol around the rings is in [`session`], shared memory and descriptor passing in [`shm`]. [`vmbus`]
-//! carries the control plane, whose messages are in [`messages`]; [`stream`] carries API commands in the encoding of
-//! [`codec`], and [`cell`] tells both sides how far the device is. [`control`] is what the daemon says about itself.
+//! carries dxgvmbus [`messages`], [`stream`] carries API commands in the encoding of [`codec`], and [`cell`] tells both
+//! sides how far the device is. [`control`] is what the daemon says about itself.
 
 pub mod cell;
 pub mod codec;
