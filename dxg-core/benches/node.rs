@@ -40,7 +40,13 @@ fn answer_zeroes(mut session: Session, spin: Duration) {
 fn report(name: &str, mut samples: Vec<Duration>) {
     samples.sort_unstable();
     let at = |permille: usize| samples[(samples.len() - 1) * permille / 1000];
-    println!("{name:<28} p50 {:>9.2?}  p90 {:>9.2?}  p99 {:>9.2?}  n {}", at(500), at(900), at(990), samples.len());
+    println!(
+        "{name:<28} p50 {:>9.2?}  p90 {:>9.2?}  p99 {:>9.2?}  n {}",
+        at(500),
+        at(900),
+        at(990),
+        samples.len()
+    );
 }
 
 fn null_request(name: &str, spin: Duration, pause: Duration, count: usize) {
