@@ -1,5 +1,7 @@
 //! Objects behave the same over every transport.
 
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
+
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Duration;
