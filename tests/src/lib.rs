@@ -4,6 +4,7 @@
 //! a preloaded library, `name::host` over a virtual GPU of a daemon that is started for it.
 
 pub mod daemon;
+pub mod fork;
 pub mod kernel;
 
 use dxg_core::Node;
