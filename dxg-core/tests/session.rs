@@ -1,5 +1,7 @@
 //! The host node against a host of the test's own: honest, absent, lost and hostile.
 
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
+
 mod fake_host;
 
 use std::os::fd::AsFd;

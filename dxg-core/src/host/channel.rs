@@ -45,11 +45,14 @@ struct Outgoing {
     next_transaction: u64,
 }
 
+/// Where the payload of a completion goes.
+type Pending = Slot<Vec<u8>>;
+
 /// A channel of a session.
 pub(super) struct Channel {
     outgoing: Mutex<Outgoing>,
     receiver: Mutex<ChannelReceiver>,
-    pending: Mutex<HashMap<u64, Arc<Slot<Vec<u8>>>>>,
+    pending: Mutex<HashMap<u64, Arc<Pending>>>,
 }
 
 /// What a channel broke on; ends the session.
@@ -65,7 +68,7 @@ impl Channel {
     }
 
     /// Sends a request and answers the slot of its completion.
-    fn post(&self, message: &Message<'_>, lost: &Lost) -> Result<(u64, Arc<Slot<Vec<u8>>>), CallError> {
+    fn post(&self, message: &Message<'_>, lost: &Lost) -> Result<(u64, Arc<Pending>), CallError> {
         let parts = message.parts()?;
         let slot = Arc::new(Slot::new());
         let mut outgoing = self.outgoing.lock();
@@ -137,7 +140,7 @@ impl Channel {
         &self,
         receiver: &mut ChannelReceiver,
         transaction: u64,
-        slot: &Slot<Vec<u8>>,
+        slot: &Pending,
         lost: BorrowedFd<'_>,
     ) -> Result<Result<Vec<u8>, CallError>, Broken> {
         let mut payload = Vec::new();

@@ -20,6 +20,8 @@ use crate::workspace::Workspace;
 
 /// The modules that may hold unsafe code, and what for. A name stands for `NAME.rs` and for all of `NAME/`.
 const PLACES: &[(&str, &str)] = &[
+    ("dxg-core/src/kernel", "requests with addresses, and what the kernel maps"),
+    ("dxg-core/src/signals", "a thread without signals"),
     ("dxg-ioctl/src/sys", "the raw ioctl"),
     ("dxg-wire/src/shm", "mappings and atomics in shared memory, fd passing"),
     ("dxg-vk/src/ffi", "the entry points the Vulkan loader calls"),
@@ -28,7 +30,8 @@ const PLACES: &[(&str, &str)] = &[
     ("dxg-host/src/adapter", "the calls into host drivers"),
     ("dxg-host/src/sandbox", "namespaces, limits and filters of a worker"),
     ("samples/src/bin/mandelbrot", "plain Vulkan, every call of which is unsafe in Rust"),
-    ("tests/preload", "a library that stands between a program and libc"),
+    ("tests/fake-dxg/src", "a library that stands between a program and libc"),
+    ("tests/src/fork", "a copy of the test's process"),
 ];
 
 /// Where the counts stand, relative to the workspace root.

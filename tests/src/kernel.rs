@@ -1,0 +1,64 @@
+//! A kernel node by preloading: the test runs once more, in a process that has the library.
+
+use std::env;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::TestTransport;
+
+const INSIDE: &str = "DXG_TESTS_FAKE_KERNEL";
+
+/// Where cargo puts what it builds, next to the tests that run.
+///
+/// # Panics
+///
+/// When the test binary is not where cargo puts it.
+#[must_use]
+pub fn target_directory() -> PathBuf {
+    let own = env::current_exe().expect("the test's own path");
+    let deps = own.parent().expect("a directory");
+    let up = if deps.ends_with("deps") { deps.parent().expect("a directory") } else { deps };
+    up.to_owned()
+}
+
+/// Has cargo build something of the workspace that is not built yet.
+///
+/// # Panics
+///
+/// When cargo fails.
+pub fn build_if_missing(built: &Path, package: &str) {
+    if built.exists() {
+        return;
+    }
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--quiet", "--package", package]);
+    if target_directory().ends_with("release") {
+        cargo.arg("--release");
+    }
+    let status = cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).status().expect("cargo runs");
+    assert!(status.success(), "cargo build --package {package}");
+}
+
+/// Runs a test body over a kernel node: here, when the library is loaded, else in a process of its own.
+///
+/// # Panics
+///
+/// When the body does.
+pub fn run(test: &str, body: fn(&TestTransport)) {
+    if env::var_os(INSIDE).is_some() {
+        body(&TestTransport::Kernel);
+        return;
+    }
+    let library = target_directory().join("libfake_dxg.so");
+    build_if_missing(&library, "fake-dxg");
+    let output = Command::new(env::current_exe().expect("the test's own path"))
+        .args(["--exact", test, "--nocapture"])
+        .env("LD_PRELOAD", &library)
+        .env(INSIDE, "1")
+        .output()
+        .expect("the test runs again");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    // A test that was not found is a success to the test runner, so its name is looked for.
+    assert!(output.status.success() && text.contains("1 passed"), "over the kernel node:\n{text}");
+}
