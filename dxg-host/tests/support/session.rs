@@ -39,7 +39,6 @@ use dxg_wire::vmbus::PacketFlags;
 use dxg_wire::vmbus::PacketType;
 use dxg_wire::vmbus::SharedRing;
 use zerocopy::FromBytes;
-use zerocopy::IntoBytes;
 
 use super::client::Client;
 use super::client::hello;
