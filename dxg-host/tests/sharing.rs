@@ -1,4 +1,5 @@
 //! Objects that cross from one client to another by descriptor.
+#![allow(clippy::unwrap_used, reason = "a test fails where something is not there")]
 
 mod support;
 
