@@ -150,6 +150,10 @@ fn fill(model: &Model, known: &Struct, out: &mut String) {
             Shape::Value(ty) => {
                 let lens = lengths(known, &field.member.name);
                 let text = match (lens.as_slice(), ty) {
+                    // The host checks that constants lie inside their data, of which there may be none.
+                    _ if known.name == "VkSpecializationMapEntry" && field.member.name != "constantID" => {
+                        "0".to_owned()
+                    }
                     ([], ty) => value(ty, optional),
                     (_, Ty::Flags(name, _)) => {
                         format!("vk::{}::from_raw(1 << (f.u64() % 7))", names::flags(name))
