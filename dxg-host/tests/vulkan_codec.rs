@@ -4,7 +4,7 @@
 //! The generated code of both halves is compiled into this test; neither half depends on the other.
 
 // UNSAFETY: compares structures behind raw pointers.
-#![allow(unsafe_code, reason = "structures hold raw pointers")]
+#![expect(unsafe_code, reason = "structures hold raw pointers")]
 #![allow(dead_code, unreachable_pub, reason = "both halves have more than this test uses")]
 
 use core::ffi::CStr;
