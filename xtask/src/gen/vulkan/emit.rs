@@ -46,7 +46,9 @@ pub(super) fn encode(model: &Model, ty: &Ty, expr: &str, function: &str) -> Stri
             if plain(model, name) {
                 format!("{call};")
             } else {
-                format!("// SAFETY: part of what the caller vouches for.\nunsafe {{ {call} }};")
+                format!(
+                    "// SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.\nunsafe {{ {call} }};"
+                )
             }
         }
         Ty::Union(name) => {

@@ -304,6 +304,15 @@ pub(super) const VALID_WHEN: &[(&str, &str, &str)] = &[
     ("VkFramebufferCreateInfo", "pAttachments", "!s.flags.contains(vk::FramebufferCreateFlags::IMAGELESS)"),
 ];
 
+/// What a driver relies on beyond lengths: (structure, condition over the decoded `s` and the reader `r`).
+pub(super) const STRUCT_CHECKS: &[(&str, &str)] = &[("VkSpecializationInfo", "r.constants_fit(&s)")];
+
+/// What a driver relies on beyond lengths: (command, condition over its parameters).
+pub(super) const COMMAND_CHECKS: &[(&str, &str)] = &[(
+    "vkGetQueryPoolResults",
+    "u64::from(query_count.saturating_sub(1)).saturating_mul(stride) <= data_size as u64",
+)];
+
 /// Handles that the rules let be stale: an unknown one becomes null. (structure, member)
 pub(super) const STALE_HANDLES: &[(&str, &str)] = &[
     ("VkDescriptorImageInfo", "sampler"),
