@@ -96,6 +96,8 @@ calls! {
     fn get_buffer_memory_requirements(buffer: vk::Buffer) -> vk::MemoryRequirements;
     fn get_buffer_memory_requirements2(
         info: &vk::BufferMemoryRequirementsInfo2<'_>, out: &mut vk::MemoryRequirements2<'_>);
+    fn get_descriptor_set_layout_support(
+        info: &vk::DescriptorSetLayoutCreateInfo<'_>, out: &mut vk::DescriptorSetLayoutSupport<'_>);
     fn get_device_buffer_memory_requirements(
         info: &vk::DeviceBufferMemoryRequirements<'_>, out: &mut vk::MemoryRequirements2<'_>);
     fn get_device_image_memory_requirements(

@@ -1,8 +1,23 @@
 //! The scenarios: what each does, how it is run, what it prints.
 
 mod case;
+mod commands;
+mod descriptors;
 mod devices;
+mod events;
+mod fences;
+mod images;
+mod image_queries;
+mod image_transfers;
 mod kernels;
+mod memory;
+mod pipelines;
+mod queries;
+mod semaphores;
+mod submits;
+mod texel_buffers;
+mod threads;
+mod transfers;
 
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -24,7 +39,7 @@ pub(crate) struct Scenario {
 /// A table of functions under their own names.
 macro_rules! scenarios {
     ($($name:ident),* $(,)?) => {
-        pub(crate) const ALL: &[$crate::scenarios::Scenario] =
+        pub(crate) const TABLE: &[$crate::scenarios::Scenario] =
             &[$($crate::scenarios::Scenario { name: stringify!($name), run: $name }),*];
     };
 }
@@ -41,8 +56,23 @@ use same;
 
 fn tables() -> impl Iterator<Item = &'static Scenario> {
     [
-        devices::ALL,
-        kernels::ALL,
+        devices::TABLE,
+        kernels::TABLE,
+        pipelines::TABLE,
+        descriptors::TABLE,
+        transfers::TABLE,
+        commands::TABLE,
+        submits::TABLE,
+        fences::TABLE,
+        semaphores::TABLE,
+        events::TABLE,
+        queries::TABLE,
+        memory::TABLE,
+        texel_buffers::TABLE,
+        images::TABLE,
+        image_transfers::TABLE,
+        image_queries::TABLE,
+        threads::TABLE,
     ]
     .into_iter()
     .flatten()
