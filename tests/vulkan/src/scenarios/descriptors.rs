@@ -37,10 +37,10 @@ const STORAGE: vk::DescriptorType = vk::DescriptorType::STORAGE_BUFFER;
 
 /// `out[i] = in[i] * 2 + 1` for 16 words.
 const DOUBLE: &str = "
-    @group(0) @binding(0) var<storage, read_write> from: array<u32>;
+    @group(0) @binding(0) var<storage, read_write> input: array<u32>;
     @group(0) @binding(1) var<storage, read_write> to: array<u32>;
     @compute @workgroup_size(16) fn main(@builtin(local_invocation_index) i: u32) {
-        to[i] = from[i] * 2u + 1u;
+        to[i] = input[i] * 2u + 1u;
     }";
 
 fn numbers(from: u32) -> Vec<u32> {
@@ -122,12 +122,12 @@ fn dynamic_offsets(case: &mut Case) -> Result<()> {
 fn descriptor_ranges(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
     let code = wgsl(
-        "@group(0) @binding(0) var<storage, read_write> from: array<u32>;
+        "@group(0) @binding(0) var<storage, read_write> input: array<u32>;
          @group(0) @binding(1) var<storage, read_write> to: array<u32>;
          @compute @workgroup_size(1) fn main() {
-             to[0] = arrayLength(&from);
+             to[0] = arrayLength(&input);
              to[1] = arrayLength(&to);
-             to[2] = from[0];
+             to[2] = input[0];
          }",
     )?;
     let kernel = gpu.kernel(&code, 2)?;
@@ -146,12 +146,13 @@ fn descriptor_ranges(case: &mut Case) -> Result<()> {
 /// A kernel that sums 4 arrays of an array of descriptors.
 fn array_kernel(gpu: &Gpu) -> Result<Kernel> {
     let code = wgsl(
-        "struct Words { words: array<u32, 16> }
-         @group(0) @binding(0) var<storage, read_write> from: binding_array<Words, 4>;
+        "enable wgpu_binding_array;
+         struct Words { words: array<u32, 16> }
+         @group(0) @binding(0) var<storage, read_write> input: binding_array<Words, 4>;
          @group(0) @binding(1) var<storage, read_write> to: array<u32>;
          @compute @workgroup_size(16) fn main(@builtin(local_invocation_index) i: u32) {
              var sum = 0u;
-             for (var k = 0u; k < 4u; k++) { sum += from[k].words[i] * (k + 1u); }
+             for (var k = 0u; k < 4u; k++) { sum += input[k].words[i] * (k + 1u); }
              to[i] = sum;
          }",
     )?;

@@ -152,10 +152,10 @@ fn threads_allocate_and_map(case: &mut Case) -> Result<()> {
 fn threads_update_their_sets(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
     let code = wgsl(
-        "@group(0) @binding(0) var<storage, read_write> from: array<u32>;
+        "@group(0) @binding(0) var<storage, read_write> input: array<u32>;
          @group(0) @binding(1) var<storage, read_write> to: array<u32>;
          @compute @workgroup_size(16) fn main(@builtin(local_invocation_index) i: u32) {
-             to[i] = from[i] + 1u;
+             to[i] = input[i] + 1u;
          }",
     )?;
     let kernel = gpu.kernel(&code, 2)?;
