@@ -6,4 +6,6 @@
 mod gpu;
 mod shader;
 
+pub mod device_info;
 pub mod scenarios;
+pub mod stage;
