@@ -1,7 +1,19 @@
 //! What crosses from guest to host: VMBus rings, dxgvmbus messages, API command streams and the shared memory
 //! primitives below them.
 //!
-//! The session protocol around the rings is in [`session`].
+//! The session protocol around the rings is in [`session`], shared memory and descriptor passing in [`shm`]. [`vmbus`]
+//! carries dxgvmbus [`messages`], [`stream`] carries API commands in the encoding of [`codec`], and [`cell`] tells both
+//! sides how far the device is. [`control`] is what the daemon says about itself.
 
+pub mod cell;
+pub mod codec;
+pub mod control;
+pub mod doorbell;
+mod generated;
+pub mod messages;
+pub mod runtime_dir;
 pub mod session;
+pub mod shm;
+pub mod stream;
+pub mod vmbus;
 pub mod vulkan;

@@ -9,6 +9,7 @@
 mod artifacts;
 mod bench;
 mod demo;
+mod r#gen;
 mod lint;
 mod process;
 mod setup;
@@ -35,6 +36,7 @@ enum Command {
     Demo(demo::Args),
     #[command(hide = true)]
     DemoInner(demo::inner::Args),
+    Gen(r#gen::Args),
     Install(stage::InstallArgs),
     Lint(lint::Args),
     Setup(setup::Args),
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoInner(args) => demo::inner::run(&args),
+        Command::Gen(args) => r#gen::run(args.check),
         Command::Install(args) => stage::install(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Setup(args) => setup::run(&args),

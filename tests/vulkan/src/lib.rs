@@ -6,6 +6,7 @@
 mod gpu;
 mod shader;
 
+pub mod bench;
 pub mod device_info;
 pub mod scenarios;
 pub mod stage;

@@ -20,6 +20,10 @@ pub(crate) fn wgsl(source: &str) -> Result<Vec<u32>> {
     validator.subgroup_stages(naga::valid::ShaderStages::COMPUTE);
     validator.subgroup_operations(naga::valid::SubgroupOperationSet::all());
     let info = validator.validate(&module).context("WGSL does not validate")?;
-    let options = naga::back::spv::Options { lang_version: (1, 3), use_storage_input_output_16: false, ..Default::default() };
+    let options = naga::back::spv::Options {
+        lang_version: (1, 3),
+        use_storage_input_output_16: false,
+        ..Default::default()
+    };
     Ok(naga::back::spv::write_vec(&module, &info, &options, None)?)
 }

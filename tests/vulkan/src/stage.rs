@@ -36,7 +36,8 @@ pub fn find() -> Option<PathBuf> {
         Some(stage) => PathBuf::from(stage),
         None => target_dir()?.join("stage"),
     };
-    let whole = ["bin/dxgd", "bin/dxgctl", "lib/dxg/libvulkan_dxg.so"].iter().all(|file| stage.join(file).is_file());
+    let whole =
+        ["bin/dxgd", "bin/dxgctl", "lib/dxg/libvulkan_dxg.so"].iter().all(|file| stage.join(file).is_file());
     whole.then_some(stage)
 }
 

@@ -47,7 +47,8 @@ impl Asked {
     }
 
     fn wants(&self, name: &str) -> bool {
-        let matches = |filter: &String| if self.exact { filter == name } else { name.contains(filter.as_str()) };
+        let matches =
+            |filter: &String| if self.exact { filter == name } else { name.contains(filter.as_str()) };
         self.filters.is_empty() || self.filters.iter().any(matches)
     }
 }

@@ -15,14 +15,15 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 /// The text of `vulkaninfo`, or why there is none.
 fn text(place: &Place) -> String {
-    let output = place.output("vulkaninfo", &[], LIMIT).expect("vulkaninfo runs");
+    let output = place.output("vulkaninfo", &["--show-formats"], LIMIT).expect("vulkaninfo runs");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{place:?}: vulkaninfo ended with {}: {errors}", output.status);
     String::from_utf8(output.stdout).expect("vulkaninfo prints UTF-8")
 }
 
 fn has_vulkaninfo() -> bool {
-    let found = Place::Native.output("vulkaninfo", &["--summary"], LIMIT).is_ok_and(|output| output.status.success());
+    let found =
+        Place::Native.output("vulkaninfo", &["--summary"], LIMIT).is_ok_and(|output| output.status.success());
     if !found {
         println!("skipped: no vulkaninfo that finds a device");
     }

@@ -28,6 +28,7 @@ const PLACES: &[(&str, &str)] = &[
     ("dxg-host/src/adapter", "the calls into host drivers"),
     ("dxg-host/src/sandbox", "namespaces, limits and filters of a worker"),
     ("samples/src/bin/mandelbrot", "plain Vulkan, every call of which is unsafe in Rust"),
+    ("tests/vulkan/src/gpu", "Vulkan as a program calls it, wrapped for the scenarios"),
     ("tests/preload", "a library that stands between a program and libc"),
 ];
 

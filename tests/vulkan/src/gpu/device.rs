@@ -175,8 +175,10 @@ impl Gpu {
         level: vk::CommandBufferLevel,
         count: u32,
     ) -> Result<Vec<vk::CommandBuffer>> {
-        let allocate =
-            vk::CommandBufferAllocateInfo::default().command_pool(pool).level(level).command_buffer_count(count);
+        let allocate = vk::CommandBufferAllocateInfo::default()
+            .command_pool(pool)
+            .level(level)
+            .command_buffer_count(count);
         Ok(self.allocate_command_buffers(&allocate)?)
     }
 

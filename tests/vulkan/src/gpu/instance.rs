@@ -78,7 +78,12 @@ impl Instance {
     }
 
     /// Gives an object a debug name, if the extension is enabled.
-    pub(crate) fn name_object(&self, device: &ash::Device, handle: impl vk::Handle, name: &str) -> Result<()> {
+    pub(crate) fn name_object(
+        &self,
+        device: &ash::Device,
+        handle: impl vk::Handle,
+        name: &str,
+    ) -> Result<()> {
         if !self.has_debug_utils {
             return Ok(());
         }

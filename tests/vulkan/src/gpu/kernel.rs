@@ -119,8 +119,7 @@ impl Gpu {
         if let Some(specialization) = info.specialization {
             stage = stage.specialization_info(specialization);
         }
-        let create =
-            [vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout).flags(info.flags)];
+        let create = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout).flags(info.flags)];
         let made = self.create_compute_pipelines(info.cache, &create);
         let pipeline = self.keep(made.context("vkCreateComputePipelines")?[0]);
         Ok(Kernel { pipeline, layout, set_layout })
@@ -188,27 +187,33 @@ impl Gpu {
         let update = |write: vk::WriteDescriptorSet<'_>| self.update_descriptor_sets(&[write], &[]);
         let (no_view, no_sampler) = (vk::ImageView::null(), vk::Sampler::null());
         match resource {
-            Resource::Storage(buffer) => update(
-                write.descriptor_type(vk::DescriptorType::STORAGE_BUFFER).buffer_info(&whole(buffer)),
-            ),
-            Resource::Uniform(buffer) => update(
-                write.descriptor_type(vk::DescriptorType::UNIFORM_BUFFER).buffer_info(&whole(buffer)),
-            ),
-            Resource::StorageImage(view) => update(
-                write
-                    .descriptor_type(vk::DescriptorType::STORAGE_IMAGE)
-                    .image_info(&image(view, no_sampler, vk::ImageLayout::GENERAL)),
-            ),
-            Resource::SampledImage(view) => update(
-                write
-                    .descriptor_type(vk::DescriptorType::SAMPLED_IMAGE)
-                    .image_info(&image(view, no_sampler, vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL)),
-            ),
-            Resource::Sampler(sampler) => update(
-                write
-                    .descriptor_type(vk::DescriptorType::SAMPLER)
-                    .image_info(&image(no_view, sampler, vk::ImageLayout::UNDEFINED)),
-            ),
+            Resource::Storage(buffer) => {
+                update(write.descriptor_type(vk::DescriptorType::STORAGE_BUFFER).buffer_info(&whole(buffer)))
+            }
+            Resource::Uniform(buffer) => {
+                update(write.descriptor_type(vk::DescriptorType::UNIFORM_BUFFER).buffer_info(&whole(buffer)))
+            }
+            Resource::StorageImage(view) => {
+                update(write.descriptor_type(vk::DescriptorType::STORAGE_IMAGE).image_info(&image(
+                    view,
+                    no_sampler,
+                    vk::ImageLayout::GENERAL,
+                )))
+            }
+            Resource::SampledImage(view) => {
+                update(write.descriptor_type(vk::DescriptorType::SAMPLED_IMAGE).image_info(&image(
+                    view,
+                    no_sampler,
+                    vk::ImageLayout::SHADER_READ_ONLY_OPTIMAL,
+                )))
+            }
+            Resource::Sampler(sampler) => {
+                update(write.descriptor_type(vk::DescriptorType::SAMPLER).image_info(&image(
+                    no_view,
+                    sampler,
+                    vk::ImageLayout::UNDEFINED,
+                )))
+            }
             Resource::UniformTexels(view) => update(
                 write.descriptor_type(vk::DescriptorType::UNIFORM_TEXEL_BUFFER).texel_buffer_view(&[view]),
             ),

@@ -27,7 +27,8 @@ impl Physical {
     /// Takes a device of an instance.
     pub(crate) fn of(instance: Arc<Instance>, index: usize) -> Result<Self> {
         let devices = instance.physical_devices().context("vkEnumeratePhysicalDevices")?;
-        let raw = *devices.get(index).with_context(|| format!("{} devices, none is {index}", devices.len()))?;
+        let raw =
+            *devices.get(index).with_context(|| format!("{} devices, none is {index}", devices.len()))?;
         Ok(Self { instance, raw })
     }
 

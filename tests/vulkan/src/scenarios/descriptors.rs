@@ -292,8 +292,7 @@ fn inline_uniform_block(case: &mut Case) -> Result<()> {
              out[i] = values[i / 4u][i % 4u] + 1u;
          }",
     )?;
-    let bindings =
-        [Binding { kind: vk::DescriptorType::INLINE_UNIFORM_BLOCK, count: 64 }, STORAGE.into()];
+    let bindings = [Binding { kind: vk::DescriptorType::INLINE_UNIFORM_BLOCK, count: 64 }, STORAGE.into()];
     let kernel = gpu.kernel_with(KernelInfo { code: &code, bindings: &bindings, ..KernelInfo::default() })?;
     let mut blocks =
         vk::DescriptorPoolInlineUniformBlockCreateInfo::default().max_inline_uniform_block_bindings(1);
@@ -354,8 +353,7 @@ fn sets_rebound_between_dispatches(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
     let kernel = gpu.kernel(&wgsl(DOUBLE)?, 2)?;
     let buffers = [gpu.buffer_of(&numbers(2))?, gpu.buffer(64)?, gpu.buffer(64)?, gpu.buffer(64)?];
-    let sets =
-        buffers.windows(2).map(|pair| gpu.storage_set(&kernel, pair)).collect::<Result<Vec<_>>>()?;
+    let sets = buffers.windows(2).map(|pair| gpu.storage_set(&kernel, pair)).collect::<Result<Vec<_>>>()?;
     gpu.run(|c| {
         c.bind_pipeline(kernel.pipeline);
         for set in &sets {

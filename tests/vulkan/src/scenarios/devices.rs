@@ -81,7 +81,11 @@ fn limits_and_features_both_ways(case: &mut Case) -> Result<()> {
     physical.properties2(&mut new);
     let old = physical.properties();
     same!(format!("{:?}", old.limits), format!("{:?}", new.properties.limits), "limits");
-    same!(format!("{:?}", old.sparse_properties), format!("{:?}", new.properties.sparse_properties), "sparse");
+    same!(
+        format!("{:?}", old.sparse_properties),
+        format!("{:?}", new.properties.sparse_properties),
+        "sparse"
+    );
     same!(old.api_version, new.properties.api_version, "API version");
     let mut new = vk::PhysicalDeviceFeatures2::default();
     physical.features2(&mut new);
@@ -105,8 +109,16 @@ fn memory_properties_both_ways(case: &mut Case) -> Result<()> {
     let physical = case.physical()?;
     let memory = physical.memory();
     let new = physical.memory2();
-    same!(format!("{:?}", memory.memory_types_as_slice()), format!("{:?}", new.memory_types_as_slice()), "types");
-    same!(format!("{:?}", memory.memory_heaps_as_slice()), format!("{:?}", new.memory_heaps_as_slice()), "heaps");
+    same!(
+        format!("{:?}", memory.memory_types_as_slice()),
+        format!("{:?}", new.memory_types_as_slice()),
+        "types"
+    );
+    same!(
+        format!("{:?}", memory.memory_heaps_as_slice()),
+        format!("{:?}", new.memory_heaps_as_slice()),
+        "heaps"
+    );
     case.digest_text(&memory.memory_types_as_slice());
     case.digest_text(&memory.memory_heaps_as_slice());
     Ok(())
@@ -130,7 +142,11 @@ fn vulkan_1_1_to_1_3_structures(case: &mut Case) -> Result<()> {
     case.digest(&[eleven.subgroup_size, eleven.max_multiview_view_count, eleven.max_per_set_descriptors]);
     case.digest(&[eleven.max_memory_allocation_size, twelve.max_timeline_semaphore_value_difference]);
     case.digest(&[twelve.max_update_after_bind_descriptors_in_all_pools]);
-    case.digest(&[thirteen.min_subgroup_size, thirteen.max_subgroup_size, thirteen.max_inline_uniform_block_size]);
+    case.digest(&[
+        thirteen.min_subgroup_size,
+        thirteen.max_subgroup_size,
+        thirteen.max_inline_uniform_block_size,
+    ]);
     case.digest(&[thirteen.max_buffer_size]);
     let mut timeline = vk::PhysicalDeviceTimelineSemaphoreFeatures::default();
     let mut twelve = vk::PhysicalDeviceVulkan12Features::default();
@@ -174,7 +190,9 @@ fn image_format_properties_both_ways(case: &mut Case) -> Result<()> {
 fn instance_function_addresses(case: &mut Case) -> Result<()> {
     let physical = case.physical()?;
     let instance = &physical.instance;
-    for name in [c"vkCreateInstance", c"vkEnumerateInstanceExtensionProperties", c"vkEnumerateInstanceVersion"] {
+    for name in
+        [c"vkCreateInstance", c"vkEnumerateInstanceExtensionProperties", c"vkEnumerateInstanceVersion"]
+    {
         ensure!(instance.global_function(name).is_some(), "{name:?} needs no instance");
     }
     for name in [c"vkCreateDevice", c"vkGetPhysicalDeviceProperties2", c"vkCmdDispatch", c"vkQueueSubmit2"] {
@@ -292,7 +310,8 @@ fn fifty_devices_leave_nothing(case: &mut Case) -> Result<()> {
 fn private_data(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
     case.need(gpu.features13.private_data, "privateData")?;
-    let slot = || gpu.create_private_data_slot(&vk::PrivateDataSlotCreateInfo::default()).map(|s| gpu.keep(s));
+    let slot =
+        || gpu.create_private_data_slot(&vk::PrivateDataSlotCreateInfo::default()).map(|s| gpu.keep(s));
     let (a, b) = (slot()?, slot()?);
     let (buffer, fence) = (gpu.buffer(16)?, gpu.fence()?);
     same!(gpu.private(buffer.handle, a), 0, "nothing kept");

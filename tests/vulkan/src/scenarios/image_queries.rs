@@ -117,7 +117,8 @@ fn image_subresource_layouts(case: &mut Case) -> Result<()> {
 fn images_and_buffers_in_one_allocation(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
     let info = ImageInfo::flat(vk::Format::R8G8B8A8_UNORM, 32, 32);
-    let images = (0..8).map(|_| Ok(gpu.keep(gpu.create_image(&info.create_info())?))).collect::<Result<Vec<_>>>()?;
+    let images =
+        (0..8).map(|_| Ok(gpu.keep(gpu.create_image(&info.create_info())?))).collect::<Result<Vec<_>>>()?;
     let needs = gpu.get_image_memory_requirements(images[0]);
     let stride = needs.size.next_multiple_of(needs.alignment.max(gpu.limits.buffer_image_granularity));
     let memory_type = gpu.memory_type(needs.memory_type_bits, vk::MemoryPropertyFlags::empty());

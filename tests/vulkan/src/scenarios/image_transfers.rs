@@ -283,7 +283,11 @@ fn image_clear_formats(case: &mut Case) -> Result<()> {
         (vk::Format::R8_UINT, vk::ClearColorValue { uint32: [200, 1, 1, 1] }, vec![200]),
         (vk::Format::R16G16_UINT, vk::ClearColorValue { uint32: [258, 3, 0, 0] }, vec![2, 1, 3, 0]),
         (vk::Format::R32_SFLOAT, vk::ClearColorValue { float32: [0.5, 0.0, 0.0, 0.0] }, vec![0, 0, 0, 0x3f]),
-        (vk::Format::B8G8R8A8_UNORM, vk::ClearColorValue { float32: [1.0, 0.0, 0.0, 1.0] }, vec![0, 0, 255, 255]),
+        (
+            vk::Format::B8G8R8A8_UNORM,
+            vk::ClearColorValue { float32: [1.0, 0.0, 0.0, 1.0] },
+            vec![0, 0, 255, 255],
+        ),
     ];
     for (format, color, texel) in cases {
         let image = gpu.image(ImageInfo::flat(format, 4, 4))?;
@@ -392,7 +396,12 @@ fn image_mip_chain_by_blits(case: &mut Case) -> Result<()> {
     gpu.run(|c| {
         c.to_layout(image.handle, UNDEFINED, GENERAL);
         let first = vk::ImageSubresourceRange { level_count: 1, ..WHOLE };
-        c.clear_color_image(image.handle, GENERAL, &vk::ClearColorValue { float32: [0.0, 1.0, 0.0, 1.0] }, &[first]);
+        c.clear_color_image(
+            image.handle,
+            GENERAL,
+            &vk::ClearColorValue { float32: [0.0, 1.0, 0.0, 1.0] },
+            &[first],
+        );
         for mip in 1..4 {
             c.barrier();
             let side = |mip: u32| vk::Offset3D { x: 8 >> mip, y: 8 >> mip, z: 1 };
@@ -471,7 +480,8 @@ fn image_linear_tiling(case: &mut Case) -> Result<()> {
         upload(c, from, &image);
         c.to_layout(image.handle, TO, GENERAL);
     })?;
-    let which = vk::ImageSubresource { aspect_mask: vk::ImageAspectFlags::COLOR, mip_level: 0, array_layer: 0 };
+    let which =
+        vk::ImageSubresource { aspect_mask: vk::ImageAspectFlags::COLOR, mip_level: 0, array_layer: 0 };
     let layout = gpu.get_image_subresource_layout(image.handle, which);
     ensure!(layout.row_pitch >= 200, "{layout:?}");
     for (row, y) in input.chunks(200).zip(0..) {
@@ -484,8 +494,9 @@ fn image_linear_tiling(case: &mut Case) -> Result<()> {
 
 fn image_layouts(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
-    let info = ImageInfo::flat(RGBA8, 8, 8)
-        .used(vk::ImageUsageFlags::SAMPLED | vk::ImageUsageFlags::STORAGE | vk::ImageUsageFlags::COLOR_ATTACHMENT);
+    let info = ImageInfo::flat(RGBA8, 8, 8).used(
+        vk::ImageUsageFlags::SAMPLED | vk::ImageUsageFlags::STORAGE | vk::ImageUsageFlags::COLOR_ATTACHMENT,
+    );
     let image = gpu.image(info)?;
     let input = bytes(256);
     let (from, to) = (gpu.buffer_of(&input)?, gpu.buffer(256)?);

@@ -232,7 +232,8 @@ fn sampled_image_loads(case: &mut Case) -> Result<()> {
     let values: Vec<f32> = (0..64_u16).map(f32::from).collect();
     let view = gpu.view(&filled(&gpu, ImageInfo::flat(FLOATS, 8, 8), &[&values])?)?;
     let how = sampler(&gpu, vk::Filter::NEAREST, CLAMP)?;
-    let body = "out[i] = textureLoad(image, vec2<u32>(i % 8u, i / 8u), 0).x + f32(textureDimensions(image).x);";
+    let body =
+        "out[i] = textureLoad(image, vec2<u32>(i % 8u, i / 8u), 0).x + f32(textureDimensions(image).x);";
     let got = sampled(&gpu, view, how, body, 64)?;
     same!(got, values.iter().map(|x| x + 8.0).collect::<Vec<_>>(), "texels");
     Ok(())
@@ -250,7 +251,10 @@ fn sampler_nearest(case: &mut Case) -> Result<()> {
 fn sampler_linear(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
     let there = gpu.physical.format(FLOATS).optimal_tiling_features;
-    case.need(there.contains(vk::FormatFeatureFlags::SAMPLED_IMAGE_FILTER_LINEAR), "linear filter of floats")?;
+    case.need(
+        there.contains(vk::FormatFeatureFlags::SAMPLED_IMAGE_FILTER_LINEAR),
+        "linear filter of floats",
+    )?;
     let how = sampler(&gpu, vk::Filter::LINEAR, CLAMP)?;
     // Halfway between the middles of texels, where every device has the same weights.
     let got = sampled(&gpu, row(&gpu)?, how, "out[i] = at(f32(i + 1u) / 4.0, 0.5);", 3)?;

@@ -337,8 +337,11 @@ fn arithmetic_i64(case: &mut Case) -> Result<()> {
          }",
     )?;
     once(&gpu, &code, &buffers, [1, 1, 1])?;
-    let want: Vec<u64> =
-        input.iter().zip(0..).map(|(x, i)| (x >> 7).wrapping_mul(1_099_511_628_211).wrapping_add(i)).collect();
+    let want: Vec<u64> = input
+        .iter()
+        .zip(0..)
+        .map(|(x, i)| (x >> 7).wrapping_mul(1_099_511_628_211).wrapping_add(i))
+        .collect();
     same!(buffers[1].read::<u64>(0, 64), want, "hashes");
     case.digest(&want);
     Ok(())

@@ -30,8 +30,9 @@ scenarios![
 ];
 
 fn allocate(gpu: &Gpu, size: u64) -> Result<vk::DeviceMemory> {
-    let info =
-        vk::MemoryAllocateInfo::default().allocation_size(size).memory_type_index(gpu.host_memory_type(u32::MAX)?);
+    let info = vk::MemoryAllocateInfo::default()
+        .allocation_size(size)
+        .memory_type_index(gpu.host_memory_type(u32::MAX)?);
     gpu.allocate_memory(&info).context("vkAllocateMemory")
 }
 
@@ -78,13 +79,14 @@ fn flush_and_invalidate(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
     let (a, b) = (gpu.buffer(1 << 16)?, gpu.buffer(1 << 16)?);
     let atom = gpu.limits.non_coherent_atom_size;
-    let range = |memory, offset, size| {
-        vk::MappedMemoryRange::default().memory(memory).offset(offset).size(size)
-    };
+    let range =
+        |memory, offset, size| vk::MappedMemoryRange::default().memory(memory).offset(offset).size(size);
     let data = bytes(1 << 16, 3);
     a.write(0, &data);
     gpu.flush(&[range(a.memory, 0, vk::WHOLE_SIZE), range(b.memory, atom * 2, atom)])?;
-    gpu.run(|c| c.copy_buffer(a.handle, b.handle, &[vk::BufferCopy { size: 1 << 16, ..Default::default() }]))?;
+    gpu.run(|c| {
+        c.copy_buffer(a.handle, b.handle, &[vk::BufferCopy { size: 1 << 16, ..Default::default() }])
+    })?;
     gpu.invalidate(&[range(b.memory, 0, vk::WHOLE_SIZE), range(b.memory, 0, atom)])?;
     same!(b.read::<u8>(0, 1 << 16), data, "bytes");
     Ok(())
@@ -141,7 +143,10 @@ fn allocation_256_mib(case: &mut Case) -> Result<()> {
     let size = 256 << 20;
     let memory = gpu.keep(allocate(&gpu, size)?);
     let buffer = plain_buffer(&gpu, size)?;
-    ensure!(gpu.get_buffer_memory_requirements(buffer).size <= size, "a transfer buffer needs more than its size");
+    ensure!(
+        gpu.get_buffer_memory_requirements(buffer).size <= size,
+        "a transfer buffer needs more than its size"
+    );
     gpu.bind_buffer_memory(buffer, memory, 0)?;
     gpu.run(|c| {
         c.fill_buffer(buffer, 0, vk::WHOLE_SIZE, 0x0102_0304);
@@ -183,7 +188,10 @@ fn allocation_larger_than_the_heap(case: &mut Case) -> Result<()> {
         let info = vk::MemoryAllocateInfo::default().allocation_size(size).memory_type_index(memory_type);
         let error = gpu.allocate_memory(&info).map(|memory| gpu.keep(memory)).err();
         ensure!(
-            matches!(error, Some(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY)),
+            matches!(
+                error,
+                Some(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY | vk::Result::ERROR_OUT_OF_HOST_MEMORY)
+            ),
             "{size} bytes: {error:?}"
         );
     }
@@ -254,7 +262,10 @@ fn dedicated_allocation(case: &mut Case) -> Result<()> {
     let buffer = plain_buffer(&gpu, 100_000)?;
     let mut dedicated = vk::MemoryDedicatedRequirements::default();
     let mut needs = vk::MemoryRequirements2::default().push_next(&mut dedicated);
-    gpu.get_buffer_memory_requirements2(&vk::BufferMemoryRequirementsInfo2::default().buffer(buffer), &mut needs);
+    gpu.get_buffer_memory_requirements2(
+        &vk::BufferMemoryRequirementsInfo2::default().buffer(buffer),
+        &mut needs,
+    );
     let needs = needs.memory_requirements;
     let mut for_buffer = vk::MemoryDedicatedAllocateInfo::default().buffer(buffer);
     let info = vk::MemoryAllocateInfo::default()

@@ -101,8 +101,7 @@ fn push_constants_in_pieces(case: &mut Case) -> Result<()> {
 fn specialized(gpu: &Gpu, info: Option<&vk::SpecializationInfo<'_>>, groups: u32) -> Result<Vec<u32>> {
     let storage = [Binding::from(vk::DescriptorType::STORAGE_BUFFER)];
     let code = shader::specialized()?;
-    let info =
-        KernelInfo { code: &code, bindings: &storage, specialization: info, ..KernelInfo::default() };
+    let info = KernelInfo { code: &code, bindings: &storage, specialization: info, ..KernelInfo::default() };
     let kernel = gpu.kernel_with(info)?;
     let buffer = gpu.buffer(256)?;
     let set = gpu.storage_set(&kernel, &[buffer])?;
@@ -118,8 +117,7 @@ fn specialization_constants(case: &mut Case) -> Result<()> {
     let entry = |constant_id, offset| vk::SpecializationMapEntry { constant_id, offset, size: 4 };
     let entries = [entry(1, 0), entry(0, 8), entry(2, 4)];
     let data = [99_u32, 32, 12];
-    let info =
-        vk::SpecializationInfo::default().map_entries(&entries).data(bytemuck::cast_slice(&data));
+    let info = vk::SpecializationInfo::default().map_entries(&entries).data(bytemuck::cast_slice(&data));
     let words = specialized(&gpu, Some(&info), 2)?;
     let want: Vec<u32> = (0..64).map(|i| 12_099 + i).collect();
     same!(words, want, "words");
@@ -209,8 +207,10 @@ fn pipeline_cache_ignores_foreign_data(case: &mut Case) -> Result<()> {
 
 fn pipeline_creation_feedback(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
-    let set_layout =
-        gpu.set_layout(&[vk::DescriptorType::STORAGE_BUFFER.into()], vk::DescriptorSetLayoutCreateFlags::empty())?;
+    let set_layout = gpu.set_layout(
+        &[vk::DescriptorType::STORAGE_BUFFER.into()],
+        vk::DescriptorSetLayoutCreateFlags::empty(),
+    )?;
     let layout = gpu.pipeline_layout(&[set_layout], 0)?;
     let mut whole = vk::PipelineCreationFeedback::default();
     let mut stages = [vk::PipelineCreationFeedback::default()];
@@ -235,11 +235,12 @@ fn pipeline_creation_feedback(case: &mut Case) -> Result<()> {
 
 fn several_pipelines_per_call(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
-    let set_layout =
-        gpu.set_layout(&[vk::DescriptorType::STORAGE_BUFFER.into()], vk::DescriptorSetLayoutCreateFlags::empty())?;
+    let set_layout = gpu.set_layout(
+        &[vk::DescriptorType::STORAGE_BUFFER.into()],
+        vk::DescriptorSetLayoutCreateFlags::empty(),
+    )?;
     let layout = gpu.pipeline_layout(&[set_layout], 0)?;
-    let modules =
-        (1..9).map(|factor| gpu.module(&times(factor)?)).collect::<Result<Vec<_>>>()?;
+    let modules = (1..9).map(|factor| gpu.module(&times(factor)?)).collect::<Result<Vec<_>>>()?;
     let infos: Vec<_> = modules
         .iter()
         .map(|module| {
@@ -302,8 +303,10 @@ fn pipeline_derivative(case: &mut Case) -> Result<()> {
 
 fn module_destroyed_before_use(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
-    let set_layout =
-        gpu.set_layout(&[vk::DescriptorType::STORAGE_BUFFER.into()], vk::DescriptorSetLayoutCreateFlags::empty())?;
+    let set_layout = gpu.set_layout(
+        &[vk::DescriptorType::STORAGE_BUFFER.into()],
+        vk::DescriptorSetLayoutCreateFlags::empty(),
+    )?;
     let layout = gpu.pipeline_layout(&[set_layout], 0)?;
     let module = gpu.create_shader_module(&vk::ShaderModuleCreateInfo::default().code(&times(4)?))?;
     let stage = vk::PipelineShaderStageCreateInfo::default()
@@ -327,8 +330,10 @@ fn module_destroyed_before_use(case: &mut Case) -> Result<()> {
 
 fn pipeline_churn(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
-    let set_layout =
-        gpu.set_layout(&[vk::DescriptorType::STORAGE_BUFFER.into()], vk::DescriptorSetLayoutCreateFlags::empty())?;
+    let set_layout = gpu.set_layout(
+        &[vk::DescriptorType::STORAGE_BUFFER.into()],
+        vk::DescriptorSetLayoutCreateFlags::empty(),
+    )?;
     let layout = gpu.pipeline_layout(&[set_layout], 0)?;
     let module = gpu.module(&times(6)?)?;
     let stage = vk::PipelineShaderStageCreateInfo::default()

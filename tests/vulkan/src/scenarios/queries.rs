@@ -31,8 +31,7 @@ const BOTTOM: vk::PipelineStageFlags = vk::PipelineStageFlags::BOTTOM_OF_PIPE;
 
 fn timestamps(case: &Case, gpu: &Gpu, count: u32) -> Result<vk::QueryPool> {
     case.need(gpu.timestamp_bits, "timestamps on this queue")?;
-    let create =
-        vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::TIMESTAMP).query_count(count);
+    let create = vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::TIMESTAMP).query_count(count);
     Ok(gpu.keep(gpu.create_query_pool(&create)?))
 }
 

@@ -56,7 +56,12 @@ fn signal(gpu: &Gpu, semaphore: vk::Semaphore, value: u64) -> Result<()> {
     Ok(gpu.signal_semaphore(&vk::SemaphoreSignalInfo::default().semaphore(semaphore).value(value))?)
 }
 
-fn wait(gpu: &Gpu, pairs: &[(vk::Semaphore, u64)], flags: vk::SemaphoreWaitFlags, timeout: Duration) -> vk::Result {
+fn wait(
+    gpu: &Gpu,
+    pairs: &[(vk::Semaphore, u64)],
+    flags: vk::SemaphoreWaitFlags,
+    timeout: Duration,
+) -> vk::Result {
     let (semaphores, values): (Vec<_>, Vec<_>) = pairs.iter().copied().unzip();
     let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values).flags(flags);
     let timeout_ns = u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX);
@@ -195,7 +200,11 @@ fn timeline_wait_before_signal(case: &mut Case) -> Result<()> {
     let (go, done) = (gpu.timeline(0)?, gpu.timeline(0)?);
     submit2(&gpu, Some(fill(&gpu, buffer, 9)?), &at(go, 10), &at(done, 1))?;
     let none = vk::SemaphoreWaitFlags::empty();
-    same!(wait(&gpu, &[(done, 1)], none, Duration::from_millis(20)), vk::Result::TIMEOUT, "before the signal");
+    same!(
+        wait(&gpu, &[(done, 1)], none, Duration::from_millis(20)),
+        vk::Result::TIMEOUT,
+        "before the signal"
+    );
     same!(buffer.words(), [0; 16], "words before the signal");
     signal(&gpu, go, 10)?;
     gpu.wait_value(done, 1)?;

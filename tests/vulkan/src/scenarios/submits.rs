@@ -26,7 +26,11 @@ fn digits(gpu: &Gpu, count: u32) -> Result<(crate::gpu::Buffer, Vec<vk::CommandB
         .map(|i| {
             gpu.recorded(|c| {
                 // Each takes what the one before left, so a wrong order shows in all that follow.
-                let copy = vk::BufferCopy { src_offset: u64::from(i) * 4, dst_offset: u64::from(i) * 4 + 4, size: 4 };
+                let copy = vk::BufferCopy {
+                    src_offset: u64::from(i) * 4,
+                    dst_offset: u64::from(i) * 4 + 4,
+                    size: 4,
+                };
                 c.barrier();
                 if i % 3 == 0 {
                     c.fill_buffer(buffer.handle, copy.dst_offset, 4, i);

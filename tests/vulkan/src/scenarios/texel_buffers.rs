@@ -18,7 +18,14 @@ scenarios![texel_buffer_copy, texel_buffer_formats, texel_buffer_ranges];
 const WORDS: vk::Format = vk::Format::R32_UINT;
 
 /// Copies texels of a format, from an offset, into words.
-fn copy(gpu: &Gpu, format: vk::Format, input: &[u8], offset: u64, count: u32, range: u64) -> Result<Vec<u32>> {
+fn copy(
+    gpu: &Gpu,
+    format: vk::Format,
+    input: &[u8],
+    offset: u64,
+    count: u32,
+    range: u64,
+) -> Result<Vec<u32>> {
     let texels = |size_bytes, usage| {
         gpu.buffer_with(BufferInfo { size_bytes, usage, allocate: vk::MemoryAllocateFlags::empty() })
     };
@@ -26,14 +33,18 @@ fn copy(gpu: &Gpu, format: vk::Format, input: &[u8], offset: u64, count: u32, ra
     from.write(0, input);
     let to = texels(u64::from(count) * 4, vk::BufferUsageFlags::STORAGE_TEXEL_BUFFER)?;
     let view = |buffer: vk::Buffer, format, offset, range| -> Result<vk::BufferView> {
-        let create = vk::BufferViewCreateInfo::default().buffer(buffer).format(format).offset(offset).range(range);
+        let create =
+            vk::BufferViewCreateInfo::default().buffer(buffer).format(format).offset(offset).range(range);
         Ok(gpu.keep(gpu.create_buffer_view(&create)?))
     };
     let from = view(from.handle, format, offset, range)?;
     let to_view = view(to.handle, WORDS, 0, vk::WHOLE_SIZE)?;
     let kernel = gpu.kernel_with(KernelInfo {
         code: &shader::copy_texels()?,
-        bindings: &[vk::DescriptorType::UNIFORM_TEXEL_BUFFER.into(), vk::DescriptorType::STORAGE_TEXEL_BUFFER.into()],
+        bindings: &[
+            vk::DescriptorType::UNIFORM_TEXEL_BUFFER.into(),
+            vk::DescriptorType::STORAGE_TEXEL_BUFFER.into(),
+        ],
         ..KernelInfo::default()
     })?;
     let set = gpu.set(&kernel, &[Resource::UniformTexels(from), Resource::StorageTexels(to_view)])?;
@@ -56,7 +67,8 @@ fn texel_buffer_copy(case: &mut Case) -> Result<()> {
 fn texel_buffer_formats(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
     let input: Vec<u8> = (0..=255).collect();
-    let formats = [vk::Format::R8_UINT, vk::Format::R16_UINT, vk::Format::R8G8B8A8_UINT, vk::Format::R32G32_UINT];
+    let formats =
+        [vk::Format::R8_UINT, vk::Format::R16_UINT, vk::Format::R8G8B8A8_UINT, vk::Format::R32G32_UINT];
     for (format, width) in formats.into_iter().zip([1_usize, 2, 4, 8]) {
         let there = gpu.physical.format(format).buffer_features;
         ensure!(

@@ -117,7 +117,8 @@ fn threads_make_and_destroy_objects(case: &mut Case) -> Result<()> {
     eight(|thread| {
         for round in 0..500 {
             let size = u64::from(thread + 1) * 64 + round;
-            let create = vk::BufferCreateInfo::default().size(size).usage(vk::BufferUsageFlags::STORAGE_BUFFER);
+            let create =
+                vk::BufferCreateInfo::default().size(size).usage(vk::BufferUsageFlags::STORAGE_BUFFER);
             let buffer = gpu.create_buffer(&create)?;
             let fence = gpu.create_fence(&vk::FenceCreateInfo::default())?;
             let event = gpu.create_event(&vk::EventCreateInfo::default())?;

@@ -79,8 +79,7 @@ fn copy_buffer2(case: &mut Case) -> Result<()> {
         vk::BufferCopy2::default().src_offset(0).dst_offset(200).size(100),
         vk::BufferCopy2::default().src_offset(100).dst_offset(0).size(200),
     ];
-    let info =
-        vk::CopyBufferInfo2::default().src_buffer(from.handle).dst_buffer(to.handle).regions(&regions);
+    let info = vk::CopyBufferInfo2::default().src_buffer(from.handle).dst_buffer(to.handle).regions(&regions);
     gpu.run(|c| c.copy_buffer2(&info))?;
     let want = [&input[100..], &input[..100]].concat();
     same!(to.read::<u8>(0, 300), want, "bytes");
