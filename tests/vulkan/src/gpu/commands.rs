@@ -14,6 +14,7 @@ pub(crate) struct Commands<'a> {
 /// Commands that are passed on as they are.
 macro_rules! commands {
     ($(fn $name:ident = $ash:ident($($argument:ident: $kind:ty),* $(,)?);)*) => {
+        #[expect(clippy::too_many_arguments, reason = "the commands are Vulkan's")]
         impl Commands<'_> {
             $(
                 pub(crate) fn $name(&self, $($argument: $kind),*) {

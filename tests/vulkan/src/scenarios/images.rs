@@ -128,7 +128,7 @@ fn storage_image_floats(case: &mut Case) -> Result<()> {
             textureStore(out, id.xy, vec4<f32>(f32(id.x) / 255.0, f32(id.y) / 255.0, 1.0, 0.0));
         }";
     let got = stored(&gpu, &image, gpu.view(&image)?, code, [1, 1, 1])?;
-    let want: Vec<u32> = (0..256).map(|at| at % 16 | at / 16 << 8 | 0xff_0000).collect();
+    let want: Vec<u32> = (0..256).map(|at| (at % 16) | ((at / 16) << 8) | 0xff_0000).collect();
     same!(got, want, "texels");
     case.digest(&got);
     Ok(())
