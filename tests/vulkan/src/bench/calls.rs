@@ -1,0 +1,273 @@
+//! Single calls and short sequences of them.
+
+use std::hint::black_box;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
+
+use anyhow::Result;
+use ash::vk;
+
+use super::Better;
+use super::Length;
+use super::Workload;
+use super::gpu;
+use super::median_ns;
+use crate::gpu::Gpu;
+use crate::shader::wgsl;
+
+const fn time(
+    name: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    run: fn(Length) -> Result<f64>,
+) -> Workload {
+    Workload { name, what, unit, better: Better::Less, run }
+}
+
+const fn rate(
+    name: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    run: fn(Length) -> Result<f64>,
+) -> Workload {
+    Workload { name, what, unit, better: Better::More, run }
+}
+
+pub(super) const ALL: &[Workload] = &[
+    time("submit", "empty vkQueueSubmit + vkWaitForFences", "us", submit),
+    time("submit_busy", "the same, one busy thread on each core", "us", submit_busy),
+    time("timeline", "timeline submit + vkWaitSemaphores", "us", timeline),
+    time("fence_status", "vkGetFenceStatus, unsignalled", "ns", fence_status),
+    time("timeline_counter", "vkGetSemaphoreCounterValue", "ns", timeline_counter),
+    time("fence_churn", "fence create + destroy", "ns", fence_churn),
+    time("buffer_churn", "buffer create + requirements + destroy", "ns", buffer_churn),
+    time("memory_churn", "allocate + map + free 64 KiB", "us", memory_churn),
+    time("record_1k", "record a dispatch, 1,000 per buffer", "ns", record_1k),
+    time("record_10k", "record a dispatch, 10,000 per buffer", "ns", record_10k),
+    time("descriptors", "descriptor set allocate + update", "ns", descriptors),
+    time("pipeline", "compute pipeline create + destroy", "us", pipeline),
+    rate("mapped_write", "write mapped memory, 64 MiB at a time", "GB/s", mapped_write),
+    rate("plain_write", "write plain memory, 64 MiB at a time", "GB/s", plain_write),
+    time("upload", "write and copy 256 MiB (16 in a quick run)", "ms", upload),
+];
+
+const TIMEOUT_NS: u64 = 60_000_000_000;
+
+fn submit(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let fence = gpu.fence()?;
+    let ns = median_ns(length, 100, || {
+        for _ in 0..100 {
+            gpu.queue_submit(gpu.queue, &[], fence)?;
+            gpu.wait_for_fences(&[fence], true, TIMEOUT_NS)?;
+            gpu.reset_fences(&[fence])?;
+        }
+        Ok(())
+    })?;
+    Ok(ns / 1e3)
+}
+
+fn submit_busy(length: Length) -> Result<f64> {
+    let stop = AtomicBool::new(false);
+    let cores = thread::available_parallelism()?.get();
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let result = submit(length);
+        stop.store(true, Ordering::Relaxed);
+        result
+    })
+}
+
+fn timeline(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let semaphore = gpu.timeline(0)?;
+    let mut value = 0;
+    let ns = median_ns(length, 100, || {
+        for _ in 0..100 {
+            value += 1;
+            let signal = [vk::SemaphoreSubmitInfo::default()
+                .semaphore(semaphore)
+                .value(value)
+                .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
+            let batch = [vk::SubmitInfo2::default().signal_semaphore_infos(&signal)];
+            gpu.queue_submit2(gpu.queue, &batch, vk::Fence::null())?;
+            gpu.wait_value(semaphore, value)?;
+        }
+        Ok(())
+    })?;
+    Ok(ns / 1e3)
+}
+
+fn fence_status(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let fence = gpu.fence()?;
+    median_ns(length, 10_000, || {
+        for _ in 0..10_000 {
+            black_box(gpu.get_fence_status(fence)?);
+        }
+        Ok(())
+    })
+}
+
+fn timeline_counter(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let semaphore = gpu.timeline(3)?;
+    median_ns(length, 10_000, || {
+        for _ in 0..10_000 {
+            black_box(gpu.get_semaphore_counter_value(semaphore)?);
+        }
+        Ok(())
+    })
+}
+
+fn fence_churn(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    median_ns(length, 1000, || {
+        for _ in 0..1000 {
+            gpu.destroy(gpu.create_fence(&vk::FenceCreateInfo::default())?);
+        }
+        Ok(())
+    })
+}
+
+fn buffer_churn(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let create = vk::BufferCreateInfo::default().size(65_536).usage(vk::BufferUsageFlags::STORAGE_BUFFER);
+    median_ns(length, 1000, || {
+        for _ in 0..1000 {
+            let buffer = gpu.create_buffer(&create)?;
+            let _ = black_box(gpu.get_buffer_memory_requirements(buffer));
+            gpu.destroy(buffer);
+        }
+        Ok(())
+    })
+}
+
+fn memory_churn(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let memory_type = gpu.host_memory_type(u32::MAX)?;
+    let info = vk::MemoryAllocateInfo::default().allocation_size(65_536).memory_type_index(memory_type);
+    let ns = median_ns(length, 100, || {
+        for _ in 0..100 {
+            let memory = gpu.allocate_memory(&info)?;
+            black_box(gpu.map(memory, 0, vk::WHOLE_SIZE)?);
+            gpu.unmap(memory);
+            gpu.destroy(memory);
+        }
+        Ok(())
+    })?;
+    Ok(ns / 1e3)
+}
+
+const SMALL: &str = "
+    @group(0) @binding(0) var<storage, read_write> out: array<u32>;
+    @compute @workgroup_size(16) fn main(@builtin(local_invocation_index) i: u32) { out[i] = i; }";
+
+fn record(length: Length, count: u32) -> Result<f64> {
+    let gpu = gpu()?;
+    let kernel = gpu.kernel(&wgsl(SMALL)?, 1)?;
+    let set = gpu.storage_set(&kernel, &[gpu.buffer(64)?])?;
+    let commands = gpu.command_buffers(gpu.command_pool()?, vk::CommandBufferLevel::PRIMARY, 1)?[0];
+    median_ns(length, count, || {
+        gpu.record(commands, vk::CommandBufferUsageFlags::empty(), |c| {
+            c.bind(&kernel, set);
+            for _ in 0..count {
+                c.dispatch(1, 1, 1);
+            }
+        })
+    })
+}
+
+fn record_1k(length: Length) -> Result<f64> {
+    record(length, 1000)
+}
+
+fn record_10k(length: Length) -> Result<f64> {
+    record(length, 10_000)
+}
+
+fn descriptors(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let kernel = gpu.kernel(&wgsl(SMALL)?, 1)?;
+    let buffer = gpu.buffer(64)?;
+    let pool = gpu.descriptor_pool(1000, 1)?;
+    let layouts = [kernel.set_layout];
+    let allocate = vk::DescriptorSetAllocateInfo::default().descriptor_pool(pool).set_layouts(&layouts);
+    median_ns(length, 1000, || {
+        for _ in 0..1000 {
+            let set = gpu.allocate_descriptor_sets(&allocate)?[0];
+            gpu.write_descriptor(set, 0, crate::gpu::Resource::Storage(buffer));
+        }
+        Ok(gpu.reset_descriptor_pool(pool, vk::DescriptorPoolResetFlags::empty())?)
+    })
+}
+
+fn pipeline(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let kernel = gpu.kernel(&wgsl(SMALL)?, 1)?;
+    let stage = vk::PipelineShaderStageCreateInfo::default()
+        .stage(vk::ShaderStageFlags::COMPUTE)
+        .module(gpu.module(&wgsl(SMALL)?)?)
+        .name(c"main");
+    let create = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(kernel.layout)];
+    let ns = median_ns(length, 1, || {
+        gpu.destroy(gpu.create_compute_pipelines(vk::PipelineCache::null(), &create)?[0]);
+        Ok(())
+    })?;
+    Ok(ns / 1e3)
+}
+
+const BLOCK: usize = 64 << 20;
+
+/// Gigabytes per second of something that moves a block in so many nanoseconds.
+fn rate_of_block(ns: f64) -> f64 {
+    BLOCK as f64 / ns
+}
+
+fn mapped_write(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let buffer = gpu.buffer(BLOCK as u64)?;
+    let data = vec![7_u8; BLOCK];
+    let ns = median_ns(length, 1, || {
+        buffer.write(0, &data);
+        Ok(())
+    })?;
+    Ok(rate_of_block(ns))
+}
+
+fn plain_write(length: Length) -> Result<f64> {
+    let data = vec![7_u8; BLOCK];
+    let mut target = vec![1_u8; BLOCK];
+    let ns = median_ns(length, 1, || {
+        target.copy_from_slice(black_box(&data));
+        black_box(&target);
+        Ok(())
+    })?;
+    Ok(rate_of_block(ns))
+}
+
+fn upload_once(gpu: &Gpu, from: &crate::gpu::Buffer, to: vk::Buffer, data: &[u8]) -> Result<()> {
+    from.write(0, data);
+    gpu.run(|c| {
+        c.copy_buffer(from.handle, to, &[vk::BufferCopy { size: data.len() as u64, ..Default::default() }]);
+    })
+}
+
+fn upload(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let size = match length {
+        Length::Quick => 16 << 20,
+        Length::Full => 256 << 20,
+    };
+    let (from, to) = (gpu.buffer(size)?, gpu.buffer(size)?);
+    let data = vec![5_u8; usize::try_from(size)?];
+    let ns = median_ns(length, 1, || upload_once(&gpu, &from, to.handle, &data))?;
+    Ok(ns / 1e6)
+}

@@ -1,0 +1,282 @@
+//! A device with one queue and everything that is made on it.
+
+use std::ffi::CStr;
+use std::ffi::CString;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::ensure;
+use ash::vk;
+
+use super::Commands;
+use super::Object;
+use super::Physical;
+
+/// How long a wait may take before it is a hang.
+pub(crate) const HANG: Duration = Duration::from_secs(60);
+
+/// Which queues a device is made with.
+#[derive(Clone, Copy)]
+pub(crate) enum Wanted {
+    /// One queue that computes.
+    OneQueue,
+    /// Every queue of the family that computes.
+    AllQueues,
+}
+
+type Destroy = Box<dyn FnOnce(&Gpu) + Send>;
+
+/// A device; waits for it and destroys everything when dropped.
+pub(crate) struct Gpu {
+    pub(crate) physical: Physical,
+    pub(super) raw: ash::Device,
+    /// The first queue.
+    pub(crate) queue: vk::Queue,
+    /// All queues that were made.
+    pub(crate) queues: Vec<vk::Queue>,
+    /// The family of the queues.
+    pub(crate) family: u32,
+    /// How many bits of a timestamp count.
+    pub(crate) timestamp_bits: u32,
+    pub(crate) memory: vk::PhysicalDeviceMemoryProperties,
+    pub(crate) limits: vk::PhysicalDeviceLimits,
+    pub(crate) features: vk::PhysicalDeviceFeatures,
+    pub(crate) features12: vk::PhysicalDeviceVulkan12Features<'static>,
+    pub(crate) features13: vk::PhysicalDeviceVulkan13Features<'static>,
+    pub(crate) features11: vk::PhysicalDeviceVulkan11Features<'static>,
+    /// Calls of `VK_KHR_push_descriptor`, where it is there.
+    pub(super) push_descriptor: Option<ash::khr::push_descriptor::Device>,
+    kept: Mutex<Vec<Destroy>>,
+}
+
+// SAFETY: the feature structures hold null chains; everything else may be used from any thread.
+unsafe impl Send for Gpu {}
+// SAFETY: as above; what Vulkan wants synchronised (queues, pools) the scenarios synchronise.
+unsafe impl Sync for Gpu {}
+
+impl Gpu {
+    /// Makes a device with all core features it has and the extensions of interest.
+    pub(crate) fn open(physical: Physical, wanted: Wanted) -> Result<Self> {
+        let properties = physical.properties();
+        ensure!(properties.api_version >= vk::API_VERSION_1_3, "the device is older than Vulkan 1.3");
+        let families = physical.queue_families();
+        let family = families
+            .iter()
+            .position(|family| family.queue_flags.contains(vk::QueueFlags::COMPUTE))
+            .context("no queue family computes")?;
+        let queue_count = match wanted {
+            Wanted::OneQueue => 1,
+            Wanted::AllQueues => families[family].queue_count.min(16),
+        };
+        let timestamp_bits = families[family].timestamp_valid_bits;
+        let family = u32::try_from(family)?;
+        let mut features11 = vk::PhysicalDeviceVulkan11Features::default();
+        let mut features12 = vk::PhysicalDeviceVulkan12Features::default();
+        let mut features13 = vk::PhysicalDeviceVulkan13Features::default();
+        let mut chain = vk::PhysicalDeviceFeatures2::default()
+            .push_next(&mut features11)
+            .push_next(&mut features12)
+            .push_next(&mut features13);
+        physical.features2(&mut chain);
+        // Checked accesses would hide a wrong range in a descriptor.
+        chain.features.robust_buffer_access = vk::FALSE;
+        let features = chain.features;
+        let offered: Vec<CString> = physical.extensions()?;
+        let has = |name: &CStr| offered.iter().any(|one| one.as_c_str() == name);
+        let push = ash::khr::push_descriptor::NAME;
+        let names: Vec<_> = has(push).then_some(push.as_ptr()).into_iter().collect();
+        let priorities = vec![1.0; queue_count as usize];
+        let queues =
+            [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&priorities)];
+        let create = vk::DeviceCreateInfo::default()
+            .queue_create_infos(&queues)
+            .enabled_extension_names(&names)
+            .push_next(&mut chain);
+        // SAFETY: the device offers these features and extensions; all pointers live through the call.
+        let raw = unsafe { physical.instance.raw.create_device(physical.raw, &create, None) }
+            .context("vkCreateDevice")?;
+        let queues: Vec<vk::Queue> = (0..queue_count)
+            .map(|index| {
+                // SAFETY: the device was made with this many queues.
+                unsafe { raw.get_device_queue(family, index) }
+            })
+            .collect();
+        features11.p_next = std::ptr::null_mut();
+        features12.p_next = std::ptr::null_mut();
+        features13.p_next = std::ptr::null_mut();
+        let push_descriptor =
+            has(push).then(|| ash::khr::push_descriptor::Device::new(&physical.instance.raw, &raw));
+        Ok(Self {
+            memory: physical.memory(),
+            limits: properties.limits,
+            physical,
+            raw,
+            queue: queues[0],
+            queues,
+            family,
+            timestamp_bits,
+            features,
+            features11,
+            features12,
+            features13,
+            push_descriptor,
+            kept: Mutex::new(Vec::new()),
+        })
+    }
+
+    /// Leaves an object to the device, which destroys it at its end.
+    pub(crate) fn keep<T: Object>(&self, object: T) -> T {
+        self.later(move |gpu| gpu.destroy(object));
+        object
+    }
+
+    fn later(&self, destroy: impl FnOnce(&Self) + Send + 'static) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(destroy));
+    }
+
+    /// Destroys an object now; it must not be kept.
+    pub(crate) fn destroy<T: Object>(&self, object: T) {
+        object.destroy(self);
+    }
+
+    /// Whether `vkCmdPushDescriptorSetKHR` can be called.
+    pub(crate) fn has_push_descriptors(&self) -> bool {
+        self.push_descriptor.is_some()
+    }
+
+    /// Gives an object a debug name.
+    pub(crate) fn name(&self, handle: impl vk::Handle, name: &str) -> Result<()> {
+        self.physical.instance.name_object(&self.raw, handle, name)
+    }
+
+    /// The address of a device function, if it has one.
+    pub(crate) fn device_function(&self, name: &CStr) -> Option<usize> {
+        let instance = &self.physical.instance.raw;
+        // SAFETY: the device is alive and the name ends with NUL.
+        let found = unsafe { instance.get_device_proc_addr(self.raw.handle(), name.as_ptr()) };
+        found.map(|function| function as usize)
+    }
+
+    /// A pool whose command buffers can be reset one by one.
+    pub(crate) fn command_pool(&self) -> Result<vk::CommandPool> {
+        let create = vk::CommandPoolCreateInfo::default()
+            .queue_family_index(self.family)
+            .flags(vk::CommandPoolCreateFlags::RESET_COMMAND_BUFFER);
+        Ok(self.keep(self.create_command_pool(&create)?))
+    }
+
+    /// Command buffers of a pool.
+    pub(crate) fn command_buffers(
+        &self,
+        pool: vk::CommandPool,
+        level: vk::CommandBufferLevel,
+        count: u32,
+    ) -> Result<Vec<vk::CommandBuffer>> {
+        let allocate = vk::CommandBufferAllocateInfo::default()
+            .command_pool(pool)
+            .level(level)
+            .command_buffer_count(count);
+        Ok(self.allocate_command_buffers(&allocate)?)
+    }
+
+    /// Records commands into a command buffer.
+    pub(crate) fn record(
+        &self,
+        buffer: vk::CommandBuffer,
+        flags: vk::CommandBufferUsageFlags,
+        commands: impl FnOnce(&Commands<'_>),
+    ) -> Result<()> {
+        self.begin_command_buffer(buffer, &vk::CommandBufferBeginInfo::default().flags(flags))?;
+        commands(&Commands { gpu: self, raw: buffer });
+        Ok(self.end_command_buffer(buffer)?)
+    }
+
+    /// A new primary command buffer with these commands, in a pool of its own.
+    pub(crate) fn recorded(&self, commands: impl FnOnce(&Commands<'_>)) -> Result<vk::CommandBuffer> {
+        let pool = self.command_pool()?;
+        let buffer = self.command_buffers(pool, vk::CommandBufferLevel::PRIMARY, 1)?[0];
+        self.record(buffer, vk::CommandBufferUsageFlags::empty(), commands)?;
+        Ok(buffer)
+    }
+
+    /// A new unsignalled fence.
+    pub(crate) fn fence(&self) -> Result<vk::Fence> {
+        Ok(self.keep(self.create_fence(&vk::FenceCreateInfo::default())?))
+    }
+
+    /// A new binary semaphore.
+    pub(crate) fn semaphore(&self) -> Result<vk::Semaphore> {
+        Ok(self.keep(self.create_semaphore(&vk::SemaphoreCreateInfo::default())?))
+    }
+
+    /// A new timeline semaphore.
+    pub(crate) fn timeline(&self, initial: u64) -> Result<vk::Semaphore> {
+        let mut kind = vk::SemaphoreTypeCreateInfo::default()
+            .semaphore_type(vk::SemaphoreType::TIMELINE)
+            .initial_value(initial);
+        let create = vk::SemaphoreCreateInfo::default().push_next(&mut kind);
+        Ok(self.keep(self.create_semaphore(&create)?))
+    }
+
+    /// Submits command buffers in one batch without semaphores.
+    pub(crate) fn submit(&self, buffers: &[vk::CommandBuffer], fence: vk::Fence) -> Result<()> {
+        let batch = [vk::SubmitInfo::default().command_buffers(buffers)];
+        Ok(self.queue_submit(self.queue, &batch, fence)?)
+    }
+
+    /// Submits command buffers and waits for them.
+    pub(crate) fn submit_and_wait(&self, buffers: &[vk::CommandBuffer]) -> Result<()> {
+        let fence = self.create_fence(&vk::FenceCreateInfo::default())?;
+        self.submit(buffers, fence)?;
+        let waited = self.wait(fence);
+        self.destroy_fence(fence);
+        waited
+    }
+
+    /// Waits for a fence.
+    pub(crate) fn wait(&self, fence: vk::Fence) -> Result<()> {
+        let timeout_ns = u64::try_from(HANG.as_nanos())?;
+        self.wait_for_fences(&[fence], true, timeout_ns).context("vkWaitForFences")
+    }
+
+    /// Waits until a timeline semaphore has a value.
+    pub(crate) fn wait_value(&self, semaphore: vk::Semaphore, value: u64) -> Result<()> {
+        let (semaphores, values) = ([semaphore], [value]);
+        let wait = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values);
+        self.wait_semaphores(&wait, u64::try_from(HANG.as_nanos())?).context("vkWaitSemaphores")
+    }
+
+    /// Records commands, submits them, waits, and makes what they wrote visible to the host.
+    pub(crate) fn run(&self, commands: impl FnOnce(&Commands<'_>)) -> Result<()> {
+        let create = vk::CommandPoolCreateInfo::default()
+            .queue_family_index(self.family)
+            .flags(vk::CommandPoolCreateFlags::TRANSIENT);
+        let pool = self.create_command_pool(&create)?;
+        let done = (|| {
+            let buffer = self.command_buffers(pool, vk::CommandBufferLevel::PRIMARY, 1)?[0];
+            self.record(buffer, vk::CommandBufferUsageFlags::ONE_TIME_SUBMIT, |c| {
+                commands(c);
+                c.to_host();
+            })?;
+            self.submit_and_wait(&[buffer])
+        })();
+        self.destroy_command_pool(pool);
+        done
+    }
+}
+
+impl Drop for Gpu {
+    fn drop(&mut self) {
+        // A lost device has nothing to wait for; what is on it is destroyed all the same.
+        let _ = self.device_wait_idle();
+        let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
+        for destroy in kept.into_iter().rev() {
+            destroy(self);
+        }
+        // SAFETY: what was made on the device is destroyed, and nobody else can reach the device.
+        unsafe { self.raw.destroy_device(None) };
+    }
+}

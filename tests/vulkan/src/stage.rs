@@ -1,0 +1,162 @@
+//! The two ways to run a program: natively, and over the driver of the staged prefix.
+
+use std::env;
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::io::Read as _;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::Output;
+use std::process::Stdio;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+
+/// What would make the loader find other drivers than the machine's, or other layers.
+const LOADER_VARIABLES: &[&str] = &[
+    "VK_DRIVER_FILES",
+    "VK_ICD_FILENAMES",
+    "VK_ADD_DRIVER_FILES",
+    "VK_INSTANCE_LAYERS",
+    "DXG_VISIBLE_DEVICES",
+    "DXG_RUNTIME_DIR",
+];
+
+/// The directory that `cargo xtask stage` fills, if it holds a driver.
+///
+/// `DXG_STAGE` names it; without that it is `stage` in cargo's target directory.
+pub fn find() -> Option<PathBuf> {
+    let stage = match env::var_os("DXG_STAGE") {
+        Some(stage) => PathBuf::from(stage),
+        None => target_dir()?.join("stage"),
+    };
+    let whole =
+        ["bin/dxgd", "bin/dxgctl", "lib/dxg/libvulkan_dxg.so"].iter().all(|file| stage.join(file).is_file());
+    whole.then_some(stage)
+}
+
+/// Cargo's target directory: this program is two or three levels below it.
+fn target_dir() -> Option<PathBuf> {
+    let program = env::current_exe().ok()?;
+    program.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file()).map(Path::to_path_buf)
+}
+
+/// Where a program runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the machine's own drivers.
+    Native,
+    /// Over the driver of the prefix, with a daemon of its own.
+    Staged(PathBuf),
+}
+
+impl Place {
+    /// The command that runs a program there.
+    pub fn command(&self, program: impl AsRef<Path>, arguments: &[&str]) -> Command {
+        let program = program.as_ref();
+        let mut command = match self {
+            Self::Native => Command::new(program),
+            Self::Staged(prefix) => {
+                let mut command = Command::new(prefix.join("bin/dxgctl"));
+                command.args(["run", "--private", "--"]).arg(program);
+                command
+            }
+        };
+        command.args(arguments);
+        for variable in LOADER_VARIABLES {
+            command.env_remove(variable);
+        }
+        // What a program finds must not depend on who is logged in or on the window system.
+        command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env("XDG_RUNTIME_DIR", "/nonexistent");
+        command
+    }
+
+    /// Runs a program to its end.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started, or did not end in time.
+    pub fn output(&self, program: impl AsRef<Path>, arguments: &[&str], limit: Duration) -> Result<Output> {
+        let mut command = self.command(program, arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+        let mut out = child.stdout.take().context("no standard output")?;
+        let mut err = child.stderr.take().context("no standard error")?;
+        let err = thread::spawn(move || {
+            let mut text = Vec::new();
+            err.read_to_end(&mut text).map(|_| text)
+        });
+        let (send, receive) = mpsc::channel();
+        thread::spawn(move || {
+            let mut text = Vec::new();
+            let read = out.read_to_end(&mut text).map(|_| text);
+            // The receiver is gone when the time is up; then nobody wants the text.
+            let _ = send.send(read);
+        });
+        let Ok(stdout) = receive.recv_timeout(limit) else {
+            end(&mut child);
+            bail!("{command:?} did not end in {limit:?}");
+        };
+        let stderr = err.join().map_err(|_| anyhow::anyhow!("the reader of standard error panicked"))??;
+        Ok(Output { status: child.wait()?, stdout: stdout?, stderr })
+    }
+
+    /// Runs a program and gives its lines to `line`; ends it when none comes for `limit`.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started. How it ended is the value: its status, or what was the matter.
+    pub fn follow(
+        &self,
+        program: impl AsRef<Path>,
+        arguments: &[&str],
+        limit: Duration,
+        mut line: impl FnMut(&str),
+    ) -> Result<String> {
+        let mut command = self.command(program, arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        let mut child = command.spawn().with_context(|| format!("cannot run {command:?}"))?;
+        let out = child.stdout.take().context("no standard output")?;
+        let (send, receive) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                if send.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        loop {
+            match receive.recv_timeout(limit) {
+                Ok(text) => line(&text),
+                Err(mpsc::RecvTimeoutError::Disconnected) => break,
+                Err(mpsc::RecvTimeoutError::Timeout) => {
+                    end(&mut child);
+                    return Ok(format!("it hung for {limit:?} and was ended"));
+                }
+            }
+        }
+        let _ = reader.join();
+        Ok(child.wait()?.to_string())
+    }
+}
+
+/// Ends a child. `dxgctl` puts its daemon away when it is asked to end, so it is asked first.
+fn end(child: &mut Child) {
+    let pid = child.id().to_string();
+    // Best effort: the child may have ended by itself in the meantime.
+    let _ = Command::new("kill").args(["-TERM", &pid]).status();
+    for _ in 0..50 {
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        thread::park_timeout(Duration::from_millis(100));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+}

@@ -1,0 +1,196 @@
+//! Runs every scenario natively and over the driver and compares what they print, one test for each scenario.
+//!
+//! A harness of its own, because the scenarios share two runs of one program: a process for each would measure
+//! start-up, and what one scenario leaves behind for the next would never show.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use dxg_tests_vulkan::scenarios;
+use dxg_tests_vulkan::stage;
+use dxg_tests_vulkan::stage::Place;
+
+/// The program both run.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_vk-scenarios");
+
+/// How long a scenario may print nothing before it counts as hung.
+const HANG: Duration = Duration::from_secs(180);
+
+/// Scenarios whose line may differ, and why.
+const ALLOWED: &[(&str, &str)] = &[];
+
+/// What was asked on the command line, as far as cargo's own harness knows it.
+struct Asked {
+    filters: Vec<String>,
+    exact: bool,
+    list: bool,
+    show_output: bool,
+}
+
+impl Asked {
+    fn from_arguments() -> Self {
+        let mut asked = Self { filters: Vec::new(), exact: false, list: false, show_output: false };
+        for argument in std::env::args().skip(1) {
+            match argument.as_str() {
+                "--exact" => asked.exact = true,
+                "--list" => asked.list = true,
+                "--show-output" | "--nocapture" => asked.show_output = true,
+                option if option.starts_with('-') => {}
+                filter => asked.filters.push(filter.to_owned()),
+            }
+        }
+        asked
+    }
+
+    fn wants(&self, name: &str) -> bool {
+        let matches =
+            |filter: &String| if self.exact { filter == name } else { name.contains(filter.as_str()) };
+        self.filters.is_empty() || self.filters.iter().any(matches)
+    }
+}
+
+/// How a test went.
+enum Outcome {
+    Ok,
+    Skipped(String),
+    Failed(String),
+}
+
+fn main() -> ExitCode {
+    let asked = Asked::from_arguments();
+    let all: Vec<&str> = scenarios::names().collect();
+    let chosen: Vec<&str> = all.iter().copied().filter(|name| asked.wants(name)).collect();
+    if asked.list {
+        for name in &chosen {
+            println!("{name}: test");
+        }
+        return ExitCode::SUCCESS;
+    }
+    let start = Instant::now();
+    println!("\nrunning {} tests", chosen.len());
+    let outcomes = outcomes(&chosen);
+    for (name, outcome) in chosen.iter().zip(&outcomes) {
+        println!("test {name} ... {}", if matches!(outcome, Outcome::Failed(_)) { "FAILED" } else { "ok" });
+    }
+    if asked.show_output {
+        section("successes", &chosen, &outcomes, |outcome| match outcome {
+            Outcome::Skipped(why) => Some(format!("skipped: {why}")),
+            _ => None,
+        });
+    }
+    section("failures", &chosen, &outcomes, |outcome| match outcome {
+        Outcome::Failed(why) => Some(why.clone()),
+        _ => None,
+    });
+    let failed = outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Failed(_))).count();
+    println!(
+        "\ntest result: {}. {} passed; {failed} failed; 0 ignored; 0 measured; {} filtered out; finished in {:.2}s\n",
+        if failed == 0 { "ok" } else { "FAILED" },
+        outcomes.len() - failed,
+        all.len() - chosen.len(),
+        start.elapsed().as_secs_f64()
+    );
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints what some tests said, as cargo's own harness does.
+fn section(title: &str, names: &[&str], outcomes: &[Outcome], said: impl Fn(&Outcome) -> Option<String>) {
+    let said: Vec<_> =
+        names.iter().zip(outcomes).filter_map(|(name, outcome)| Some((name, said(outcome)?))).collect();
+    if said.is_empty() {
+        return;
+    }
+    println!("\n{title}:\n");
+    for (name, text) in &said {
+        println!("---- {name} stdout ----\n{text}\n");
+    }
+    println!("\n{title}:");
+    for (name, _) in &said {
+        println!("    {name}");
+    }
+}
+
+fn outcomes(chosen: &[&str]) -> Vec<Outcome> {
+    let Some(prefix) = stage::find() else {
+        return chosen.iter().map(|_| Outcome::Skipped("no staged prefix".to_owned())).collect();
+    };
+    let lines = twin_devices(&prefix).and_then(|(native, ours)| {
+        Ok((run(&Place::Native, native, chosen)?, run(&Place::Staged(prefix), ours, chosen)?))
+    });
+    match lines {
+        Ok((native, ours)) => chosen.iter().map(|name| judge(name, &native, &ours)).collect(),
+        Err(error) => chosen.iter().map(|_| Outcome::Failed(format!("{error:#}"))).collect(),
+    }
+}
+
+/// The numbers of a device natively and over the driver that are the same device.
+fn twin_devices(prefix: &std::path::Path) -> Result<(usize, usize)> {
+    let devices = |place: &Place| -> Result<Vec<String>> {
+        let output = place.output(PROGRAM, &["devices"], HANG)?;
+        anyhow::ensure!(
+            output.status.success(),
+            "{place:?}: `devices` ended with {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let text = String::from_utf8(output.stdout)?;
+        Ok(text.lines().filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect())
+    };
+    let native = devices(&Place::Native)?;
+    let ours = devices(&Place::Staged(prefix.to_path_buf()))?;
+    let first = ours.first().context("the driver offers no device")?;
+    // The driver may add to the name, never take from it.
+    let twin = native.iter().position(|name| first.contains(name.as_str()));
+    Ok((twin.with_context(|| format!("no native device is `{first}`; there are {native:?}"))?, 0))
+}
+
+/// The line of each scenario. A program that ends or hangs early is started again behind where it stopped.
+fn run(place: &Place, device: usize, names: &[&str]) -> Result<BTreeMap<String, String>> {
+    let device = device.to_string();
+    let mut lines = BTreeMap::new();
+    let mut left = names;
+    while let Some((first, rest)) = left.split_first() {
+        let mut arguments = vec!["run", "--device", &device];
+        arguments.extend(left);
+        let mut count = 0;
+        let ended = place.follow(PROGRAM, &arguments, HANG, |line| {
+            // A driver may print too; only a scenario's own line counts.
+            let name = line.split(' ').next().unwrap_or("");
+            if left.get(count) == Some(&name) {
+                lines.insert(name.to_owned(), line.to_owned());
+                count += 1;
+            }
+        })?;
+        if count == left.len() {
+            break;
+        }
+        let (stopped, behind) = match left.get(count..).and_then(|left| left.split_first()) {
+            Some((stopped, behind)) => (*stopped, behind),
+            None => (*first, rest),
+        };
+        lines.insert(stopped.to_owned(), format!("{stopped} FAILED: the program ended: {ended}"));
+        left = behind;
+    }
+    Ok(lines)
+}
+
+fn judge(name: &str, native: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) -> Outcome {
+    let (Some(native), Some(ours)) = (native.get(name), ours.get(name)) else {
+        return Outcome::Failed("it printed nothing".to_owned());
+    };
+    let skipped = native.strip_prefix(&format!("{name} skipped: "));
+    let differs = native != ours;
+    let failed = [native, ours].iter().any(|line| line.starts_with(&format!("{name} FAILED")));
+    let allowed = ALLOWED.iter().find(|(allowed, _)| *allowed == name);
+    match (allowed, skipped) {
+        (Some((_, why)), _) if differs => Outcome::Skipped((*why).to_owned()),
+        (Some(_), _) => Outcome::Failed("it is allowed to differ and does not any more".to_owned()),
+        (None, _) if differs || failed => Outcome::Failed(format!("native: {native}\nours:   {ours}")),
+        (None, Some(why)) => Outcome::Skipped(why.to_owned()),
+        (None, None) => Outcome::Ok,
+    }
+}
