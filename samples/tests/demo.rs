@@ -20,7 +20,8 @@ fn succeed(command: &mut Command) -> String {
 
 /// A picture's pixels.
 fn pixels(path: &Path) -> Vec<u8> {
-    let decoder = png::Decoder::new(std::io::BufReader::new(fs::File::open(path).expect("the picture is there")));
+    let decoder =
+        png::Decoder::new(std::io::BufReader::new(fs::File::open(path).expect("the picture is there")));
     let mut reader = decoder.read_info().expect("the picture is a PNG");
     let mut pixels = vec![0; reader.output_buffer_size().expect("the picture fits memory")];
     reader.next_frame(&mut pixels).expect("the picture is whole");
@@ -48,7 +49,8 @@ fn two_mandelbrots_at_once_draw_the_picture_that_the_native_driver_draws() {
     fs::create_dir_all(&dir).expect("the folder can be made");
     let file = |name: &str| dir.join(name).to_str().expect("the folder's name is text").to_owned();
     let (native, one, other) = (file("native.png"), file("one.png"), file("other.png"));
-    let native_run = Command::new(MANDELBROT).args(["--size", "256", "--out", &native]).output().expect("it starts");
+    let native_run =
+        Command::new(MANDELBROT).args(["--size", "256", "--out", &native]).output().expect("it starts");
     if !native_run.status.success() {
         println!("skipped: no Vulkan device on this host");
         return;
@@ -66,7 +68,8 @@ fn two_mandelbrots_at_once_draw_the_picture_that_the_native_driver_draws() {
 #[test]
 fn run_returns_the_commands_exit_status() {
     let Some(prefix) = staged::prefix() else { return };
-    let code = |script: &str| staged::run_private(&prefix, &["sh", "-c", script]).status().expect("it runs").code();
+    let code =
+        |script: &str| staged::run_private(&prefix, &["sh", "-c", script]).status().expect("it runs").code();
     assert_eq!(code("exit 0"), Some(0));
     assert_eq!(code("exit 42"), Some(42));
     assert_eq!(code("kill -9 $$"), Some(137));
@@ -78,8 +81,12 @@ fn run_returns_the_commands_exit_status() {
 #[test]
 fn run_private_leaves_no_runtime_directory() {
     let Some(prefix) = staged::prefix() else { return };
-    let text = succeed(&mut staged::run_private(&prefix, &["sh", "-c", "echo dir=$DXG_RUNTIME_DIR; ls $DXG_RUNTIME_DIR"]));
-    let dir = text.lines().find_map(|line| line.strip_prefix("dir=")).expect("the command sees the directory");
+    let text = succeed(&mut staged::run_private(
+        &prefix,
+        &["sh", "-c", "echo dir=$DXG_RUNTIME_DIR; ls $DXG_RUNTIME_DIR"],
+    ));
+    let dir =
+        text.lines().find_map(|line| line.strip_prefix("dir=")).expect("the command sees the directory");
     assert!(text.contains("vgpu"), "{text}");
     assert!(!Path::new(dir).exists(), "{dir} is left");
 }

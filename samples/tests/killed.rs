@@ -92,7 +92,10 @@ fn kill_one(prefix: &Path, victim: Victim, round: u64) {
 /// Names of the shared memory that the whole machine has.
 fn shared_memory() -> Vec<String> {
     let entries = fs::read_dir("/dev/shm").into_iter().flatten().filter_map(Result::ok);
-    entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).filter(|name| name.contains("dxg")).collect()
+    entries
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| name.contains("dxg"))
+        .collect()
 }
 
 fn kill_all(victim: Victim) {

@@ -4,7 +4,7 @@
 //! does. The steps are the usual ones: instance, device, buffer, shader, pipeline, commands, submission, read back.
 
 // UNSAFETY: every Vulkan call is unsafe in `ash`; each block below makes one call.
-#![allow(unsafe_code, reason = "Vulkan is called through ash, whose commands are unsafe functions")]
+#![expect(unsafe_code, reason = "Vulkan is called through ash, whose commands are unsafe functions")]
 
 use std::ffi::CStr;
 use std::fs::File;

@@ -11,10 +11,10 @@ use std::time::Duration;
 use std::time::Instant;
 
 /// Looks for something that another process does at its own pace; guards against hangs only.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The staged prefix; `None` (and a line that says so) where there is none.
-pub fn prefix() -> Option<PathBuf> {
+pub(crate) fn prefix() -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().map(Path::to_owned);
     let prefix = std::env::var_os("DXG_STAGE").map(PathBuf::from).or_else(|| Some(target?.join("stage")));
     let found = prefix.filter(|prefix| {
@@ -27,7 +27,7 @@ pub fn prefix() -> Option<PathBuf> {
 }
 
 /// `dxgctl run --private -- ARGS...` of the prefix, without what the environment may say of other daemons.
-pub fn run_private(prefix: &Path, args: &[&str]) -> Command {
+pub(crate) fn run_private(prefix: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(prefix.join("bin/dxgctl"));
     command.args(["run", "--private", "--"]).args(args);
     for variable in ["DXG_RUNTIME_DIR", "DXG_VISIBLE_DEVICES", "VK_DRIVER_FILES", "VK_ICD_FILENAMES"] {
@@ -38,15 +38,15 @@ pub fn run_private(prefix: &Path, args: &[&str]) -> Command {
 
 /// A process as /proc shows it.
 #[derive(Clone, Debug)]
-pub struct Process {
-    pub pid: i32,
-    pub parent: i32,
-    pub name: String,
-    pub arguments: Vec<String>,
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    pub(crate) parent: i32,
+    pub(crate) name: String,
+    pub(crate) arguments: Vec<String>,
 }
 
 /// The living processes of a process group; zombies have left it.
-pub fn group(pgid: i32) -> Vec<Process> {
+pub(crate) fn group(pgid: i32) -> Vec<Process> {
     let pids = fs::read_dir("/proc").expect("/proc is there").filter_map(Result::ok);
     pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
         .filter_map(|pid| {
@@ -62,14 +62,15 @@ pub fn group(pgid: i32) -> Vec<Process> {
                 return None;
             }
             let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            let arguments = arguments.split(|byte| *byte == 0).map(|a| String::from_utf8_lossy(a).into_owned());
+            let arguments =
+                arguments.split(|byte| *byte == 0).map(|a| String::from_utf8_lossy(a).into_owned());
             Some(Process { pid, parent, name, arguments: arguments.filter(|a| !a.is_empty()).collect() })
         })
         .collect()
 }
 
 /// Waits until `done` says so; whether it did in time.
-pub fn wait_until(mut done: impl FnMut() -> bool) -> bool {
+pub(crate) fn wait_until(mut done: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if done() {
