@@ -51,6 +51,7 @@ fn check_package(workspace: &Workspace, package: &Package) -> Vec<Finding> {
         // A crate may name itself as a dev-dependency, to test itself with other features.
         .filter(|dependency| !(dependency.name == package.name && dependency.table == Table::Dev))
         .filter(|dependency| !allowed.contains(&dependency.name.as_str()))
+        .filter(|dependency| !is_test_double(workspace, dependency))
         .map(|dependency| {
             let may = if allowed.is_empty() { "no crate of ours".to_owned() } else { allowed.join(", ") };
             let table = match dependency.table {
@@ -68,6 +69,12 @@ fn is_ours(workspace: &Workspace, dependency: &Dependency) -> bool {
     dependency.origin == Origin::Path
         || workspace.package(&dependency.name).is_some()
         || allowed(&dependency.name).is_some()
+}
+
+/// A crate under `tests/` that stands in for something in a test.
+fn is_test_double(workspace: &Workspace, dependency: &Dependency) -> bool {
+    let package = workspace.package(&dependency.name);
+    dependency.table == Table::Dev && package.is_some_and(|package| is_free(&package.dir))
 }
 
 fn is_free(dir: &Path) -> bool {
@@ -107,6 +114,18 @@ mod tests {
                     { "name": "zerocopy", "kind": null }]),
         );
         assert_eq!(findings(&[wire]), [""; 0]);
+    }
+
+    #[test]
+    fn dev_dependency_on_a_test_double_passes_and_a_dependency_does_not() {
+        let fake = package("fake", "tests/fake", &json!([]));
+        let host = |kind: &str| {
+            let kind = if kind.is_empty() { Value::Null } else { Value::from(kind) };
+            let edge = json!([{ "name": "fake", "kind": kind, "path": "/r/tests/fake" }]);
+            package("dxg-host", "dxg-host", &edge)
+        };
+        assert_eq!(findings(&[host("dev"), fake.clone()]), [""; 0]);
+        assert_eq!(findings(&[host(""), fake]).len(), 1);
     }
 
     #[test]

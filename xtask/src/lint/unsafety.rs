@@ -180,6 +180,12 @@ fn compare(known: &BTreeMap<String, usize>, found: &BTreeMap<String, usize>) -> 
         .collect()
 }
 
+/// The module's own doc comment. A `# Safety` section there speaks for every function of a module of entry points, which
+/// are all called under the same contract.
+fn lines_of_module_doc(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().filter_map(|line| line.strip_prefix("//!"))
+}
+
 fn check_file(path: &str, text: &str) -> Vec<Finding> {
     let lines = source::lines(text);
     let tokens = source::tokens(&lines);
@@ -193,6 +199,7 @@ fn check_file(path: &str, text: &str) -> Vec<Finding> {
             format!("unsafe code outside the modules of xtask/src/lint/unsafety.rs ({} times)", uses.len());
         findings.push(Finding::new(path, first.line + 1, message));
     }
+    let module_explains = lines_of_module_doc(text).any(|line| line.trim() == "# Safety");
     for one in uses.iter().filter(|_| placed) {
         let mut find = |message: &str| findings.push(Finding::new(path, one.line + 1, message));
         match one.kind {
@@ -202,8 +209,8 @@ fn check_file(path: &str, text: &str) -> Vec<Finding> {
                 }
             }
             Kind::Function | Kind::Trait => {
-                if !is_explained(&lines, one.line, &["# Safety", "SAFETY:"]) {
-                    find("no `# Safety` in the doc comment");
+                if !module_explains && !is_explained(&lines, one.line, &["# Safety", "SAFETY:"]) {
+                    find("no `# Safety` in the doc comment of the function or the module");
                 }
             }
             Kind::TraitMethod | Kind::Attribute | Kind::PointerType => {}
@@ -443,8 +450,15 @@ mod tests {
             "/// Does.\n///\n/// # Safety\n///\n/// `x` lives.\n#[inline]\npub unsafe fn f() {}\n";
         assert_eq!(messages(PLACE, documented), [""; 0]);
         assert_eq!(
+            messages(
+                PLACE,
+                "//! Entries.\n//!\n//! # Safety\n//!\n//! `x` lives.\n\n/// Does.\npub unsafe fn f() {}\n"
+            ),
+            [""; 0]
+        );
+        assert_eq!(
             messages(PLACE, "/// Does.\npub unsafe fn f() {}\n"),
-            ["dxg-wire/src/shm/map.rs:2: no `# Safety` in the doc comment"]
+            ["dxg-wire/src/shm/map.rs:2: no `# Safety` in the doc comment of the function or the module"]
         );
     }
 
