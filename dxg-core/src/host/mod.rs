@@ -399,7 +399,7 @@ impl Drop for HostNode {
             return;
         }
         // The end of the session frees everything on the host at once; messages per object would only delay it.
-        self.link.hang_up();
+        self.link.close();
         if let Some(service) = self.service.take() {
             let _ = service.join();
         }
