@@ -2,7 +2,8 @@
 //!
 //! Workloads: *null request* is a query of video memory, from the call to its result. *Polling*: the host looks at its ring all
 //! the time. *Sleeping*: the host sleeps on its doorbell between requests and the client pauses long enough that it does.
-//! *Fence wake-up*: from the host's publish to the return of a client that sleeps on the cell.
+//! *Fence wake-up*: from the host's publish to the return of a client that sleeps on the cell. *Loss*: from the host's hang-up to
+//! the error of a client that sleeps on a cell.
 
 #[path = "../tests/fake_host/mod.rs"]
 mod fake_host;
@@ -102,8 +103,35 @@ fn fence_wake_up(count: u64) {
     host.join();
 }
 
+fn loss(count: usize) {
+    let samples = (0..count)
+        .map(|_| {
+            let (go, gone) = mpsc::channel::<()>();
+            let (tell, told) = mpsc::channel();
+            let host = FakeHost::start(move |mut session| {
+                for _ in 0..6 {
+                    session.serve_one();
+                }
+                gone.recv().expect("the client");
+                std::thread::sleep(Duration::from_millis(1));
+                let _ = tell.send(Instant::now());
+                drop(session);
+            });
+            let node = host.connect();
+            let device = node.first_adapter().and_then(|adapter| adapter.create_device()).expect("a device");
+            let fence = device.create_fence(FenceValue(0)).expect("a fence");
+            go.send(()).expect("the host");
+            fence.wait(FenceValue(1), None).expect_err("the loss");
+            let noticed = Instant::now();
+            noticed.saturating_duration_since(told.recv().expect("when"))
+        })
+        .collect();
+    report("loss", samples);
+}
+
 fn main() {
     null_request("null request, polling", Duration::from_secs(1), Duration::ZERO, 200_000);
     null_request("null request, sleeping", Duration::ZERO, Duration::from_micros(200), 5_000);
     fence_wake_up(2_000);
+    loss(200);
 }

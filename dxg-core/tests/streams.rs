@@ -69,16 +69,20 @@ fn lease_is_given_back_when_the_block_is_dropped() {
 }
 
 #[test]
-fn lease_smaller_than_asked_is_an_error() {
-    let host = host(|session, message| {
+fn lease_smaller_than_asked_is_an_error_and_given_back() {
+    let (tell, told) = mpsc::channel();
+    let host = host(move |session, message| {
         let lease: Lease = message.body();
-        if ClientMessage(message.kind) == ClientMessage::LEASE {
+        if ClientMessage(message.kind) == ClientMessage::RELEASE {
+            tell.send(message.body::<WindowRef>().base).expect("the test");
+        } else {
             let memory = create_sealed("block", 4096).expect("a memfd");
             let body = Leased { request: lease.request, reason: Reason::NONE, base: BASE, size_bytes: 4096 };
             session.tell(BrokerMessage::LEASED, &body, &[memory.as_fd()]);
         }
     });
     assert_eq!(streams_of(&host).lease(8192).unwrap_err().kind(), ErrorKind::Protocol);
+    assert_eq!(told.recv().unwrap(), BASE);
 }
 
 #[test]

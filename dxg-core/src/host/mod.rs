@@ -241,12 +241,17 @@ impl HostNode {
         if answer.kind != BrokerMessage::LEASED.0 {
             return Err(Error::refused(op, leased.reason, String::new()));
         }
+        // A block that is of no use is given back; one that overlaps another would take that with it.
+        let useless = |what| {
+            let _ = self.link.tell(ClientMessage::RELEASE, &WindowRef { base: leased.base });
+            Error::protocol(op, what)
+        };
         if leased.size_bytes < size_bytes {
-            return Err(Error::protocol(op, "the leased block is smaller than asked"));
+            return Err(useless("the leased block is smaller than asked"));
         }
-        let memory = answer.into_fd().ok_or(errno::INVALID).op(op)?;
+        let memory = answer.into_fd().ok_or_else(|| useless("the leased block has no memory"))?;
         let memory = windows::map(leased.base, leased.size_bytes, memory, Populate::Lazy)
-            .map_err(|_| Error::protocol(op, "the leased block cannot be mapped"))?;
+            .map_err(|_| useless("the leased block cannot be mapped"))?;
         let inserted = self.link.windows.write().insert(leased.base, memory.clone());
         inserted.map_err(|_| Error::protocol(op, "the leased block overlaps another window"))?;
         Ok(Leasehold { base: leased.base, memory })
@@ -399,7 +404,7 @@ impl Drop for HostNode {
             return;
         }
         // The end of the session frees everything on the host at once; messages per object would only delay it.
-        self.link.hang_up();
+        self.link.close();
         if let Some(service) = self.service.take() {
             let _ = service.join();
         }

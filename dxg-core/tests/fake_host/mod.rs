@@ -78,6 +78,10 @@ pub(crate) struct Session {
     pub(crate) vgpu: Channel,
     pub(crate) global: Channel,
     pub(crate) arena: SharedSlice,
+    /// The memory of all rings: vgpu to host, vgpu to guest, global to host, global to guest.
+    pub(crate) control: SharedSlice,
+    /// What the client sleeps on for its virtual GPU.
+    pub(crate) vgpu_bell: OwnedFd,
     pub(crate) hello: Hello,
     next_handle: u32,
 }
@@ -189,7 +193,17 @@ impl Session {
         ];
         session_io::send_message(&socket, BrokerMessage::WELCOME.0, &body, &fds).expect("sent");
         let arena = map(&arena, ARENA_BYTES);
-        Self { socket, vgpu, global, arena, hello: hello.body(), next_handle: 0x4000_0000 }
+        let vgpu_bell = copy(1);
+        Self {
+            socket,
+            vgpu,
+            global,
+            arena,
+            control: memory,
+            vgpu_bell,
+            hello: hello.body(),
+            next_handle: 0x4000_0000,
+        }
     }
 
     /// A handle that was not given before.
@@ -317,10 +331,12 @@ impl Session {
     }
 }
 
-/// Sends a completion.
+/// Sends a completion, waiting for room.
 pub(crate) fn complete(sender: &mut ChannelSender, transaction: u64, payload: &[u8]) {
-    let sent = sender.try_send(PacketType::COMPLETION, PacketFlags::NONE, transaction, &[payload]);
-    assert!(sent.expect("a ring"), "room in the ring");
+    let until = Some(std::time::Instant::now() + HANG);
+    let sent =
+        sender.send(PacketType::COMPLETION, PacketFlags::NONE, transaction, &[payload], until, &|| false);
+    sent.expect("room in the ring");
 }
 
 /// A message of the client; none when it is gone.

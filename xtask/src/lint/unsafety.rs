@@ -492,6 +492,7 @@ mod tests {
     fn root_file_may_hold_unsafe_when_it_is_or_has_a_place() {
         assert!(may_hold_unsafe(Path::new("dxg-wire/src/lib.rs")));
         assert!(may_hold_unsafe(Path::new("samples/src/bin/mandelbrot.rs")));
+        assert!(may_hold_unsafe(Path::new("tests/fake-dxg/src/lib.rs")));
         assert!(!may_hold_unsafe(Path::new("samples/src/bin/share.rs")));
         assert!(!may_hold_unsafe(Path::new("samples/src/lib.rs")));
         assert!(!may_hold_unsafe(Path::new("xtask/src/main.rs")));
