@@ -8,6 +8,7 @@
 //! *Invariants.* In this crate every non-null address in a request that goes to a kernel node came from the [`Buffers`] of that
 //! call, with the mutability that the node needs: what the node writes was given as [`Buffers::inout`].
 
+use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
@@ -15,7 +16,6 @@ use std::os::fd::OwnedFd;
 use dxg_ioctl::CallError;
 use dxg_ioctl::UserPtr;
 use zerocopy::FromBytes;
-use zerocopy::FromZeros;
 use zerocopy::Immutable;
 use zerocopy::IntoBytes;
 
@@ -49,7 +49,7 @@ impl dyn CallerMemory + '_ {
         at: UserPtr,
         count: usize,
     ) -> Result<Vec<T>, CallError> {
-        let mut values = T::new_vec_zeroed(count).map_err(|_| errno::NO_MEMORY)?;
+        let mut values = vec![T::new_zeroed(); count];
         if count != 0 {
             self.read(at, values.as_mut_slice().as_mut_bytes())?;
         }
@@ -57,7 +57,11 @@ impl dyn CallerMemory + '_ {
     }
 
     /// Copies values out.
-    pub(crate) fn write_array<T: IntoBytes + Immutable>(&mut self, at: UserPtr, values: &[T]) -> Result<(), CallError> {
+    pub(crate) fn write_array<T: IntoBytes + Immutable>(
+        &mut self,
+        at: UserPtr,
+        values: &[T],
+    ) -> Result<(), CallError> {
         if values.is_empty() { Ok(()) } else { self.write(at, values.as_bytes()) }
     }
 }
@@ -129,6 +133,13 @@ impl<'a> Buffers<'a> {
         Some(self.installed.swap_remove(at))
     }
 
+    /// The 64-bit number at an address that was lent.
+    pub(crate) fn read_u64(&self, at: UserPtr) -> Result<u64, CallError> {
+        let mut bytes = [0; 8];
+        self.read(at, &mut bytes)?;
+        Ok(u64::from_le_bytes(bytes))
+    }
+
     fn lend(&mut self, region: Region<'a>) -> UserPtr {
         if region.len() == 0 {
             return UserPtr::NULL;
@@ -139,8 +150,8 @@ impl<'a> Buffers<'a> {
     }
 }
 
-fn number_of(descriptor: impl AsRawFd) -> u64 {
-    u64::try_from(descriptor.as_raw_fd()).expect("an open descriptor has a number of 0 or more")
+fn number_of(descriptor: impl AsFd) -> u64 {
+    u64::try_from(descriptor.as_fd().as_raw_fd()).expect("an open descriptor has a number of 0 or more")
 }
 
 impl CallerMemory for Buffers<'_> {
@@ -170,7 +181,8 @@ impl CallerMemory for Buffers<'_> {
     }
 
     fn descriptor(&self, number: u64) -> Result<OwnedFd, CallError> {
-        let found = self.descriptors.iter().find(|fd| number_of(fd) == number).ok_or(errno::BAD_DESCRIPTOR)?;
+        let found =
+            self.descriptors.iter().find(|fd| number_of(fd) == number).ok_or(errno::BAD_DESCRIPTOR)?;
         found.try_clone_to_owned().map_err(|error| errno::from_io(&error))
     }
 

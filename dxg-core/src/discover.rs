@@ -142,7 +142,8 @@ fn runtime_dirs(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     if let Some(only) = variable(RUNTIME_DIR).filter(|dir| !dir.is_empty()) {
         return vec![only.into()];
     }
-    let user = variable("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(|dir| Path::new(&dir).join("dxg"));
+    let user =
+        variable("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(|dir| Path::new(&dir).join("dxg"));
     user.into_iter().chain([PathBuf::from(SYSTEM_RUNTIME_DIR)]).collect()
 }
 

@@ -24,6 +24,8 @@ pub(crate) const LOST: CallError = CallError::Os(Errno::ENODEV);
 pub(crate) const NOT_A_REQUEST: CallError = CallError::Os(Errno::ENOTTY);
 /// Not done by this node.
 pub(crate) const UNSUPPORTED: CallError = CallError::Os(Errno::EPERM);
+/// There is no such thing.
+pub(crate) const NOT_FOUND: CallError = CallError::Os(Errno::ENOENT);
 /// A ring stayed full.
 pub(crate) const AGAIN: CallError = CallError::Os(Errno::EAGAIN);
 

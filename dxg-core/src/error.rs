@@ -121,7 +121,9 @@ fn kind_of_reason(reason: Reason) -> ErrorKind {
         Reason::QUOTA => ErrorKind::Quota,
         Reason::HOST_RESOURCES => ErrorKind::OutOfMemory,
         Reason::PERMISSION => ErrorKind::Permission,
-        Reason::NOT_SHARED | Reason::OTHER_ADAPTER | Reason::INVALID | Reason::RING_SIZE => ErrorKind::InvalidArgument,
+        Reason::NOT_SHARED | Reason::OTHER_ADAPTER | Reason::INVALID | Reason::RING_SIZE => {
+            ErrorKind::InvalidArgument
+        }
         Reason::UNSUPPORTED | Reason::VERSION => ErrorKind::NotSupported,
         Reason::NOT_FOUND => ErrorKind::NotFound,
         Reason::DEVICE_LOST | Reason::SHUTDOWN | Reason::VIOLATION => ErrorKind::DeviceLost,

@@ -5,7 +5,6 @@
 
 use dxg_wire::cell::CELL_BYTES;
 use dxg_wire::cell::FenceCell;
-use dxg_wire::shm::SharedSlice;
 use parking_lot::Mutex;
 
 use crate::heap::Heap;
@@ -90,7 +89,7 @@ impl Cells {
 }
 
 fn cells_of(page: &Piece<Block>) -> impl Iterator<Item = Cell> {
-    let memory = SharedSlice::whole(page.block.memory());
+    let memory = page.block.memory().clone();
     let io_base = page.block.io_base().0 + page.offset_bytes;
     let offset = page.offset_bytes;
     (0..GRANULE_BYTES / CELL_STRIDE_BYTES).filter_map(move |index| {

@@ -16,10 +16,7 @@ pub const INSTANCE_EXTENSIONS: &[(&CStr, u32)] = &[
     (khr::external_fence_capabilities::NAME, khr::external_fence_capabilities::SPEC_VERSION),
     (khr::external_memory_capabilities::NAME, khr::external_memory_capabilities::SPEC_VERSION),
     (khr::external_semaphore_capabilities::NAME, khr::external_semaphore_capabilities::SPEC_VERSION),
-    (
-        khr::get_physical_device_properties2::NAME,
-        khr::get_physical_device_properties2::SPEC_VERSION,
-    ),
+    (khr::get_physical_device_properties2::NAME, khr::get_physical_device_properties2::SPEC_VERSION),
 ];
 
 /// Device extensions that live in the guest alone and so do not depend on the host.
@@ -59,7 +56,6 @@ const WITHHELD_EXTENSIONS: &[&CStr] = &[
 ];
 
 /// An extension's name and version.
-#[must_use]
 pub fn properties(name: &CStr, spec_version: u32) -> vk::ExtensionProperties {
     let properties = vk::ExtensionProperties { spec_version, ..Default::default() };
     // Names from the registry fit.
@@ -110,7 +106,8 @@ mod tests {
         let offered = device_extensions(&host);
         assert!(!names(&offered).contains(&ext::memory_budget::NAME));
         assert!(!names(&offered).contains(&c"VK_FUTURE_extension"));
-        let push = offered.iter().find(|offered| names(&[**offered])[0] == khr::push_descriptor::NAME).unwrap();
+        let push =
+            offered.iter().find(|offered| names(&[**offered])[0] == khr::push_descriptor::NAME).unwrap();
         assert_eq!(push.spec_version, khr::push_descriptor::SPEC_VERSION);
     }
 }

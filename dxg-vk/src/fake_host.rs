@@ -76,9 +76,9 @@ impl Link for FakeLink {
     }
 
     fn lease(&self, size_bytes: u64) -> Result<Block, vk::Result> {
-        let memory = mapping(usize::try_from(size_bytes).unwrap());
+        let memory = SharedSlice::whole(&mapping(usize::try_from(size_bytes).unwrap()));
         let base = self.shared.next_base.fetch_add(size_bytes.next_multiple_of(1 << 16), Ordering::Relaxed);
-        self.shared.blocks.lock().insert(base, SharedSlice::whole(&memory));
+        self.shared.blocks.lock().insert(base, memory.clone());
         Ok(Block::new(memory, IoAddress(base)))
     }
 

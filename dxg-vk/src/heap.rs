@@ -139,7 +139,9 @@ impl<B> State<B> {
     fn reclaim(&mut self, executed: u64) {
         while self.retired.front().is_some_and(|(position, _)| *position <= executed) {
             let Some((_, piece)) = self.retired.pop_front() else { return };
-            let Some(at) = self.blocks.iter().position(|block| block.serial == piece.serial) else { continue };
+            let Some(at) = self.blocks.iter().position(|block| block.serial == piece.serial) else {
+                continue;
+            };
             let Some(block) = self.blocks.get_mut(at) else { continue };
             block.ranges.give(piece.offset_bytes, piece.size_bytes);
             // One unused shared block is kept: programs that allocate and free in a loop would lease each time.
@@ -211,8 +213,7 @@ mod tests {
     #[test]
     fn reclaim_keeps_one_unused_shared_block() {
         let (heap, log) = (Heap::new(BLOCK_BYTES), Log::default());
-        let pieces: Vec<_> =
-            (0..8).map(|_| heap.take(&log, SHARED_PIECE_BYTES, 1, 0).unwrap()).collect();
+        let pieces: Vec<_> = (0..8).map(|_| heap.take(&log, SHARED_PIECE_BYTES, 1, 0).unwrap()).collect();
         assert_eq!(heap.block_count(), 2);
         for piece in pieces {
             heap.give(piece, 0);

@@ -3,7 +3,6 @@
 //! *Why.* A session with a daemon is one such thing; a thread of a test is another.
 
 use std::fmt;
-use std::sync::Arc;
 
 use ash::vk;
 use dxg_core::ErrorKind;
@@ -11,7 +10,7 @@ use dxg_core::StreamHandle;
 use dxg_core::Streams;
 use dxg_wire::session::IoAddress;
 use dxg_wire::session::StreamKind;
-use dxg_wire::shm::Mapping;
+use dxg_wire::shm::SharedSlice;
 use dxg_wire::stream::Producer;
 use tracing::warn;
 
@@ -20,21 +19,21 @@ use crate::heap::Lessor;
 /// A leased block. Dropping it gives it back.
 #[derive(Debug)]
 pub struct Block {
-    memory: Arc<Mapping>,
+    memory: SharedSlice,
     io_base: IoAddress,
     _lease: Option<dxg_core::Block>,
 }
 
 impl Block {
-    /// A block that `memory` maps and that the host knows at `io_base`.
+    /// A block that is mapped as `memory` and that the host knows at `io_base`.
     #[must_use]
-    pub fn new(memory: Arc<Mapping>, io_base: IoAddress) -> Self {
+    pub fn new(memory: SharedSlice, io_base: IoAddress) -> Self {
         Self { memory, io_base, _lease: None }
     }
 
     /// Where it is mapped.
     #[must_use]
-    pub fn memory(&self) -> &Arc<Mapping> {
+    pub fn memory(&self) -> &SharedSlice {
         &self.memory
     }
 
@@ -104,7 +103,7 @@ impl Link for HostLink {
                 _ => vk::Result::ERROR_OUT_OF_HOST_MEMORY,
             }
         })?;
-        Ok(Block { memory: Arc::clone(lease.memory()), io_base: lease.io_base(), _lease: Some(lease) })
+        Ok(Block { memory: lease.memory().clone(), io_base: lease.io_base(), _lease: Some(lease) })
     }
 
     fn is_lost(&self) -> bool {

@@ -46,7 +46,8 @@ impl Physical {
     /// Connects to a virtual GPU and fetches its description. `None`, with the reason logged, when it is of no use.
     pub fn connect(candidate: &Candidate) -> Option<Self> {
         let path = candidate.path().display();
-        let node = candidate.open().inspect_err(|error| warn!(%path, %error, "virtual GPU unreachable")).ok()?;
+        let node =
+            candidate.open().inspect_err(|error| warn!(%path, %error, "virtual GPU unreachable")).ok()?;
         let streams = node.streams()?;
         let connected = Self::over(node, streams);
         match connected {

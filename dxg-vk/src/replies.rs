@@ -2,7 +2,6 @@
 
 use ash::vk;
 use dxg_wire::session::IoAddress;
-use dxg_wire::shm::SharedSlice;
 use dxg_wire::stream::ReplyRequest;
 use dxg_wire::stream::ReplySlot;
 use dxg_wire::stream::SLOT_HEADER_BYTES;
@@ -30,12 +29,17 @@ impl Slot {
     ///
     /// # Errors
     /// When no memory can be leased.
-    pub fn new(heap: &Heap<Block>, lease: &dyn Link, payload_bytes: usize, executed: u64) -> Result<Self, vk::Result> {
+    pub fn new(
+        heap: &Heap<Block>,
+        lease: &dyn Link,
+        payload_bytes: usize,
+        executed: u64,
+    ) -> Result<Self, vk::Result> {
         let slot_bytes = payload_bytes.saturating_add(SLOT_HEADER_BYTES).next_multiple_of(SLOT_HEADER_BYTES);
         let piece = heap.take(lease, slot_bytes as u64, GRANULE_BYTES, executed)?;
         let place = usize::try_from(piece.offset_bytes)
             .ok()
-            .and_then(|offset| SharedSlice::whole(piece.block.memory()).sub(offset, slot_bytes).ok())
+            .and_then(|offset| piece.block.memory().sub(offset, slot_bytes).ok())
             .and_then(|memory| ReplySlot::new(memory).ok());
         // A block that is shorter than the host granted is a host that cannot be trusted any further.
         let words = place.ok_or(vk::Result::ERROR_DEVICE_LOST)?;

@@ -12,10 +12,13 @@ use parking_lot::Mutex;
 /// Entries kept; beyond that the cache starts over, so that a program with ever-changing sizes has bounded memory.
 const MAX_ENTRIES: usize = 4096;
 
+/// An encoded question and the reply to it.
+type Asked = (Vec<u8>, Arc<[u8]>);
+
 /// Replies to requirement queries for objects made alike, by the encoded question without the object.
 #[derive(Debug, Default)]
 pub struct Requirements {
-    replies: Mutex<Vec<(Vec<u8>, Arc<[u8]>)>>,
+    replies: Mutex<Vec<Asked>>,
 }
 
 impl Requirements {

@@ -13,7 +13,6 @@ use dxg_wire::codec::DecodeError;
 use dxg_wire::codec::Decoder;
 use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::VkOp;
-use dxg_wire::shm::SharedSlice;
 use dxg_wire::stream::EntryFlags;
 use dxg_wire::stream::OP_INDIRECT;
 use dxg_wire::stream::ReplyRequest;
@@ -161,8 +160,9 @@ impl Stream {
     /// When no memory can be leased.
     pub fn stage(&self, bytes: &[u8]) -> Result<Piece<Block>, vk::Result> {
         let piece = self.heap.take(self.lease(), bytes.len() as u64, GRANULE_BYTES, self.executed())?;
-        let memory = SharedSlice::whole(piece.block.memory());
-        let copied = usize::try_from(piece.offset_bytes).ok().and_then(|at| memory.copy_in(at, bytes).ok());
+        let copied = usize::try_from(piece.offset_bytes)
+            .ok()
+            .and_then(|at| piece.block.memory().copy_in(at, bytes).ok());
         // A block that is shorter than the host granted is a host that cannot be trusted any further.
         copied.map(|()| piece).ok_or(vk::Result::ERROR_DEVICE_LOST)
     }
@@ -304,7 +304,8 @@ mod tests {
 
     #[test]
     fn call_body_larger_than_the_ring_goes_indirectly() {
-        let (_host, stream) = FakeHost::start(4096, |_, body| Act::Reply((body.len() as u64).to_le_bytes().to_vec()));
+        let (_host, stream) =
+            FakeHost::start(4096, |_, body| Act::Reply((body.len() as u64).to_le_bytes().to_vec()));
         let body = vec![1; 1 << 20];
         assert_eq!(stream.call(OP, |encoder| encoder.bytes(&body), |reply| reply.u64()), Ok(1 << 20));
     }
@@ -353,7 +354,10 @@ mod tests {
                 scope.spawn(move || {
                     for at in 0..500 {
                         let value = thread << 32 | at;
-                        assert_eq!(stream.call(OP, |encoder| encoder.u64(value), |reply| reply.u64()), Ok(value));
+                        assert_eq!(
+                            stream.call(OP, |encoder| encoder.u64(value), |reply| reply.u64()),
+                            Ok(value)
+                        );
                     }
                 });
             }

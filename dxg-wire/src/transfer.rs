@@ -134,3 +134,22 @@ impl FenceWrite {
 
 const _: () = assert!(size_of::<AllocationData>() == 16);
 const _: () = assert!(size_of::<Fill>() == 32 && size_of::<Copy>() == 32 && size_of::<FenceWrite>() == 24);
+
+/// First word of [`AdapterData`]: `DXGV` in memory order.
+pub const ADAPTER_MAGIC: u32 = u32::from_le_bytes(*b"DXGV");
+
+/// What the query for the user-mode driver's private data answers: how a driver knows this device.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+pub struct AdapterData {
+    /// [`ADAPTER_MAGIC`].
+    pub magic: u32,
+    /// Version of this contract: 1.
+    pub version: u32,
+    /// UUID of the host's device, bytes in text order.
+    pub device_uuid: [u8; 16],
+    /// Bytes of memory that this client may hold.
+    pub quota_bytes: u64,
+}
+
+const _: () = assert!(size_of::<AdapterData>() == 32);

@@ -152,7 +152,7 @@ impl HostNode {
             for device in self.objects.devices() {
                 let mut flush: FlushDeviceCommand = self.command();
                 flush.device = device.handle;
-                flush.reason = FlushReason::DXGDEVICE_FLUSHSCHEDULER_DEVICE_TERMINATE;
+                flush.reason = FlushReason::DEVICE_TERMINATE;
                 // The device goes in any case.
                 let _ = self.ask_status(&flush);
                 let _ = self.drop_device(device.handle);

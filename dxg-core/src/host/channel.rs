@@ -77,7 +77,9 @@ impl Channel {
             let deadline = Some(Instant::now() + ROOM);
             let flags = PacketFlags::COMPLETION_REQUESTED;
             let sent =
-                outgoing.ring.send(PacketType::DATA_IN_BAND, flags, transaction, &parts, deadline, &|| lost.is_set());
+                outgoing
+                    .ring
+                    .send(PacketType::DATA_IN_BAND, flags, transaction, &parts, deadline, &|| lost.is_set());
             sent.map_err(|error| match error {
                 ChannelError::TooLarge { .. } => errno::INVALID,
                 ChannelError::TimedOut => errno::AGAIN,

@@ -77,7 +77,8 @@ pub(super) fn connect(path: &Path, options: &ConnectOptions) -> Result<(Link, We
         global_ring_bytes: options.global_ring_bytes,
         name: text(&task_name()),
     };
-    session_io::send_message(&socket, ClientMessage::HELLO.0, &hello, &[]).map_err(|error| io_error(&error))?;
+    session_io::send_message(&socket, ClientMessage::HELLO.0, &hello, &[])
+        .map_err(|error| io_error(&error))?;
     let message = first_answer(&socket)?;
     let welcome: Welcome = match BrokerMessage(message.kind) {
         BrokerMessage::WELCOME => message.body(),
@@ -96,8 +97,10 @@ pub(super) fn connect(path: &Path, options: &ConnectOptions) -> Result<(Link, We
     let [vgpu_out, vgpu_in, global_out, global_in] = rings(&control, &welcome)?;
     let bad_ring = |_| Error::protocol(OP, "a ring cannot be used");
     let vgpu = vmbus::Channel::new(vgpu_out, vgpu_in, vgpu_to_host, vgpu_to_guest).map_err(bad_ring)?;
-    let global = vmbus::Channel::new(global_out, global_in, global_to_host, global_to_guest).map_err(bad_ring)?;
-    let link = Link::new(socket, Channel::new(vgpu), Channel::new(global)).map_err(|error| io_error(&error))?;
+    let global =
+        vmbus::Channel::new(global_out, global_in, global_to_host, global_to_guest).map_err(bad_ring)?;
+    let link =
+        Link::new(socket, Channel::new(vgpu), Channel::new(global)).map_err(|error| io_error(&error))?;
     let memory = windows::map(welcome.arena_base, welcome.arena_bytes, arena, Populate::Lazy)
         .map_err(|_| Error::protocol(OP, "the arena cannot be mapped"))?;
     let inserted = link.windows.write().insert(welcome.arena_base, memory);
@@ -141,11 +144,7 @@ fn rings(control: &OwnedFd, welcome: &Welcome) -> Result<[SharedRing; 4], Error>
     let mapping =
         Mapping::map(control.as_fd(), 0, total, Access::ReadWrite, Populate::Prefault).map_err(|_| bad())?;
     let memory = SharedSlice::whole(&mapping);
-    let ring = |at: usize, len: usize| SharedRing::new(&memory.sub(at, len).map_err(|_| bad())?).map_err(|_| bad());
-    Ok([
-        ring(0, vgpu)?,
-        ring(vgpu, vgpu)?,
-        ring(2 * vgpu, global)?,
-        ring(2 * vgpu + global, global)?,
-    ])
+    let ring =
+        |at: usize, len: usize| SharedRing::new(&memory.sub(at, len).map_err(|_| bad())?).map_err(|_| bad());
+    Ok([ring(0, vgpu)?, ring(vgpu, vgpu)?, ring(2 * vgpu, global)?, ring(2 * vgpu + global, global)?])
 }

@@ -6,7 +6,7 @@ use dxg_ioctl::RawHandle;
 use dxg_ioctl::UserPtr;
 use dxg_ioctl::abi::Evict;
 use dxg_ioctl::abi::FreeGpuVirtualAddress;
-use dxg_ioctl::abi::MAKERESIDENT_ALLOC_MAX;
+use dxg_ioctl::abi::MAKE_RESIDENT_ALLOC_MAX;
 use dxg_ioctl::abi::MakeResident;
 use dxg_ioctl::abi::MapGpuVirtualAddress;
 use dxg_ioctl::abi::ReserveGpuVirtualAddress;
@@ -118,20 +118,25 @@ impl HostNode {
         args: &mut MakeResident,
         memory: &mut dyn CallerMemory,
     ) -> Result<NtStatus, CallError> {
-        let allocations = handles(memory, args.allocation_list, args.alloc_count, MAKERESIDENT_ALLOC_MAX)?;
+        let allocations = handles(memory, args.allocation_list, args.alloc_count, MAKE_RESIDENT_ALLOC_MAX)?;
         self.objects.paging_queue(args.paging_queue)?;
         let mut command: MakeResidentCommand = self.command();
         command.paging_queue = args.paging_queue;
         command.flags = args.flags;
-        let reply: MakeResidentReply = message::head(&self.ask_long(&MakeResidentMessage { command, allocations })?)?;
+        let reply: MakeResidentReply =
+            message::head(&self.ask_long(&MakeResidentMessage { command, allocations })?)?;
         let status = errno::of_status(reply.status)?;
         args.paging_fence_value = reply.paging_fence_value;
         args.num_bytes_to_trim = reply.num_bytes_to_trim;
         Ok(status)
     }
 
-    pub(super) fn evict(&self, args: &mut Evict, memory: &mut dyn CallerMemory) -> Result<NtStatus, CallError> {
-        let allocations = handles(memory, args.allocations, args.alloc_count, MAKERESIDENT_ALLOC_MAX)?;
+    pub(super) fn evict(
+        &self,
+        args: &mut Evict,
+        memory: &mut dyn CallerMemory,
+    ) -> Result<NtStatus, CallError> {
+        let allocations = handles(memory, args.allocations, args.alloc_count, MAKE_RESIDENT_ALLOC_MAX)?;
         self.objects.device(args.device)?;
         let mut command: EvictCommand = self.command();
         command.device = args.device;

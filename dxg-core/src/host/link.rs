@@ -10,6 +10,7 @@
 //! *Locks.* Each of the fields' locks is a leaf; none is held across a call.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
@@ -23,10 +24,9 @@ use std::time::Duration;
 use dxg_ioctl::CallError;
 use dxg_wire::cell::FenceCell;
 use dxg_wire::doorbell;
+use dxg_wire::messages::GuestDataType;
 use dxg_wire::messages::HostToVmCommandId;
-use dxg_wire::messages::HostToVmHeader;
-use dxg_wire::messages::SetGuestDataCommand;
-use dxg_wire::messages::SignalGuestEventCommand;
+use dxg_wire::messages::framing::HostPacket;
 use dxg_wire::session::Body;
 use dxg_wire::session::BrokerMessage;
 use dxg_wire::session::ClientMessage;
@@ -46,7 +46,6 @@ use dxg_wire::vmbus::Incoming;
 use dxg_wire::vmbus::PacketType;
 use parking_lot::Mutex;
 use parking_lot::RwLock;
-use zerocopy::FromBytes;
 
 use super::channel::Broken;
 use super::channel::Channel;
@@ -72,8 +71,9 @@ pub(super) struct Link {
     next_call: AtomicU32,
     /// How often the host said that some device changed its state.
     device_changes: AtomicU64,
-    /// The cookies of living devices.
-    pub(super) cookies: Mutex<HashMap<u64, ()>>,
+    next_cookie: AtomicU64,
+    /// The numbers by which the host may say that a device changed its state.
+    cookies: Mutex<HashSet<u64>>,
     /// Fences on whose cells somebody may sleep, woken when the session is lost.
     cells: Mutex<HashMap<usize, FenceCell>>,
 }
@@ -91,6 +91,7 @@ impl Link {
             calls: Mutex::default(),
             next_call: AtomicU32::new(1),
             device_changes: AtomicU64::new(0),
+            next_cookie: AtomicU64::new(1),
             cookies: Mutex::default(),
             cells: Mutex::default(),
         })
@@ -143,6 +144,17 @@ impl Link {
 
     pub(super) fn device_changes(&self) -> u64 {
         self.device_changes.load(Ordering::Acquire)
+    }
+
+    /// A number by which the host may say that a device changed its state.
+    pub(super) fn new_cookie(&self) -> u64 {
+        let cookie = self.next_cookie.fetch_add(1, Ordering::Relaxed);
+        self.cookies.lock().insert(cookie);
+        cookie
+    }
+
+    pub(super) fn drop_cookie(&self, cookie: u64) {
+        self.cookies.lock().remove(&cookie);
     }
 
     /// Makes sleepers on a cell look again when the session is lost.
@@ -274,24 +286,18 @@ impl Link {
 
     /// A packet that the host sent on its own. Short ones are dropped, as the kernel's driver does.
     fn host_packet(&self, payload: &[u8]) {
-        let Ok((header, _)) = HostToVmHeader::read_from_prefix(payload) else { return };
-        match header.command_type {
-            HostToVmCommandId::SIGNALGUESTEVENT | HostToVmCommandId::SIGNALGUESTEVENTPASSIVE => {
-                if let Ok((packet, _)) = SignalGuestEventCommand::read_from_prefix(payload) {
-                    self.events.signal(packet.event);
+        match HostPacket::decode(payload) {
+            Ok(HostPacket::SignalGuestEvent(packet)) => self.events.signal(packet.event),
+            Ok(HostPacket::SetGuestData(packet)) => {
+                let is_u32 = packet.kind.data_type() == GuestDataType::DWORD.0;
+                let known = self.cookies.lock().contains(&packet.guest_pointer.0);
+                if is_u32 && packet.data.data32() != 0 && known {
+                    self.device_changes.fetch_add(1, Ordering::AcqRel);
                 }
             }
-            HostToVmCommandId::SETGUESTDATA => {
-                if let Ok((packet, _)) = SetGuestDataCommand::read_from_prefix(payload) {
-                    let is_u32 = packet.kind.data_type() == 0;
-                    let cookie = packet.guest_pointer.0;
-                    if is_u32 && packet.data.data32() != 0 && self.cookies.lock().contains_key(&cookie) {
-                        self.device_changes.fetch_add(1, Ordering::AcqRel);
-                    }
-                }
-            }
-            HostToVmCommandId::SENDWNFNOTIFICATION => {}
-            other => tracing::warn!(command = other.0, "packet of the host that is not known"),
+            Ok(HostPacket::Other(HostToVmCommandId::SENDWNFNOTIFICATION)) => {}
+            Ok(HostPacket::Other(command)) => tracing::warn!(command = command.0, "packet that is not known"),
+            Err(error) => tracing::warn!(%error, "packet of the host dropped"),
         }
     }
 }

@@ -18,8 +18,6 @@ use crate::errno;
 /// A command, encoded, with where it goes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Message<'a> {
-    /// The channel it travels on.
-    pub(super) channel: Channel,
     prefix: ExtHeader,
     command: &'a [u8],
 }
@@ -32,7 +30,7 @@ impl<'a> Message<'a> {
             Channel::Global => Luid::default(),
         };
         let prefix = ExtHeader { command_offset: size_of::<ExtHeader>() as u32, reserved: 0, vgpu_luid };
-        Self { channel, prefix, command }
+        Self { prefix, command }
     }
 
     /// What to put in the ring. EINVAL for more than a packet may carry.
@@ -45,11 +43,6 @@ impl<'a> Message<'a> {
 /// The fixed part of a reply. EOVERFLOW when the payload is shorter.
 pub(super) fn head<T: FromBytes>(payload: &[u8]) -> Result<T, CallError> {
     T::read_from_prefix(payload).map(|(head, _)| head).map_err(|_| errno::OVERFLOW)
-}
-
-/// Bytes of a reply's tail. EOVERFLOW when the payload is shorter.
-pub(super) fn tail(payload: &[u8], at: usize, len: usize) -> Result<&[u8], CallError> {
-    at.checked_add(len).and_then(|end| payload.get(at..end)).ok_or(errno::OVERFLOW)
 }
 
 /// A reply that does not hold what it should is one that is too short.
@@ -117,7 +110,5 @@ mod tests {
         let payload = [1; 12];
         assert!(head::<[u32; 3]>(&payload).is_ok());
         assert_eq!(head::<[u32; 4]>(&payload).unwrap_err(), errno::OVERFLOW);
-        assert_eq!(tail(&payload, 8, 5).unwrap_err(), errno::OVERFLOW);
-        assert_eq!(tail(&payload, usize::MAX, 2).unwrap_err(), errno::OVERFLOW);
     }
 }

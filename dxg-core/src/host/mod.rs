@@ -45,19 +45,20 @@ use dxg_ioctl::UserPtr;
 use dxg_wire::messages::Channel as ChannelKind;
 use dxg_wire::messages::Command;
 use dxg_wire::messages::Message as WireMessage;
+use dxg_wire::session::Body;
+use dxg_wire::session::BrokerMessage;
 use dxg_wire::session::ClientMessage;
 use dxg_wire::session::Features;
 use dxg_wire::session::IoAddress;
-use dxg_wire::session::Reason;
 use dxg_wire::session::Lease;
 use dxg_wire::session::Leased;
-use dxg_wire::session::BrokerMessage;
+use dxg_wire::session::Reason;
 use dxg_wire::session::WindowRef;
 use dxg_wire::shm::Populate;
 use dxg_wire::shm::SharedSlice;
+use dxg_wire::shm::session_io::Message as SessionMessage;
 use parking_lot::Mutex;
 use zerocopy::FromBytes;
-use zerocopy::IntoBytes;
 
 use self::link::Link;
 use self::message::Message;
@@ -68,7 +69,6 @@ use crate::caller::CallerMemory;
 use crate::errno;
 use crate::error::Op;
 use crate::signals;
-use crate::view::View;
 
 pub use self::connect::ConnectOptions;
 pub use self::lost::LostReason;
@@ -212,8 +212,8 @@ impl HostNode {
         }
         serve! {
             OPEN_ADAPTER_FROM_LUID => open_adapter_from_luid,
-            ENUM_ADAPTERS_2 => enum_adapters_2,
-            ENUM_ADAPTERS_3 => enum_adapters_3,
+            ENUM_ADAPTERS2 => enum_adapters_2,
+            ENUM_ADAPTERS3 => enum_adapters_3,
             CLOSE_ADAPTER => close_adapter,
             QUERY_ADAPTER_INFO => query_adapter_info,
             QUERY_VIDEO_MEMORY_INFO => query_video_memory_info,
@@ -239,12 +239,12 @@ impl HostNode {
             CREATE_PAGING_QUEUE => create_paging_queue,
             DESTROY_PAGING_QUEUE => destroy_paging_queue,
             CREATE_ALLOCATION => create_allocation,
-            DESTROY_ALLOCATION_2 => destroy_allocation,
+            DESTROY_ALLOCATION2 => destroy_allocation,
             LOCK2 => lock_allocation,
             UNLOCK2 => unlock_allocation,
             INVALIDATE_CACHE => invalidate_cache,
             OFFER_ALLOCATIONS => offer_allocations,
-            RECLAIM_ALLOCATIONS_2 => reclaim_allocations,
+            RECLAIM_ALLOCATIONS2 => reclaim_allocations,
             QUERY_ALLOCATION_RESIDENCY => query_allocation_residency,
             GET_ALLOCATION_PRIORITY => get_allocation_priority,
             SET_ALLOCATION_PRIORITY => set_allocation_priority,
@@ -260,7 +260,7 @@ impl HostNode {
             SIGNAL_SYNCHRONIZATION_OBJECT => signal_synchronization_object,
             SIGNAL_SYNCHRONIZATION_OBJECT_FROM_CPU => signal_from_cpu,
             SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU => signal_from_gpu,
-            SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU_2 => signal_from_gpu_2,
+            SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU2 => signal_from_gpu_2,
             SUBMIT_SIGNAL_SYNC_OBJECTS_TO_HW_QUEUE => signal_from_hw_queue,
             WAIT_FOR_SYNCHRONIZATION_OBJECT => wait_for_synchronization_object,
             WAIT_FOR_SYNCHRONIZATION_OBJECT_FROM_CPU => wait_from_cpu,
@@ -269,7 +269,7 @@ impl HostNode {
             SUBMIT_COMMAND => submit_command,
             SUBMIT_COMMAND_TO_HW_QUEUE => submit_command_to_hw_queue,
             SHARE_OBJECTS => share_objects,
-            OPEN_SYNC_OBJECT_FROM_NT_HANDLE_2 => open_sync_object_from_nt_handle,
+            OPEN_SYNC_OBJECT_FROM_NT_HANDLE2 => open_sync_object_from_nt_handle,
             QUERY_RESOURCE_INFO_FROM_NT_HANDLE => query_resource_info_from_nt_handle,
             OPEN_RESOURCE_FROM_NT_HANDLE => open_resource_from_nt_handle,
             SHARE_OBJECT_WITH_HOST => share_object_with_host,
@@ -280,9 +280,18 @@ impl HostNode {
     }
 
     /// The memory at an address that this node answered. EFAULT when it is none.
-    pub(crate) fn view(&self, address: UserPtr, size_bytes: u64) -> Result<View, CallError> {
+    pub(crate) fn view(&self, address: UserPtr, size_bytes: u64) -> Result<SharedSlice, CallError> {
         let found = self.link.windows.read().at_address(address.0, size_bytes);
-        found.map(|(memory, _)| View::Window(memory)).ok_or(errno::FAULT)
+        found.map(|(memory, _)| memory).ok_or(errno::FAULT)
+    }
+
+    /// The memory of a locked allocation. EINVAL when it is not locked.
+    pub(crate) fn locked_view(&self, handle: RawHandle) -> Result<SharedSlice, CallError> {
+        let allocation = self.objects.allocation(handle)?;
+        match allocation.system_memory {
+            Some(address) => self.view(address, allocation.size_bytes),
+            None => allocation.lock.lock().memory.clone().ok_or(errno::INVALID),
+        }
     }
 
     /// Whether a session is over, and why.
@@ -332,29 +341,26 @@ impl HostNode {
         self.link.hang_up();
     }
 
-    pub(crate) fn link(&self) -> LinkRef<'_> {
-        LinkRef(self)
+    /// Whether a session is over.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.link.lost.is_set()
     }
-}
 
-/// What command streams need of a session.
-pub(crate) struct LinkRef<'a>(&'a HostNode);
-
-impl LinkRef<'_> {
     /// Sends a session message and waits for its answer.
-    pub(crate) fn ask<B: dxg_wire::session::Body>(
+    pub(crate) fn ask_broker<B: Body>(
         &self,
         kind: ClientMessage,
         body: impl FnOnce(u32) -> B,
-    ) -> Result<dxg_wire::shm::session_io::Message, CallError> {
-        self.0.check_process()?;
-        self.0.link.ask(kind, body, &[])
+    ) -> Result<SessionMessage, CallError> {
+        self.check_process()?;
+        self.link.ask(kind, body, &[])
     }
 
     /// Sends a session message that has no answer.
-    pub(crate) fn tell<B: dxg_wire::session::Body>(&self, kind: ClientMessage, body: &B) {
-        if self.0.check_process().is_ok() {
-            let _ = self.0.link.tell(kind, body);
+    pub(crate) fn tell_broker<B: Body>(&self, kind: ClientMessage, body: &B) {
+        if self.check_process().is_ok() {
+            // After a loss there is nobody to tell.
+            let _ = self.link.tell(kind, body);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! *Locks.* The table's lock is a leaf: nothing is called with it held. An object's own locks come after no other lock.
 
 use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,7 +11,6 @@ use dxg_ioctl::CallError;
 use dxg_ioctl::RawHandle;
 use dxg_ioctl::UserPtr;
 use dxg_ioctl::abi::GetDeviceState;
-use dxg_ioctl::abi::SynchronizationObjectType;
 use dxg_wire::shm::SharedSlice;
 use parking_lot::Mutex;
 
@@ -21,6 +21,8 @@ use crate::errno;
 #[derive(Debug)]
 pub(super) struct Device {
     pub(super) handle: RawHandle,
+    /// The number by which the host says that the device changed its state.
+    pub(super) cookie: u64,
     /// Handles that die with the device.
     pub(super) children: Mutex<BTreeSet<RawHandle>>,
     /// The last execution state, and the count of state changes that it was asked at.
@@ -79,6 +81,8 @@ pub(super) struct Resource {
     /// Whether any allocation has private data; a resource without any cannot be sealed.
     pub(super) has_private_data: AtomicBool,
     pub(super) allocations: Mutex<Vec<RawHandle>>,
+    /// The descriptor by which it is shared, from the first share on.
+    pub(super) exported: Mutex<Option<OwnedFd>>,
 }
 
 /// A synchronization object.
@@ -86,8 +90,11 @@ pub(super) struct Resource {
 pub(super) struct SyncObject {
     /// The device, for fences that die with it.
     pub(super) device: Option<RawHandle>,
-    pub(super) kind: SynchronizationObjectType,
     pub(super) shareable: bool,
+    /// The page of a monitored fence.
+    pub(super) page: Option<SharedSlice>,
+    /// The descriptor by which it is shared, from the first share on.
+    pub(super) exported: Mutex<Option<OwnedFd>>,
 }
 
 /// Anything a handle may name.
@@ -100,8 +107,8 @@ pub(super) enum Object {
     Allocation(Arc<Allocation>),
     Resource(Arc<Resource>),
     SyncObject(Arc<SyncObject>),
-    /// The fence of a queue: its handle is taken, and that is all.
-    QueueFence,
+    /// The fence of a queue, with its page.
+    QueueFence(SharedSlice),
 }
 
 /// All objects of a session but adapters.
@@ -157,11 +164,19 @@ impl Objects {
         self.table.lock().remove(handle)
     }
 
-    /// Takes several handles out; those that are gone already are passed over.
-    pub(super) fn remove_all(&self, handles: impl IntoIterator<Item = RawHandle>) {
+    /// Takes several objects out; those that are gone already are passed over.
+    pub(super) fn remove_all(&self, handles: impl IntoIterator<Item = RawHandle>) -> Vec<Object> {
         let mut table = self.table.lock();
-        for handle in handles {
-            let _ = table.remove(handle);
-        }
+        handles.into_iter().filter_map(|handle| table.remove(handle).ok()).collect()
+    }
+
+    /// All devices.
+    pub(super) fn devices(&self) -> Vec<Arc<Device>> {
+        let table = self.table.lock();
+        let devices = table.iter().filter_map(|object| match object {
+            Object::Device(device) => Some(Arc::clone(device)),
+            _ => None,
+        });
+        devices.collect()
     }
 }

@@ -58,6 +58,11 @@ impl<T> HostTable<T> {
         }
     }
 
+    /// All objects, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.values().map(|(_, object)| object)
+    }
+
     /// Takes the object out. EINVAL when there is none.
     pub(crate) fn remove(&mut self, handle: RawHandle) -> Result<T, CallError> {
         self.get(handle)?;

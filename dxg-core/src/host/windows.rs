@@ -36,10 +36,18 @@ pub(super) struct Windows {
 }
 
 /// Maps a window's memory after a look at its range.
-pub(super) fn map(base: IoAddress, size_bytes: u64, memory: OwnedFd, populate: Populate) -> Result<SharedSlice, WindowError> {
+pub(super) fn map(
+    base: IoAddress,
+    size_bytes: u64,
+    memory: OwnedFd,
+    populate: Populate,
+) -> Result<SharedSlice, WindowError> {
     let impossible = WindowError::Range { base: base.0, size_bytes };
-    let fits = base.0 != 0 && base.0.is_multiple_of(WINDOW_ALIGNMENT) && base.0.checked_add(size_bytes).is_some();
-    let (true, Ok(len)) = (fits && size_bytes != 0, usize::try_from(size_bytes)) else { return Err(impossible) };
+    let fits =
+        base.0 != 0 && base.0.is_multiple_of(WINDOW_ALIGNMENT) && base.0.checked_add(size_bytes).is_some();
+    let (true, Ok(len)) = (fits && size_bytes != 0, usize::try_from(size_bytes)) else {
+        return Err(impossible);
+    };
     let mapping = Mapping::map(memory.as_fd(), 0, len, Access::ReadWrite, populate)?;
     Ok(SharedSlice::whole(&mapping))
 }

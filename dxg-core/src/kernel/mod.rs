@@ -3,6 +3,7 @@
 // UNSAFETY: requests with addresses, and the descriptors and mappings that the kernel makes for this process.
 #![expect(unsafe_code, reason = "the kernel acts on addresses and descriptor numbers")]
 
+mod maps;
 mod view;
 
 use std::os::fd::AsFd;
@@ -37,7 +38,11 @@ impl KernelNode {
 
     /// Sends a request. Every address in it is null or came from `buffers` (see [`crate::caller`]), or is memory that an object
     /// of this node keeps alive longer than the kernel uses it (existing system memory of an allocation).
-    pub(crate) fn request<R: Request>(&self, args: &mut R, buffers: &mut Buffers<'_>) -> Result<NtStatus, CallError> {
+    pub(crate) fn request<R: Request>(
+        &self,
+        args: &mut R,
+        buffers: &mut Buffers<'_>,
+    ) -> Result<NtStatus, CallError> {
         let node: BorrowedFd<'_> = self.device.as_fd();
         // The slices stay lent until the kernel is done with them.
         let _lent = buffers;
@@ -49,13 +54,21 @@ impl KernelNode {
         unsafe { sys::call(node, args) }
     }
 
-    /// The memory at an address that the kernel answered for an object that outlives the view.
-    pub(crate) fn view(&self, address: UserPtr, size_bytes: u64) -> Result<KernelView, CallError> {
-        let len = usize::try_from(size_bytes).map_err(|_| errno::OVERFLOW)?;
+    /// The memory at an address that the kernel answered for an object that outlives the view: `size_bytes` of it, or all that
+    /// is mapped there.
+    pub(crate) fn view(&self, address: UserPtr, size_bytes: Option<u64>) -> Result<KernelView, CallError> {
+        // The kernel says where, not how much; the map of this process does.
+        let mapped = maps::bytes_from(address.0).map_err(|error| errno::from_io(&error))?;
+        let mapped = mapped.ok_or(errno::FAULT)?;
+        let wanted = size_bytes.unwrap_or(mapped);
+        if wanted > mapped {
+            return Err(errno::FAULT);
+        }
+        let len = usize::try_from(wanted).map_err(|_| errno::OVERFLOW)?;
         // SAFETY:
-        // - `address` was answered by the kernel for a fence or a locked allocation of at least `size_bytes`, mapped
-        //   read-write in this process until the object is destroyed or unlocked.
-        // - The object that asked for the view owns it and drops it before it destroys or unlocks.
+        // - The kernel answered `address` for a fence or a locked allocation and mapped it read-write until the object is
+        //   destroyed or unlocked; `len` bytes of that mapping are left from there, looked up above.
+        // - The object that asks for the view owns it, and is what destroys or unlocks; nobody reads the view after that.
         unsafe { KernelView::new(address, len) }.ok_or(errno::FAULT)
     }
 

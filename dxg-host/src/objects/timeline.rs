@@ -261,16 +261,26 @@ impl<W> Timeline<W> {
         }
     }
 
+    /// Runs all that can run without the engine; answers whether there is work for it.
+    pub fn settle(&mut self) -> bool {
+        self.run(Wanted::NoWork);
+        self.queues.values().any(|queue| !queue.busy && matches!(queue.items.front(), Some(Item::Work(_))))
+    }
+
     /// Runs all that can run without the engine, and answers the next work of a queue, which is busy until
     /// [`Self::complete`].
     pub fn next_work(&mut self) -> Option<(QueueId, W)> {
+        self.run(Wanted::Work)
+    }
+
+    fn run(&mut self, wanted: Wanted) -> Option<(QueueId, W)> {
         self.observe();
         let mut found = None;
         loop {
             let mut moved = self.settle_cpu_waits();
             let ids: Vec<QueueId> = self.queues.keys().copied().collect();
             for id in ids {
-                while let Some(step) = self.step(id, found.is_none()) {
+                while let Some(step) = self.step(id, wanted == Wanted::Work && found.is_none()) {
                     moved = true;
                     if let Step::Work(work) = step {
                         found = Some((id, work));
@@ -399,6 +409,13 @@ impl<W> Timeline<W> {
         }
         Some(Step::Done)
     }
+}
+
+/// Whether a run hands out work.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Work,
+    NoWork,
 }
 
 enum Step<W> {

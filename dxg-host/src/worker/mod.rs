@@ -45,6 +45,7 @@ use crate::session::Doorbells;
 
 pub use link::BrokerLink;
 pub use link::OpenedShare;
+pub use link::Shareable;
 
 use self::link::Answer;
 use self::streams::Streams;

@@ -139,7 +139,8 @@ pub(crate) unsafe extern "system" fn reset_command_pool(
     let device = unsafe { forward::device(device) };
     guard_result(|| {
         // SAFETY: only values are encoded.
-        let body = |encoder: &mut Encoder| unsafe { commands::encode_reset_command_pool(encoder, pool, flags) };
+        let body =
+            |encoder: &mut Encoder| unsafe { commands::encode_reset_command_pool(encoder, pool, flags) };
         device.post(VkOp::RESET_COMMAND_POOL, body)
     })
 }

@@ -35,7 +35,9 @@ pub(crate) unsafe extern "system" fn create_descriptor_set_layout(
     let device = unsafe { forward::device(device) };
     guard_result(|| {
         // SAFETY: the program passes a valid structure.
-        let state = unsafe { layout_of(&*info) };
+        let parameters = unsafe { &*info };
+        // SAFETY: as above, its chain and arrays included.
+        let state = unsafe { layout_of(parameters) };
         let id = device.objects.layouts.insert(Arc::new(state)).map_err(vk::Result::from)?;
         device.post(VkOp::CREATE_DESCRIPTOR_SET_LAYOUT, |encoder| {
             // SAFETY: the program passes a valid structure.
@@ -177,7 +179,8 @@ pub(crate) unsafe extern "system" fn allocate_descriptor_sets(
         }
         let ids: Vec<u64> = wanted.iter().map(|(id, _)| *id).collect();
         // SAFETY: the program passes a valid structure.
-        let body = |encoder: &mut Encoder| unsafe { commands::encode_allocate_descriptor_sets(encoder, info, &ids) };
+        let body =
+            |encoder: &mut Encoder| unsafe { commands::encode_allocate_descriptor_sets(encoder, info, &ids) };
         let result = match pool.allocate(&wanted) {
             Err(_) => Err(vk::Result::ERROR_OUT_OF_POOL_MEMORY),
             Ok(Room::Certain) => device.post(VkOp::ALLOCATE_DESCRIPTOR_SETS, body),

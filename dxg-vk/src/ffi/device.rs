@@ -90,7 +90,8 @@ unsafe fn new_device(
         debug!(?missing, "extension not offered");
         return Err(vk::Result::ERROR_EXTENSION_NOT_PRESENT);
     }
-    let forwarded: Vec<&CStr> = wanted.iter().copied().filter(|name| !extensions::is_guest_extension(name)).collect();
+    let forwarded: Vec<&CStr> =
+        wanted.iter().copied().filter(|name| !extensions::is_guest_extension(name)).collect();
     let forwarded: Vec<_> = forwarded.iter().map(|name| name.as_ptr()).collect();
     info.enabled_extension_count = u32::try_from(forwarded.len()).unwrap_or_default();
     info.pp_enabled_extension_names = forwarded.as_ptr();
@@ -194,8 +195,7 @@ pub(crate) unsafe extern "system" fn get_device_queue(
     index: u32,
     queue: *mut vk::Queue,
 ) {
-    let is_wanted =
-        |queue: &Queue| queue.family == family && queue.index == index && queue.flags.is_empty();
+    let is_wanted = |queue: &Queue| queue.family == family && queue.index == index && queue.flags.is_empty();
     // SAFETY: the program passes a live device.
     let found = unsafe { find_queue(device, is_wanted) };
     // SAFETY: the program passes a place for the handle.
@@ -211,7 +211,9 @@ pub(crate) unsafe extern "system" fn get_device_queue2(
     // SAFETY: the program passes a valid structure.
     let info = unsafe { &*info };
     let is_wanted = |queue: &Queue| {
-        queue.family == info.queue_family_index && queue.index == info.queue_index && queue.flags == info.flags
+        queue.family == info.queue_family_index
+            && queue.index == info.queue_index
+            && queue.flags == info.flags
     };
     // SAFETY: the program passes a live device.
     let found = unsafe { find_queue(device, is_wanted) };

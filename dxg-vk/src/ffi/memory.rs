@@ -93,7 +93,9 @@ unsafe fn allocate_charged(
     let result = if is_ours {
         device.post(op, body)
     } else {
-        device.call(op, body, |reply| Ok(vk::Result::from_raw(reply.i32()?))).and_then(|result| result.result())
+        device
+            .call(op, body, |reply| Ok(vk::Result::from_raw(reply.i32()?)))
+            .and_then(|result| result.result())
     };
     match result {
         Ok(()) => Ok(vk::DeviceMemory::from_raw(id)),
@@ -107,14 +109,14 @@ unsafe fn allocate_charged(
 fn take_piece(device: &Device, size_bytes: u64) -> Result<Piece<Block>, vk::Result> {
     let alignment = device.physical.description.import_alignment_bytes.max(GRANULE_BYTES);
     // The host imports whole multiples of the alignment.
-    let whole = size_bytes.checked_next_multiple_of(alignment).ok_or(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)?;
-    device
-        .memory_heap
-        .take(device.stream.lease(), whole, alignment, device.stream.executed())
-        .map_err(|error| match error {
+    let whole =
+        size_bytes.checked_next_multiple_of(alignment).ok_or(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)?;
+    device.memory_heap.take(device.stream.lease(), whole, alignment, device.stream.executed()).map_err(
+        |error| match error {
             vk::Result::ERROR_DEVICE_LOST => error,
             _ => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
-        })
+        },
+    )
 }
 
 /// `vkFreeMemory`.

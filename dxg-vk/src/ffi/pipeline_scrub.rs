@@ -64,7 +64,8 @@ impl<'a> Scrubbed<'a> {
         // SAFETY: the caller vouches for the structure.
         let dynamic = unsafe { optional(info.p_dynamic_state) };
         // SAFETY: as above.
-        let dynamic = dynamic.map_or(&[][..], |state| unsafe { slice(state.p_dynamic_states, state.dynamic_state_count) });
+        let dynamic = dynamic
+            .map_or(&[][..], |state| unsafe { slice(state.p_dynamic_states, state.dynamic_state_count) });
         let is_dynamic = |state: vk::DynamicState| dynamic.contains(&state);
 
         let is_mesh = stages.contains(vk::ShaderStageFlags::MESH_EXT);

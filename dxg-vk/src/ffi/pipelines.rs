@@ -156,9 +156,13 @@ pub(crate) unsafe extern "system" fn create_graphics_pipelines(
     places.fill(vk::Pipeline::null());
     let mut result = vk::Result::SUCCESS;
     let status = guard_result(|| {
-        // SAFETY: each element is a valid structure of the program.
-        let scrubbed = infos.iter().map(|info| unsafe { Scrubbed::new(info, uses_of(device, info)) });
-        let scrubbed: Vec<Scrubbed<'_>> = scrubbed.collect();
+        let scrub = |info| {
+            // SAFETY: a valid structure of the program, its chain included.
+            let uses = unsafe { uses_of(device, info) };
+            // SAFETY: as above.
+            unsafe { Scrubbed::new(info, uses) }
+        };
+        let scrubbed: Vec<Scrubbed<'_>> = infos.iter().map(scrub).collect();
         let infos: Vec<_> = scrubbed.iter().map(Scrubbed::info).collect();
         let mut ids = Vec::with_capacity(infos.len());
         for _ in &infos {
@@ -172,9 +176,7 @@ pub(crate) unsafe extern "system" fn create_graphics_pipelines(
         };
         let outcome = device.call(VkOp::CREATE_GRAPHICS_PIPELINES, body, |reply| {
             // SAFETY: the program passes an array of the length it names.
-            unsafe {
-                commands::reply_create_graphics_pipelines(reply, places.as_mut_ptr(), places.len())
-            }
+            unsafe { commands::reply_create_graphics_pipelines(reply, places.as_mut_ptr(), places.len()) }
         });
         if outcome.is_err() {
             places.fill(vk::Pipeline::null());

@@ -155,8 +155,8 @@ mod tests {
     #[test]
     fn find_second_link_is_found_and_others_are_not() {
         let timeline = vk::SemaphoreTypeCreateInfo::default().initial_value(7);
-        let mut first = vk::ExportSemaphoreCreateInfo::default();
-        first.p_next = (&raw const timeline).cast();
+        let first =
+            vk::ExportSemaphoreCreateInfo { p_next: (&raw const timeline).cast(), ..Default::default() };
         let chain = (&raw const first).cast();
         // SAFETY: the chain is two live structures.
         let found = unsafe { find::<vk::SemaphoreTypeCreateInfo<'_>>(chain) };

@@ -37,7 +37,6 @@ use super::templates;
 use crate::device::Device;
 use crate::generated::proc_addr::CUSTOM;
 use crate::generated::proc_addr::PROCS;
-use crate::proc_address::CustomProc;
 use crate::proc_address::Level;
 use crate::proc_address::Requires;
 
@@ -65,20 +64,49 @@ impl Command {
     }
 }
 
-/// Commands that are never on the wire, and so are not in the generated table.
-const GUEST_PROCS: &[CustomProc] = &[
-    CustomProc {
-        name: "vkMapMemory2KHR",
-        canonical: "vkMapMemory2KHR",
-        level: Level::Device,
-        requires: &[Requires::Extension("VK_KHR_map_memory2")],
-    },
-    CustomProc {
-        name: "vkUnmapMemory2KHR",
-        canonical: "vkUnmapMemory2KHR",
-        level: Level::Device,
-        requires: &[Requires::Extension("VK_KHR_map_memory2")],
-    },
+/// Commands of the extensions that live in the guest alone, which are not in the generated table: name, what it is an alias
+/// of, level, extension.
+const GUEST_PROCS: &[(&str, &str, Level, &[Requires])] = &[
+    (
+        "vkCreateDescriptorUpdateTemplateKHR",
+        "vkCreateDescriptorUpdateTemplate",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_descriptor_update_template")],
+    ),
+    (
+        "vkCreatePrivateDataSlotEXT",
+        "vkCreatePrivateDataSlot",
+        Level::Device,
+        &[Requires::Extension("VK_EXT_private_data")],
+    ),
+    (
+        "vkDestroyDescriptorUpdateTemplateKHR",
+        "vkDestroyDescriptorUpdateTemplate",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_descriptor_update_template")],
+    ),
+    (
+        "vkDestroyPrivateDataSlotEXT",
+        "vkDestroyPrivateDataSlot",
+        Level::Device,
+        &[Requires::Extension("VK_EXT_private_data")],
+    ),
+    (
+        "vkGetPhysicalDeviceToolPropertiesEXT",
+        "vkGetPhysicalDeviceToolProperties",
+        Level::PhysicalDevice,
+        &[Requires::Extension("VK_EXT_tooling_info")],
+    ),
+    ("vkGetPrivateDataEXT", "vkGetPrivateData", Level::Device, &[Requires::Extension("VK_EXT_private_data")]),
+    ("vkMapMemory2KHR", "vkMapMemory2KHR", Level::Device, &[Requires::Extension("VK_KHR_map_memory2")]),
+    ("vkSetPrivateDataEXT", "vkSetPrivateData", Level::Device, &[Requires::Extension("VK_EXT_private_data")]),
+    ("vkUnmapMemory2KHR", "vkUnmapMemory2KHR", Level::Device, &[Requires::Extension("VK_KHR_map_memory2")]),
+    (
+        "vkUpdateDescriptorSetWithTemplateKHR",
+        "vkUpdateDescriptorSetWithTemplate",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_descriptor_update_template")],
+    ),
 ];
 
 /// A version without its patch number.
@@ -94,9 +122,8 @@ fn find(name: &CStr) -> Option<Command> {
         let address = custom_address(custom.canonical)?;
         return Some(Command { address, level: custom.level, requires: custom.requires });
     }
-    if let Some(custom) = GUEST_PROCS.iter().find(|command| command.name == name) {
-        let address = custom_address(custom.canonical)?;
-        return Some(Command { address, level: custom.level, requires: custom.requires });
+    if let Some((_, canonical, level, requires)) = GUEST_PROCS.iter().find(|command| command.0 == name) {
+        return Some(Command { address: custom_address(canonical)?, level: *level, requires });
     }
     let at = PROCS.binary_search_by(|command| command.name.cmp(name)).ok()?;
     let command = PROCS.get(at)?;

@@ -44,14 +44,21 @@ pub(crate) unsafe extern "system" fn get_query_pool_results(
                 // SAFETY: only values are encoded.
                 unsafe {
                     commands::encode_get_query_pool_results(
-                        encoder, pool, first, count, data_bytes, stride_bytes, asked,
+                        encoder,
+                        pool,
+                        first,
+                        count,
+                        data_bytes,
+                        stride_bytes,
+                        asked,
                     );
                 };
             };
-            result = device.stream.call_sized(VkOp::GET_QUERY_POOL_RESULTS, data_bytes + 16, body, |reply| {
-                // SAFETY: the program passes a place of the length it names.
-                unsafe { commands::reply_get_query_pool_results(reply, data, data_bytes) }
-            })?;
+            result =
+                device.stream.call_sized(VkOp::GET_QUERY_POOL_RESULTS, data_bytes + 16, body, |reply| {
+                    // SAFETY: the program passes a place of the length it names.
+                    unsafe { commands::reply_get_query_pool_results(reply, data, data_bytes) }
+                })?;
             if result != vk::Result::NOT_READY || !flags.contains(vk::QueryResultFlags::WAIT) {
                 return Ok(());
             }
@@ -99,7 +106,8 @@ pub(crate) unsafe extern "system" fn get_buffer_device_address(
     let device = unsafe { forward::device(device) };
     guard(|| {
         // SAFETY: the program passes a valid structure.
-        let body = |encoder: &mut Encoder| unsafe { commands::encode_get_buffer_device_address(encoder, info) };
+        let body =
+            |encoder: &mut Encoder| unsafe { commands::encode_get_buffer_device_address(encoder, info) };
         device.call(VkOp::GET_BUFFER_DEVICE_ADDRESS, body, |reply| reply.u64()).unwrap_or_default()
     })
 }

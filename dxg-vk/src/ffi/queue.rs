@@ -126,7 +126,8 @@ unsafe fn batch_of(info: &vk::SubmitInfo<'_>) -> Batch {
     let (wait_values, signal_values): (&[u64], &[u64]) = match timeline {
         Some(timeline) => {
             // SAFETY: the program passes arrays of the lengths it names.
-            let waits = unsafe { slice(timeline.p_wait_semaphore_values, timeline.wait_semaphore_value_count) };
+            let waits =
+                unsafe { slice(timeline.p_wait_semaphore_values, timeline.wait_semaphore_value_count) };
             let count = timeline.signal_semaphore_value_count;
             // SAFETY: as above.
             (waits, unsafe { slice(timeline.p_signal_semaphore_values, count) })
@@ -157,7 +158,10 @@ unsafe fn batch_of(info: &vk::SubmitInfo<'_>) -> Batch {
         flags: if is_protected { vk::SubmitFlags::PROTECTED.as_raw() } else { 0 },
         waits: wait_uses.collect(),
         // SAFETY: the program passes live command buffers.
-        command_buffers: buffers.iter().map(|buffer| unsafe { forward::command_buffer_id(*buffer) }).collect(),
+        command_buffers: buffers
+            .iter()
+            .map(|buffer| unsafe { forward::command_buffer_id(*buffer) })
+            .collect(),
         signals: signal_uses.collect(),
     }
 }

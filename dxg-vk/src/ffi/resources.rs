@@ -32,11 +32,15 @@ pub(crate) unsafe extern "system" fn create_buffer(
     guard_result(|| {
         let mut key = Encoder::new();
         // SAFETY: the program passes a valid structure.
-        unsafe { structs::enc_buffer_create_info(&mut key, &*info) };
+        let parameters = unsafe { &*info };
+        // SAFETY: as above, its chain included.
+        unsafe { structs::enc_buffer_create_info(&mut key, parameters) };
         let requirements = device.objects.buffer_cache.entry(key.as_slice());
         let id = device.objects.buffers.insert(requirements).map_err(vk::Result::from)?;
         // SAFETY: the program passes a valid structure.
-        device.post(VkOp::CREATE_BUFFER, |encoder| unsafe { commands::encode_create_buffer(encoder, info, id) })?;
+        device.post(VkOp::CREATE_BUFFER, |encoder| unsafe {
+            commands::encode_create_buffer(encoder, info, id)
+        })?;
         // SAFETY: the program passes a place for the handle.
         unsafe { put(buffer, vk::Buffer::from_raw(id)) };
         Ok(())
@@ -71,11 +75,15 @@ pub(crate) unsafe extern "system" fn create_image(
     guard_result(|| {
         let mut key = Encoder::new();
         // SAFETY: the program passes a valid structure.
-        unsafe { structs::enc_image_create_info(&mut key, &*info) };
+        let parameters = unsafe { &*info };
+        // SAFETY: as above, its chain included.
+        unsafe { structs::enc_image_create_info(&mut key, parameters) };
         let requirements = device.objects.image_cache.entry(key.as_slice());
         let id = device.objects.images.insert(requirements).map_err(vk::Result::from)?;
         // SAFETY: the program passes a valid structure.
-        device.post(VkOp::CREATE_IMAGE, |encoder| unsafe { commands::encode_create_image(encoder, info, id) })?;
+        device.post(VkOp::CREATE_IMAGE, |encoder| unsafe {
+            commands::encode_create_image(encoder, info, id)
+        })?;
         // SAFETY: the program passes a place for the handle.
         unsafe { put(image, vk::Image::from_raw(id)) };
         Ok(())
@@ -305,7 +313,10 @@ pub(crate) unsafe extern "system" fn get_device_image_sparse_memory_requirements
             // SAFETY: the program passes a count and an array of that length or null.
             unsafe {
                 commands::encode_get_device_image_sparse_memory_requirements(
-                    encoder, info, count, requirements,
+                    encoder,
+                    info,
+                    count,
+                    requirements,
                 );
             };
         };

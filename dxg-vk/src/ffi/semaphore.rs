@@ -88,7 +88,8 @@ pub(crate) unsafe extern "system" fn get_semaphore_counter_value(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard_result(|| {
-        let counter = device.objects.semaphores.with(semaphore.as_raw(), |cell| cell.as_ref().map(Cell::value));
+        let counter =
+            device.objects.semaphores.with(semaphore.as_raw(), |cell| cell.as_ref().map(Cell::value));
         let counter = counter.flatten().ok_or(vk::Result::ERROR_UNKNOWN)?;
         device.check()?;
         // SAFETY: the program passes a place for the value.

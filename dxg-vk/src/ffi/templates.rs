@@ -97,7 +97,8 @@ unsafe fn with_writes(
     use_writes: impl FnOnce(&[vk::WriteDescriptorSet<'_>]),
 ) {
     // SAFETY: as the caller promises.
-    let gathered: Vec<Gathered> = template.entries.iter().map(|entry| unsafe { gather(entry, data) }).collect();
+    let gathered: Vec<Gathered> =
+        template.entries.iter().map(|entry| unsafe { gather(entry, data) }).collect();
     let entries = || template.entries.iter().zip(&gathered);
     let inline: Vec<_> = entries()
         .map(|(entry, gathered)| {
@@ -193,7 +194,13 @@ pub(crate) unsafe extern "system" fn update_descriptor_set_with_template(
             let _ = device.post(VkOp::UPDATE_DESCRIPTOR_SETS, |encoder| {
                 // SAFETY: the writes and what they point to live until `with_writes` returns.
                 unsafe {
-                    commands::encode_update_descriptor_sets(encoder, count, writes.as_ptr(), 0, std::ptr::null());
+                    commands::encode_update_descriptor_sets(
+                        encoder,
+                        count,
+                        writes.as_ptr(),
+                        0,
+                        std::ptr::null(),
+                    );
                 };
             });
         };
