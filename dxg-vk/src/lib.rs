@@ -1,7 +1,37 @@
 //! A Vulkan driver (ICD) whose GPU is a virtual GPU of a host daemon.
+//!
+//! The Vulkan loader loads this library and calls its three exported functions ([`ffi::loader`]). Each Vulkan instance
+//! connects to every virtual GPU that it may use; each of those is one physical device. Commands are encoded by generated
+//! code and travel in command streams ([`stream`]); memory, fences and command buffers live here, in memory that both
+//! sides map, so that mapping, polling and recording need no answer from the host.
+//!
+//! *Unsafe.* Only in [`ffi`] and in `generated`: entry points turn the program's pointers into values and call the rest.
 
-mod ffi;
+pub mod cells;
+pub mod command_pool;
+pub mod description;
+pub mod descriptors;
+pub mod device;
+pub mod extensions;
+#[cfg(test)]
+mod fake_host;
+pub mod fence;
+pub mod ffi;
 mod generated;
+pub mod heap;
+pub mod ids;
+pub mod link;
+pub mod log;
+pub mod memory;
+pub mod physical;
+pub mod queue;
+pub mod ranges;
+pub mod replies;
+pub mod requirements;
+pub mod stream;
+pub mod subpasses;
+pub mod wait;
 
 pub(crate) use ffi::forward;
+pub(crate) use ffi::pipeline_scrub;
 pub(crate) use ffi::proc_address;

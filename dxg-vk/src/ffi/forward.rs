@@ -1,19 +1,68 @@
-//! What generated entry points stand on.
+//! What generated entry points stand on: from handles to our objects.
 
-// UNSAFETY: from handles of the program to objects of the driver.
-#![expect(unsafe_code, reason = "dispatchable handles are pointers")]
-#![allow(dead_code)]
+// UNSAFETY: dereferences handles of the program through `handles`.
+#![expect(unsafe_code, reason = "handles of the program are pointers to our objects")]
+
+use std::sync::Arc;
+
 use ash::vk;
-use dxg_wire::codec::*;
-use dxg_wire::generated::vulkan::*;
-pub(crate) struct Target;
-impl Target {
-    pub(crate) fn post(&self, _op: VkOp, body: impl FnOnce(&mut Encoder)) -> Result<(), vk::Result> { body(&mut Encoder::new()); Ok(()) }
-    pub(crate) fn call<R>(&self, _op: VkOp, body: impl FnOnce(&mut Encoder), reply: impl FnOnce(&mut Decoder<'_>) -> Result<R, DecodeError>) -> Result<R, vk::Result> { body(&mut Encoder::new()); reply(&mut Decoder::new(&[])).map_err(|_| vk::Result::ERROR_DEVICE_LOST) }
-    pub(crate) fn new_id(&self, _kind: ObjectKind) -> Result<u64, vk::Result> { Ok(1) }
-    pub(crate) fn free_id(&self, _kind: ObjectKind, _id: u64) {}
+use ash::vk::Handle;
+use dxg_wire::codec::Encoder;
+
+use super::command::CommandBuffer;
+use super::device::DeviceObject;
+use super::handles;
+use super::queue::QueueObject;
+use crate::device::Device;
+use crate::physical::Physical;
+
+/// The device behind a handle.
+///
+/// # Safety
+/// The handle is a live device.
+pub(crate) unsafe fn device<'a>(handle: vk::Device) -> &'a Arc<Device> {
+    // SAFETY: the caller passes a live device handle.
+    let object = unsafe { handles::object::<DeviceObject>(handle) };
+    &object.device
 }
-pub(crate) unsafe fn device<'a>(_h: vk::Device) -> &'a Target { &Target }
-pub(crate) unsafe fn physical_device<'a>(_h: vk::PhysicalDevice) -> &'a Target { &Target }
-pub(crate) unsafe fn record<'a>(h: vk::CommandBuffer) -> &'a mut Encoder { use ash::vk::Handle; unsafe { &mut *(h.as_raw() as *mut Encoder) } }
-pub(crate) unsafe fn command_buffer_id(h: vk::CommandBuffer) -> u64 { use ash::vk::Handle; h.as_raw() }
+
+/// The physical device behind a handle.
+///
+/// # Safety
+/// The handle is a live physical device.
+pub(crate) unsafe fn physical_device<'a>(handle: vk::PhysicalDevice) -> &'a Arc<Physical> {
+    // SAFETY: the caller passes a live physical device handle.
+    unsafe { handles::object::<Arc<Physical>>(handle) }
+}
+
+/// The queue behind a handle.
+///
+/// # Safety
+/// The handle is a live queue.
+pub(crate) unsafe fn queue<'a>(handle: vk::Queue) -> &'a QueueObject {
+    // SAFETY: the caller passes a live queue handle.
+    unsafe { handles::object::<QueueObject>(handle) }
+}
+
+/// The recording of a command buffer; commands are appended.
+///
+/// # Safety
+/// The handle is a live command buffer, externally synchronised as Vulkan demands of recording.
+pub(crate) unsafe fn record<'a>(handle: vk::CommandBuffer) -> &'a mut Encoder {
+    // SAFETY: the caller passes a live command buffer handle and nobody else records into it.
+    let object = unsafe { handles::object_mut::<CommandBuffer>(handle) };
+    &mut object.recording
+}
+
+/// The id of a command buffer on the wire; 0 for the null handle.
+///
+/// # Safety
+/// The handle is null or a live command buffer.
+pub(crate) unsafe fn command_buffer_id(handle: vk::CommandBuffer) -> u64 {
+    if handle.is_null() {
+        return 0;
+    }
+    // SAFETY: the handle is not null, so the caller passes a live command buffer.
+    let object = unsafe { handles::object::<CommandBuffer>(handle) };
+    object.id
+}

@@ -1,4 +1,31 @@
-//! Entry points of the driver and what they stand on.
+//! The C side of the driver: exported functions, entry points, handles and pointers of the program.
+//!
+//! An entry point turns handles and pointers into references, slices and values, and calls logic that knows neither. What
+//! a program must guarantee is in the Vulkan specification; each conversion says which guarantee it stands on.
 
+mod binding;
+mod command;
+pub(crate) mod describe;
+mod descriptors;
+mod device;
+mod fence;
+pub mod fork;
 pub(crate) mod forward;
+mod guard;
+mod handles;
+mod instance;
+pub mod loader;
+mod memory;
+mod physical;
+pub(crate) mod pipeline_scrub;
+mod pipelines;
+mod pointers;
+mod private_data;
 pub(crate) mod proc_address;
+mod procs;
+mod queries;
+mod queries_physical;
+mod queue;
+mod resources;
+mod semaphore;
+mod templates;

@@ -46,16 +46,25 @@ pub(super) fn encode(model: &Model, ty: &Ty, expr: &str, function: &str) -> Stri
             if plain(model, name) {
                 format!("{call};")
             } else {
-                format!("// SAFETY: part of what the caller vouches for.\nunsafe {{ {call} }};")
+                format!(
+                    "// SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.\nunsafe {{ {call} }};"
+                )
             }
         }
         Ty::Union(name) => {
             let (path, scalar, count) = union_words(name);
             let method = if scalar == "uint64_t" { "u64" } else { "u32" };
-            let each = if count == 1 { format!("e.{method}(words);") } else { format!("for word in words {{ e.{method}(word); }}") };
+            let each = if count == 1 {
+                format!("e.{method}(words);")
+            } else {
+                format!("for word in words {{ e.{method}(word); }}")
+            };
             let mut text = format!("let words = {};\n", expr.trim_start_matches("(*").trim_end_matches(')'));
             for member in path.split('.') {
-                put!(text, "// SAFETY: plain words: any bytes are a value, and the member covers the union.\nlet words = unsafe {{ words.{member} }};");
+                put!(
+                    text,
+                    "// SAFETY: plain words: any bytes are a value, and the member covers the union.\nlet words = unsafe {{ words.{member} }};"
+                );
             }
             text + &each
         }
@@ -115,7 +124,9 @@ pub(super) fn needs_skeleton(model: &Model, name: &str) -> bool {
     model.structs.get(name).is_some_and(|known| {
         known.fields.iter().any(|field| match &field.shape {
             Shape::Next | Shape::Array { .. } | Shape::Blob { .. } | Shape::Pointer { .. } => true,
-            Shape::Value(Ty::Struct(inner)) | Shape::Fixed(Ty::Struct(inner), _) => needs_skeleton(model, inner),
+            Shape::Value(Ty::Struct(inner)) | Shape::Fixed(Ty::Struct(inner), _) => {
+                needs_skeleton(model, inner)
+            }
             _ => false,
         })
     })
@@ -127,7 +138,9 @@ pub(super) fn length(text: &str, resolve: &dyn Fn(&str) -> String) -> String {
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
         if first.is_ascii_alphabetic() || first == '_' {
-            let end = rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '>')).unwrap_or(rest.len());
+            let end = rest
+                .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == '-' || c == '>'))
+                .unwrap_or(rest.len());
             let name = &rest[..end];
             if end == text.len() {
                 return resolve(name);
@@ -173,7 +186,10 @@ pub(super) fn member_length(fields: &[Field], len: &str) -> String {
 
 /// The condition under which a pointer counts, if it is conditional.
 pub(super) fn valid_when(owner: &str, member: &str) -> Option<&'static str> {
-    tables::VALID_WHEN.iter().find(|(o, m, _)| *o == owner && *m == member).map(|(_, _, condition)| *condition)
+    tables::VALID_WHEN
+        .iter()
+        .find(|(o, m, _)| *o == owner && *m == member)
+        .map(|(_, _, condition)| *condition)
 }
 
 /// The dimensions of a static array in Rust: `[[f32; 4]; 3]`.
@@ -188,4 +204,22 @@ pub(super) fn iterate(place: &str, dims: &[String], method: &str) -> String {
         text.push_str(".flatten()");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn lengths_become_expressions() {
+        let resolve = |name: &str| format!("s.{}", super::names::field(name));
+        assert_eq!(super::length("bufferCount", &resolve), "s.buffer_count");
+        assert_eq!(super::length("codeSize / 4", &resolve), "(s.code_size) / 4");
+        assert_eq!(super::length("(samples + 31) / 32", &resolve), "((s.samples) + 31) / 32");
+        assert_eq!(super::length("2*VK_UUID_SIZE", &resolve), "2*vk::UUID_SIZE");
+        assert_eq!(super::length("pInfo->count", &|name| format!("<{name}>")), "<pInfo->count>");
+    }
+
+    #[test]
+    fn static_arrays_are_nested_from_the_inside() {
+        assert_eq!(super::array_type("f32", &["3".to_owned(), "4".to_owned()]), "[[f32; 4]; 3]");
+    }
 }

@@ -12,7 +12,7 @@ use super::model::Shape;
 use super::model::Ty;
 use super::names;
 
-const SAFE: &str = "// SAFETY: part of what the caller vouches for.";
+const SAFE: &str = "// SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.";
 
 /// What a parameter that is written to is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,8 @@ pub(super) fn out<'a>(command: &'a Cmd, field: &'a Field) -> Option<Out<'a>> {
     match &field.shape {
         Shape::Pointer { ty: Ty::Handle(name), .. } => Some(Out::Created(name)),
         Shape::Pointer { ty, .. } => {
-            let used = command.params.iter().any(|other| other.member.len.first() == Some(&field.member.name));
+            let used =
+                command.params.iter().any(|other| other.member.len.first() == Some(&field.member.name));
             Some(if used { Out::Count(ty) } else { Out::One(ty) })
         }
         Shape::Array { ty: Ty::Handle(name), len, .. } if !is_count(len) => Some(Out::CreatedMany(name, len)),
@@ -57,7 +58,9 @@ pub(super) fn c_type(model: &Model, field: &Field, life: &str) -> String {
     match &field.shape {
         Shape::Value(ty) => ty.rust(model, life),
         Shape::Fixed(ty, dims) => format!("*const {}", emit::array_type(&ty.rust(model, life), dims)),
-        Shape::Pointer { ty, .. } | Shape::Array { ty, .. } => format!("{mutability} {}", ty.rust(model, life)),
+        Shape::Pointer { ty, .. } | Shape::Array { ty, .. } => {
+            format!("{mutability} {}", ty.rust(model, life))
+        }
         Shape::Blob { .. } => format!("{mutability} c_void"),
         Shape::Text { .. } => "*const c_char".to_owned(),
         Shape::Texts { .. } => "*const *const c_char".to_owned(),
@@ -234,7 +237,11 @@ fn encoder(model: &Model, command: &Cmd, text: &mut String) {
         put!(text, "e.entry({op}, [{}]);\n}}", parts.join(", "));
         return;
     }
-    put!(text, "\n/// Encodes `{}`.\n///\n/// # Safety\n/// The parameters are valid as the Vulkan rules ask.", command.name);
+    put!(
+        text,
+        "\n/// Encodes `{}`.\n///\n/// # Safety\n/// The parameters are valid as the Vulkan rules ask.",
+        command.name
+    );
     let mut body = String::new();
     for field in &command.params {
         body.push_str(&encode_param(model, command, field));
@@ -259,14 +266,27 @@ fn encode_param(model: &Model, command: &Cmd, field: &Field) -> String {
         }
         Some(Out::One(_)) => {}
         Some(Out::Count(ty)) => {
-            let put_count = if matches!(ty, Ty::Size) { "e.u64(*count as u64)" } else { "e.u64(u64::from(*count))" };
-            put!(text, "{SAFE}\nmatch unsafe {{ opt({place}) }} {{ Some(count) => {put_count}, None => e.u64(0) }}");
+            let put_count =
+                if matches!(ty, Ty::Size) { "e.u64(*count as u64)" } else { "e.u64(u64::from(*count))" };
+            put!(
+                text,
+                "{SAFE}\nmatch unsafe {{ opt({place}) }} {{ Some(count) => {put_count}, None => e.u64(0) }}"
+            );
         }
-        Some(Out::Counted(Shape::Array { ty: Ty::Struct(name), .. }, len)) if emit::needs_skeleton(model, name) => {
+        Some(Out::Counted(Shape::Array { ty: Ty::Struct(name), .. }, len))
+            if emit::needs_skeleton(model, name) =>
+        {
             let count = param_length(command, len);
             put!(text, "{}let count = {count};", with_safety(&count));
-            put!(text, "{SAFE}\nmatch unsafe {{ list({place}.cast_const(), count) }} {{ None => e.u32(NULL_ARRAY), Some(items) => {{");
-            put!(text, "e.count(items.len());\nfor item in items {{\n{SAFE}\nunsafe {{ skel_{}(e, item) }};\n}} }} }}", names::ty_snake(name));
+            put!(
+                text,
+                "{SAFE}\nmatch unsafe {{ list({place}.cast_const(), count) }} {{ None => e.u32(NULL_ARRAY), Some(items) => {{"
+            );
+            put!(
+                text,
+                "e.count(items.len());\nfor item in items {{\n{SAFE}\nunsafe {{ skel_{}(e, item) }};\n}} }} }}",
+                names::ty_snake(name)
+            );
         }
         Some(Out::Counted(..)) => put!(text, "e.u32(u32::from(!{place}.is_null()));"),
         None => {
@@ -278,7 +298,11 @@ fn encode_param(model: &Model, command: &Cmd, field: &Field) -> String {
                 put!(text, "e.u32({count} as u32);\nfor at in 0..{count} {{");
                 put!(text, "{SAFE}\nlet item = unsafe {{ {place}.byte_add(at * ({stride} as usize)) }};");
                 put!(text, "{SAFE}\nif let Some(item) = unsafe {{ opt(item) }} {{");
-                put!(text, "{}\n}} }}", emit::encode(model, ty, "(*item)", "enc").replace("&(*item)", "item"));
+                put!(
+                    text,
+                    "{}\n}} }}",
+                    emit::encode(model, ty, "(*item)", "enc").replace("&(*item)", "item")
+                );
                 return text;
             }
             match &field.shape {
@@ -305,8 +329,15 @@ fn reply(model: &Model, command: &Cmd, text: &mut String) {
     let ret = ret(command);
     let ty = if ret.is_empty() { "()" } else { ret };
     put!(text, "\n/// Decodes the reply to `{}`.", command.name);
-    put!(text, "///\n/// # Safety\n/// The parameters are valid as the Vulkan rules ask.\n///\n/// # Errors\n/// The reply does not fit.");
-    put!(text, "pub(crate) unsafe fn reply_{snake}(d: &mut Decoder<'_>{}) -> Result<{ty}, DecodeError> {{", list(&params));
+    put!(
+        text,
+        "///\n/// # Safety\n/// The parameters are valid as the Vulkan rules ask.\n///\n/// # Errors\n/// The reply does not fit."
+    );
+    put!(
+        text,
+        "pub(crate) unsafe fn reply_{snake}(d: &mut Decoder<'_>{}) -> Result<{ty}, DecodeError> {{",
+        list(&params)
+    );
     match ret {
         "vk::Result" => put!(text, "let result = vk::Result::from_raw(d.i32()?);"),
         "" => {}
@@ -317,7 +348,11 @@ fn reply(model: &Model, command: &Cmd, text: &mut String) {
         let place = field.name();
         match out(command, field) {
             Some(Out::CreatedMany(handle, _)) => {
-                put!(text, "let fill = Fill::<vk::{0}>::Each(|d, s| {{ *s = vk::{0}::from_raw(d.u64()?); Ok(()) }});", names::ty(handle));
+                put!(
+                    text,
+                    "let fill = Fill::<vk::{0}>::Each(|d, s| {{ *s = vk::{0}::from_raw(d.u64()?); Ok(()) }});",
+                    names::ty(handle)
+                );
                 put!(text, "{SAFE}\nunsafe {{ fill_list(d, {place}, {place}_len, fill) }}?;");
             }
             Some(Out::One(ty)) => {
@@ -327,17 +362,29 @@ fn reply(model: &Model, command: &Cmd, text: &mut String) {
             }
             Some(Out::Count(ty)) => {
                 let rust = ty.rust(model, "");
-                put!(late, "let {place}_now = d.u64()?;\n{SAFE}\nlet {place}_room = unsafe {{ opt({place}) }}.map_or(0, |count| *count as usize);");
-                put!(late, "{SAFE}\nif let Some([count]) = unsafe {{ list_mut({place}, 1) }} {{ *count = {place}_now as {rust}; }}");
+                put!(
+                    late,
+                    "let {place}_now = d.u64()?;\n{SAFE}\nlet {place}_room = unsafe {{ opt({place}) }}.map_or(0, |count| *count as usize);"
+                );
+                put!(
+                    late,
+                    "{SAFE}\nif let Some([count]) = unsafe {{ list_mut({place}, 1) }} {{ *count = {place}_now as {rust}; }}"
+                );
             }
             Some(Out::Counted(shape, len)) => {
                 let counter = names::field(len);
                 let fill = guest_structs::fill_closure(model, shape);
-                put!(late, "let fill = {fill};\n{SAFE}\nunsafe {{ fill_list(d, {place}.cast(), {counter}_room, fill) }}?;");
+                put!(
+                    late,
+                    "let fill = {fill};\n{SAFE}\nunsafe {{ fill_list(d, {place}.cast(), {counter}_room, fill) }}?;"
+                );
             }
             Some(Out::Sized(shape, _)) => {
                 let fill = guest_structs::fill_closure(model, shape);
-                put!(late, "let fill = {fill};\n{SAFE}\nunsafe {{ fill_list(d, {place}.cast(), {place}_len, fill) }}?;");
+                put!(
+                    late,
+                    "let fill = {fill};\n{SAFE}\nunsafe {{ fill_list(d, {place}.cast(), {place}_len, fill) }}?;"
+                );
             }
             Some(Out::Created(_)) | None => {}
         }
@@ -429,9 +476,16 @@ fn entry(model: &Model, command: &Cmd, text: &mut String) {
             });
             if let Some((place, handle)) = created {
                 let kind = names::constant(handle);
-                put!(text, "{target}\nlet id = match target.new_id(ObjectKind::{kind}) {{ Ok(id) => id, Err(result) => return result }};");
+                put!(
+                    text,
+                    "{target}\nlet id = match target.new_id(ObjectKind::{kind}) {{ Ok(id) => id, Err(result) => return result }};"
+                );
                 put!(text, "match target.post({op}, |e| {call}) {{ Ok(()) => {{");
-                put!(text, "{SAFE}\nunsafe {{ {place}.write(vk::{}::from_raw(id)) }};\nvk::Result::SUCCESS\n}}", names::ty(handle));
+                put!(
+                    text,
+                    "{SAFE}\nunsafe {{ {place}.write(vk::{}::from_raw(id)) }};\nvk::Result::SUCCESS\n}}",
+                    names::ty(handle)
+                );
                 put!(text, "Err(result) => {{ target.free_id(ObjectKind::{kind}, id); result }} }}\n}}");
             }
             return;
@@ -442,7 +496,10 @@ fn entry(model: &Model, command: &Cmd, text: &mut String) {
             {
                 let (place, kind) = (field.name(), names::constant(handle));
                 put!(text, "if {place}.is_null() {{ return; }}\n{target}");
-                put!(text, "// A device that is lost has nothing to destroy.\nlet _ = target.post({op}, |e| {call});");
+                put!(
+                    text,
+                    "// A device that is lost has nothing to destroy.\nlet _ = target.post({op}, |e| {call});"
+                );
                 put!(text, "target.free_id(ObjectKind::{kind}, {place}.as_raw());\n}}");
             }
             return;
@@ -450,9 +507,15 @@ fn entry(model: &Model, command: &Cmd, text: &mut String) {
         Kind::Post => {
             put!(text, "{target}");
             if ret.is_empty() {
-                put!(text, "// A device that is lost has nothing to do.\nlet _ = target.post({op}, |e| {call});\n}}");
+                put!(
+                    text,
+                    "// A device that is lost has nothing to do.\nlet _ = target.post({op}, |e| {call});\n}}"
+                );
             } else {
-                put!(text, "match target.post({op}, |e| {call}) {{ Ok(()) => vk::Result::SUCCESS, Err(result) => result }}\n}}");
+                put!(
+                    text,
+                    "match target.post({op}, |e| {call}) {{ Ok(()) => vk::Result::SUCCESS, Err(result) => result }}\n}}"
+                );
             }
             return;
         }
@@ -470,14 +533,25 @@ fn entry(model: &Model, command: &Cmd, text: &mut String) {
             Some(Out::CreatedMany(handle, len)) => {
                 let count = param_length(command, len);
                 put!(text, "{}let {}_len = {count};", with_safety(&count), field.name());
-                put!(text, "let mut ids = Vec::with_capacity({}_len);\nfor _ in 0..{}_len {{", field.name(), field.name());
+                put!(
+                    text,
+                    "let mut ids = Vec::with_capacity({}_len);\nfor _ in 0..{}_len {{",
+                    field.name(),
+                    field.name()
+                );
                 let kind = names::constant(handle);
-                put!(text, "match target.new_id(ObjectKind::{kind}) {{ Ok(id) => ids.push(id), Err(result) => {{ for id in ids {{ target.free_id(ObjectKind::{kind}, id); }} return result; }} }}\n}}");
+                put!(
+                    text,
+                    "match target.new_id(ObjectKind::{kind}) {{ Ok(id) => ids.push(id), Err(result) => {{ for id in ids {{ target.free_id(ObjectKind::{kind}, id); }} return result; }} }}\n}}"
+                );
                 created_many = Some((field.name(), handle.to_owned()));
             }
             Some(Out::Created(handle)) => {
                 let kind = names::constant(handle);
-                put!(text, "let id = match target.new_id(ObjectKind::{kind}) {{ Ok(id) => id, Err(result) => return result }};");
+                put!(
+                    text,
+                    "let id = match target.new_id(ObjectKind::{kind}) {{ Ok(id) => id, Err(result) => return result }};"
+                );
                 created_one = Some((field.name(), handle.to_owned()));
             }
             _ => {}
@@ -485,24 +559,41 @@ fn entry(model: &Model, command: &Cmd, text: &mut String) {
     }
     let reply = reply_params(model, command);
     let call = call.replace(", ids)", ", &ids)");
-    put!(text, "let outcome = target.call({op}, |e| {call}, |d| {{\n{SAFE}\nunsafe {{ reply_{snake}(d{}) }}\n}});", arguments(&reply));
+    put!(
+        text,
+        "let outcome = target.call({op}, |e| {call}, |d| {{\n{SAFE}\nunsafe {{ reply_{snake}(d{}) }}\n}});",
+        arguments(&reply)
+    );
     if let Some((place, handle)) = created_many {
         let kind = names::constant(&handle);
-        put!(text, "{SAFE}\nlet made = unsafe {{ crate::generated::structs::list_mut({place}, {place}_len) }}.unwrap_or_default();");
+        put!(
+            text,
+            "{SAFE}\nlet made = unsafe {{ crate::generated::structs::list_mut({place}, {place}_len) }}.unwrap_or_default();"
+        );
         put!(text, "if outcome.is_err() {{ made.fill(vk::{}::null()); }}", names::ty(&handle));
-        put!(text, "for (made, id) in made.iter().zip(ids) {{ if made.as_raw() != id {{ target.free_id(ObjectKind::{kind}, id); }} }}");
+        put!(
+            text,
+            "for (made, id) in made.iter().zip(ids) {{ if made.as_raw() != id {{ target.free_id(ObjectKind::{kind}, id); }} }}"
+        );
         if let Some(infos) = command.params.iter().find(|field| field.member.name == "pCreateInfos")
             && command.name.contains("Pipelines")
         {
             let infos = infos.name();
-            put!(text, "{SAFE}\nlet infos = unsafe {{ crate::generated::structs::list({infos}, {place}_len) }};");
+            put!(
+                text,
+                "{SAFE}\nlet infos = unsafe {{ crate::generated::structs::list({infos}, {place}_len) }};"
+            );
             put!(text, "for info in infos.unwrap_or_default() {{");
             put!(text, "{SAFE}\nunsafe {{ clear_pipeline_feedback(info.p_next) }};\n}}");
         }
     }
     if let Some((place, handle)) = created_one {
         let kind = names::constant(&handle);
-        put!(text, "if outcome == Ok(vk::Result::SUCCESS) {{\n{SAFE}\nunsafe {{ {place}.write(vk::{}::from_raw(id)) }};\n}} else {{ target.free_id(ObjectKind::{kind}, id); }}", names::ty(&handle));
+        put!(
+            text,
+            "if outcome == Ok(vk::Result::SUCCESS) {{\n{SAFE}\nunsafe {{ {place}.write(vk::{}::from_raw(id)) }};\n}} else {{ target.free_id(ObjectKind::{kind}, id); }}",
+            names::ty(&handle)
+        );
     }
     match ret {
         "" => put!(text, "// Outputs of a lost device are what they were.\nlet _ = outcome;\n}}"),
@@ -545,7 +636,9 @@ pub(super) fn procs(model: &Model) -> String {
     }
     for (name, _) in super::tables::EXCLUDED_COMMANDS {
         let Some(known) = model.registry.commands.get(*name) else { continue };
-        let Some(level) = known.params.first().and_then(|param| super::model::level(&param.ty)) else { continue };
+        let Some(level) = known.params.first().and_then(|param| super::model::level(&param.ty)) else {
+            continue;
+        };
         for alias in model.command_names(name) {
             if model.requires.contains_key(&alias) {
                 let requires = requires(model, &alias);
@@ -555,12 +648,23 @@ pub(super) fn procs(model: &Model) -> String {
     }
     forwarded.sort();
     custom.sort();
-    put!(text, "\n/// Forwarded commands, sorted by name, aliases included.\npub(crate) static PROCS: [Proc; {}] = [", forwarded.len());
+    put!(
+        text,
+        "\n/// Forwarded commands, sorted by name, aliases included.\npub(crate) static PROCS: [Proc; {}] = [",
+        forwarded.len()
+    );
     forwarded.iter().for_each(|(_, line)| put!(text, "{line}"));
-    put!(text, "];\n\n/// Commands that are written by hand, sorted by name, aliases included.\npub(crate) static CUSTOM: &[CustomProc] = &[");
+    put!(
+        text,
+        "];\n\n/// Commands that are written by hand, sorted by name, aliases included.\npub(crate) static CUSTOM: &[CustomProc] = &["
+    );
     custom.iter().for_each(|(_, line)| put!(text, "{line}"));
-    put!(text, "];\n\n/// Device extensions whose structures and commands are forwarded, sorted by name.\npub(crate) static FORWARDED_EXTENSIONS: &[Forwarded] = &[");
-    let mut extensions: Vec<_> = model.extensions.iter().filter(|extension| extension.kind == "device").collect();
+    put!(
+        text,
+        "];\n\n/// Device extensions whose structures and commands are forwarded, sorted by name.\npub(crate) static FORWARDED_EXTENSIONS: &[Forwarded] = &["
+    );
+    let mut extensions: Vec<_> =
+        model.extensions.iter().filter(|extension| extension.kind == "device").collect();
     extensions.sort_by(|a, b| a.name.cmp(&b.name));
     for extension in extensions {
         put!(text, "Forwarded {{ name: \"{}\", spec_version: {} }},", extension.name, extension.spec_version);

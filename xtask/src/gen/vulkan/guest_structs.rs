@@ -9,7 +9,7 @@ use super::model::Struct;
 use super::model::Ty;
 use super::names;
 
-const SAFE: &str = "// SAFETY: part of what the caller vouches for.";
+const SAFE: &str = "// SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.";
 
 /// The file `dxg-vk/src/generated/structs.rs`.
 pub(super) fn generate(model: &Model) -> String {
@@ -226,7 +226,12 @@ pub(super) fn allow_list(model: &Model, known: &Struct, prefix: &str, visibility
     types.sort();
     types.dedup();
     let mut out = String::new();
-    put!(out, "{visibility}static {}: &[i32] = &sorted([{}]);", chain_name(&known.name, prefix), types.join(", "));
+    put!(
+        out,
+        "{visibility}static {}: &[i32] = &sorted([{}]);",
+        chain_name(&known.name, prefix),
+        types.join(", ")
+    );
     out
 }
 
@@ -272,7 +277,11 @@ fn input(model: &Model, known: &Struct, out: &mut String) {
         if known.extended_by.is_empty() {
             put!(out, "e.u32(END_OF_CHAIN);");
         } else {
-            put!(out, "{SAFE}\nunsafe {{ chain(e, s.p_next.cast(), {}) }};", chain_name(&known.name, "CHAIN"));
+            put!(
+                out,
+                "{SAFE}\nunsafe {{ chain(e, s.p_next.cast(), {}) }};",
+                chain_name(&known.name, "CHAIN")
+            );
         }
         put!(out, "{SAFE}\nunsafe {{ body_{snake}(e, s) }};\n}}");
     }
@@ -290,9 +299,10 @@ fn input_field(model: &Model, known: &Struct, field: &Field) -> String {
         Shape::SType | Shape::Next | Shape::Allocator => return out,
         Shape::Array { len, .. } | Shape::Blob { len, .. } | Shape::Texts { len, .. } => {
             let count = emit::member_length(&known.fields, len);
-            let pointer = emit::valid_when(&known.name, &field.member.name).map_or(place.clone(), |condition| {
-                format!("if {condition} {{ {place} }} else {{ core::ptr::null() }}")
-            });
+            let pointer = emit::valid_when(&known.name, &field.member.name)
+                .map_or(place.clone(), |condition| {
+                    format!("if {condition} {{ {place} }} else {{ core::ptr::null() }}")
+                });
             out.push_str(&encode_pointer(model, &field.shape, &pointer, &count));
         }
         shape => out.push_str(&encode_pointer(model, shape, &place, "0")),
@@ -308,11 +318,16 @@ pub(super) fn encode_pointer(model: &Model, shape: &Shape, pointer: &str, count:
         Shape::Value(ty) => put!(out, "{}", emit::encode(model, ty, pointer, "enc")),
         Shape::Fixed(ty, dims) => fixed(model, ty, dims, pointer, &mut out, "enc"),
         Shape::Pointer { ty, .. } => {
-            put!(out, "{SAFE}\nmatch unsafe {{ opt({pointer}) }} {{ None => e.u32(0), Some(value) => {{ e.u32(1);");
+            put!(
+                out,
+                "{SAFE}\nmatch unsafe {{ opt({pointer}) }} {{ None => e.u32(0), Some(value) => {{ e.u32(1);"
+            );
             put!(out, "{}", emit::encode(model, ty, "(*value)", "enc").replace("&(*value)", "value"));
             put!(out, "}} }}");
         }
-        Shape::Array { ty: Ty::Scalar("u8"), .. } | Shape::Array { ty: Ty::Char, .. } | Shape::Blob { .. } => {
+        Shape::Array { ty: Ty::Scalar("u8"), .. }
+        | Shape::Array { ty: Ty::Char, .. }
+        | Shape::Blob { .. } => {
             put!(
                 out,
                 "{SAFE}\nmatch unsafe {{ list({pointer}.cast::<u8>(), {count}) }} {{ None => e.u32(NULL_ARRAY), \
@@ -322,16 +337,32 @@ pub(super) fn encode_pointer(model: &Model, shape: &Shape, pointer: &str, count:
                 out = out.replace(&format!("{pointer}.cast"), &format!("({pointer}).cast"));
             }
         }
+        Shape::Array { ty: Ty::Scalar(name @ ("u32" | "u64")), .. } => {
+            put!(
+                out,
+                "{SAFE}\nmatch unsafe {{ list({pointer}, {count}) }} {{ None => e.u32(NULL_ARRAY), Some(items) => {{ \
+                 e.count(items.len()); e.{name}s(items); }} }}"
+            );
+        }
         Shape::Array { ty, .. } => {
-            put!(out, "{SAFE}\nmatch unsafe {{ list({pointer}, {count}) }} {{ None => e.u32(NULL_ARRAY), Some(items) => {{");
-            put!(out, "e.u32(items.len() as u32);\nfor item in items {{");
+            put!(
+                out,
+                "{SAFE}\nmatch unsafe {{ list({pointer}, {count}) }} {{ None => e.u32(NULL_ARRAY), Some(items) => {{"
+            );
+            put!(out, "e.count(items.len());\nfor item in items {{");
             put!(out, "{}", emit::encode(model, ty, "(*item)", "enc").replace("&(*item)", "item"));
             put!(out, "}} }} }}");
         }
         Shape::Text { .. } => put!(out, "{SAFE}\nunsafe {{ text(e, {pointer}) }};"),
         Shape::Texts { .. } => {
-            put!(out, "{SAFE}\nmatch unsafe {{ list({pointer}, {count}) }} {{ None => e.u32(NULL_ARRAY), Some(items) => {{");
-            put!(out, "e.u32(items.len() as u32);\nfor item in items {{\n{SAFE}\nunsafe {{ text(e, *item) }};\n}} }} }}");
+            put!(
+                out,
+                "{SAFE}\nmatch unsafe {{ list({pointer}, {count}) }} {{ None => e.u32(NULL_ARRAY), Some(items) => {{"
+            );
+            put!(
+                out,
+                "e.count(items.len());\nfor item in items {{\n{SAFE}\nunsafe {{ text(e, *item) }};\n}} }} }}"
+            );
         }
     }
     out
@@ -363,13 +394,21 @@ fn output(model: &Model, known: &Struct, out: &mut String) {
             put!(out, "\n/// Encodes what the host must know of a `{}` that it will fill.", known.name);
             put!(out, "///\n/// # Safety\n/// `s` is valid as the Vulkan rules ask of an output.");
             put!(out, "pub(crate) unsafe fn skel_{snake}(e: &mut Encoder, s: &{ty}) {{");
-            put!(out, "{SAFE}\nunsafe {{ skel_chain(e, s.p_next.cast(), {}) }};", chain_name(&known.name, "CHAIN"));
+            put!(
+                out,
+                "{SAFE}\nunsafe {{ skel_chain(e, s.p_next.cast(), {}) }};",
+                chain_name(&known.name, "CHAIN")
+            );
             put!(out, "{SAFE}\nunsafe {{ skel_body_{snake}(e, s) }};\n}}");
         }
         let name = if has_chain { format!("skel_body_{snake}") } else { format!("skel_{snake}") };
         let fields: String = known.fields.iter().map(|field| skeleton_field(model, known, field)).collect();
         let (e, s) = if fields.trim().is_empty() { ("_e", "_s") } else { ("e", "s") };
-        put!(out, "\n/// Encodes what the host must know of a `{}` that it will fill, its chain left out.", known.name);
+        put!(
+            out,
+            "\n/// Encodes what the host must know of a `{}` that it will fill, its chain left out.",
+            known.name
+        );
         put!(out, "///\n/// # Safety\n/// `s` is valid as the Vulkan rules ask of an output.");
         put!(out, "pub(crate) unsafe fn {name}({e}: &mut Encoder, {s}: &{ty}) {{\n{fields}}}");
     }
@@ -377,7 +416,10 @@ fn output(model: &Model, known: &Struct, out: &mut String) {
         put!(out, "\n/// Decodes a `{}` and its chain into the caller's.", known.name);
         put!(out, "///\n/// # Safety\n/// `s` is valid as the Vulkan rules ask of an output.");
         put!(out, "///\n/// # Errors\n/// The reply does not fit.");
-        put!(out, "pub(crate) unsafe fn fill_{snake}(d: &mut Decoder<'_>, s: &mut {ty}) -> Result<(), DecodeError> {{");
+        put!(
+            out,
+            "pub(crate) unsafe fn fill_{snake}(d: &mut Decoder<'_>, s: &mut {ty}) -> Result<(), DecodeError> {{"
+        );
         put!(out, "{SAFE}\nunsafe {{ fill_chain(d, s.p_next as *mut c_void) }}?;");
         put!(out, "{SAFE}\nunsafe {{ fill_body_{snake}(d, s) }}\n}}");
     }
@@ -387,7 +429,10 @@ fn output(model: &Model, known: &Struct, out: &mut String) {
     put!(out, "\n/// Decodes a `{}` into the caller's.", known.name);
     put!(out, "///\n/// # Safety\n/// `s` is valid as the Vulkan rules ask of an output.");
     put!(out, "///\n/// # Errors\n/// The reply does not fit.");
-    put!(out, "pub(crate) unsafe fn {name}({d}: &mut Decoder<'_>, {s}: &mut {ty}) -> Result<(), DecodeError> {{");
+    put!(
+        out,
+        "pub(crate) unsafe fn {name}({d}: &mut Decoder<'_>, {s}: &mut {ty}) -> Result<(), DecodeError> {{"
+    );
     put!(out, "{fields}Ok(())\n}}");
 }
 
@@ -512,13 +557,13 @@ pub(crate) unsafe fn fill_list<T>(
     match fill {
         Fill::Bytes => {
             let bytes = d.bytes(count)?;
-            // SAFETY: part of what the caller vouches for.
+            // SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.
             if let Some(to) = unsafe { list_mut(p.cast::<u8>(), count) } {
                 to.copy_from_slice(bytes);
             }
         }
         Fill::Each(each) => {
-            // SAFETY: part of what the caller vouches for.
+            // SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.
             for item in unsafe { list_mut(p, count) }.into_iter().flatten() {
                 each(d, item)?;
             }
@@ -538,43 +583,80 @@ fn chains(model: &Model, out: &mut String) {
             .filter(|known| {
                 set.contains(&known.name)
                     && known.s_type.is_some()
-                    && model.registry.records.get(&known.name).is_some_and(|record| !record.extends.is_empty())
+                    && model
+                        .registry
+                        .records
+                        .get(&known.name)
+                        .is_some_and(|record| !record.extends.is_empty())
                     && (!out_direction || known.has_chain())
             })
             .cloned()
             .collect()
     };
-    put!(out, "\n/// Encodes the body of a structure of a chain.\n///\n/// # Safety\n/// `base` is a valid structure of its type.");
+    put!(
+        out,
+        "\n/// Encodes the body of a structure of a chain.\n///\n/// # Safety\n/// `base` is a valid structure of its type."
+    );
     put!(out, "unsafe fn chain_body(e: &mut Encoder, base: *const vk::BaseInStructure<'_>) {{");
     put!(out, "{SAFE}\nmatch unsafe {{ (*base).s_type }} {{");
     for known in extensions(&model.inputs, false) {
         let (ty, snake) = (names::ty(&known.name), names::ty_snake(&known.name));
-        put!(out, "vk::StructureType::{} => {{", names::structure_type(known.s_type.as_deref().unwrap_or("")));
-        put!(out, "// SAFETY: the type says what the structure is.\nlet s = unsafe {{ &*base.cast::<vk::{ty}<'_>>() }};");
+        put!(
+            out,
+            "vk::StructureType::{} => {{",
+            names::structure_type(known.s_type.as_deref().unwrap_or(""))
+        );
+        put!(
+            out,
+            "// SAFETY: the type says what the structure is.\nlet s = unsafe {{ &*base.cast::<vk::{ty}<'_>>() }};"
+        );
         put!(out, "{SAFE}\nunsafe {{ body_{snake}(e, s) }};\n}}");
     }
     put!(out, "_ => {{}}\n}}\n}}");
 
     let outputs = extensions(&model.outputs, true);
-    put!(out, "\n/// Encodes the skeleton of a structure of a chain.\n///\n/// # Safety\n/// `base` is a valid structure of its type.");
+    put!(
+        out,
+        "\n/// Encodes the skeleton of a structure of a chain.\n///\n/// # Safety\n/// `base` is a valid structure of its type."
+    );
     put!(out, "unsafe fn skel_chain_body(e: &mut Encoder, base: *const vk::BaseInStructure<'_>) {{");
     put!(out, "{SAFE}\nmatch unsafe {{ (*base).s_type }} {{");
     for known in &outputs {
         let (ty, snake) = (names::ty(&known.name), names::ty_snake(&known.name));
-        put!(out, "vk::StructureType::{} => {{", names::structure_type(known.s_type.as_deref().unwrap_or("")));
-        put!(out, "// SAFETY: the type says what the structure is.\nlet s = unsafe {{ &*base.cast::<vk::{ty}<'_>>() }};");
+        put!(
+            out,
+            "vk::StructureType::{} => {{",
+            names::structure_type(known.s_type.as_deref().unwrap_or(""))
+        );
+        put!(
+            out,
+            "// SAFETY: the type says what the structure is.\nlet s = unsafe {{ &*base.cast::<vk::{ty}<'_>>() }};"
+        );
         put!(out, "{SAFE}\nunsafe {{ skel_body_{snake}(e, s) }};\n}}");
     }
     put!(out, "_ => {{}}\n}}\n}}");
 
     put!(out, "\n/// Decodes the body of an output structure into the caller's, whose type says what it is.");
-    put!(out, "///\n/// # Safety\n/// `base` is a valid structure of its type.\n///\n/// # Errors\n/// The reply does not fit.");
-    put!(out, "pub(crate) unsafe fn fill_chain_body(d: &mut Decoder<'_>, base: *mut vk::BaseOutStructure<'_>) -> Result<(), DecodeError> {{");
+    put!(
+        out,
+        "///\n/// # Safety\n/// `base` is a valid structure of its type.\n///\n/// # Errors\n/// The reply does not fit."
+    );
+    put!(
+        out,
+        "pub(crate) unsafe fn fill_chain_body(d: &mut Decoder<'_>, base: *mut vk::BaseOutStructure<'_>) -> Result<(), DecodeError> {{"
+    );
     put!(out, "{SAFE}\nmatch unsafe {{ (*base).s_type }} {{");
     for known in &outputs {
         let (ty, snake) = (names::ty(&known.name), names::ty_snake(&known.name));
-        put!(out, "vk::StructureType::{} => {{", names::structure_type(known.s_type.as_deref().unwrap_or("")));
-        put!(out, "// SAFETY: the type says what the structure is.\nlet s = unsafe {{ &mut *base.cast::<vk::{ty}<'_>>() }};");
+        put!(
+            out,
+            "vk::StructureType::{} => {{",
+            names::structure_type(known.s_type.as_deref().unwrap_or(""))
+        );
+        put!(
+            out,
+            "// SAFETY: the type says what the structure is.\nlet s = unsafe {{ &mut *base.cast::<vk::{ty}<'_>>() }};"
+        );
         put!(out, "{SAFE}\nunsafe {{ fill_body_{snake}(d, s) }}\n}}");
     }
     put!(out, "_ => Err(DecodeError::Malformed),\n}}\n}}");

@@ -107,17 +107,29 @@ fn input(model: &Model, known: &Struct, out: &mut String) {
     let ty = Ty::Struct(known.name.clone()).rust(model, "'static");
     let chain = known.has_chain();
     if chain {
-        put!(out, "\n/// Decodes a `{}` with its extension chain.\n///\n/// # Errors\n/// No honest guest sends it.", known.name);
+        put!(
+            out,
+            "\n/// Decodes a `{}` with its extension chain.\n///\n/// # Errors\n/// No honest guest sends it.",
+            known.name
+        );
         put!(out, "pub(crate) fn dec_{snake}(r: &mut Reader<'_, '_>) -> Result<{ty}, ReadError> {{");
         put!(out, "let next = r.chain(CHAIN_{}, chain_body)?;", names::constant(&known.name));
         put!(out, "let mut s = body_{snake}(r)?;\ns.p_next = next.cast();\nOk(s)\n}}");
     }
     let name = if chain { format!("body_{snake}") } else { format!("dec_{snake}") };
-    put!(out, "\n/// Decodes a `{}`{}.\n///\n/// # Errors\n/// No honest guest sends it.", known.name, if chain { " without its extension chain" } else { "" });
+    put!(
+        out,
+        "\n/// Decodes a `{}`{}.\n///\n/// # Errors\n/// No honest guest sends it.",
+        known.name,
+        if chain { " without its extension chain" } else { "" }
+    );
     let mut body = String::new();
     let mut checks = String::new();
     for field in &known.fields {
         input_field(known, field, &mut body, &mut checks);
+    }
+    for (_, condition) in tables::STRUCT_CHECKS.iter().filter(|(owner, _)| *owner == known.name) {
+        put!(checks, "r.ensure({condition})?;");
     }
     let (r, mutable) = if body.trim().is_empty() { ("_r", "") } else { ("r", "mut ") };
     put!(out, "pub(crate) fn {name}({r}: &mut Reader<'_, '_>) -> Result<{ty}, ReadError> {{");
@@ -179,7 +191,11 @@ fn output(model: &Model, known: &Struct, out: &mut String) {
     let chain = known.has_chain();
     if emit::needs_skeleton(model, &known.name) {
         if chain {
-            put!(out, "\n/// Decodes a `{}` for the driver to fill, its chain included.\n///\n/// # Errors\n/// No honest guest sends it.", known.name);
+            put!(
+                out,
+                "\n/// Decodes a `{}` for the driver to fill, its chain included.\n///\n/// # Errors\n/// No honest guest sends it.",
+                known.name
+            );
             put!(out, "pub(crate) fn skel_{snake}(r: &mut Reader<'_, '_>) -> Result<{ty}, ReadError> {{");
             put!(out, "let next = r.chain(CHAIN_{}, skel_chain_body)?;", names::constant(&known.name));
             put!(out, "let mut s = skel_body_{snake}(r)?;\ns.p_next = next.cast();\nOk(s)\n}}");
@@ -193,27 +209,47 @@ fn output(model: &Model, known: &Struct, out: &mut String) {
                     put!(body, "s.{place} = skel_{}(r)?;", names::ty_snake(inner));
                 }
                 Shape::Array { len, ty, .. } => {
-                    put!(body, "let (p, n) = r.out_array::<{}>()?;\ns.{place} = p;\ns.{} = n as _;", ty.rust(model, "'static"), names::field(len));
+                    put!(
+                        body,
+                        "let (p, n) = r.out_array::<{}>()?;\ns.{place} = p;\ns.{} = n as _;",
+                        ty.rust(model, "'static"),
+                        names::field(len)
+                    );
                 }
                 Shape::Blob { len, .. } => {
-                    put!(body, "let (p, n) = r.out_array::<u8>()?;\ns.{place} = p.cast();\ns.{} = n as _;", names::field(len));
+                    put!(
+                        body,
+                        "let (p, n) = r.out_blob()?;\ns.{place} = p.cast();\ns.{} = n as _;",
+                        names::field(len)
+                    );
                 }
                 _ => {}
             }
         }
         let (r, mutable) = if body.trim().is_empty() { ("_r", "") } else { ("r", "mut ") };
-        put!(out, "\n/// Decodes a `{}` for the driver to fill.\n///\n/// # Errors\n/// No honest guest sends it.", known.name);
+        put!(
+            out,
+            "\n/// Decodes a `{}` for the driver to fill.\n///\n/// # Errors\n/// No honest guest sends it.",
+            known.name
+        );
         put!(out, "pub(crate) fn {name}({r}: &mut Reader<'_, '_>) -> Result<{ty}, ReadError> {{");
         put!(out, "let {mutable}s = vk::{}::default();\n{body}Ok(s)\n}}", names::ty(&known.name));
     }
     let plain = emit::plain(model, &known.name);
     let qualifier = if plain { "" } else { "unsafe " };
-    let safety = if plain { "" } else { "\n///\n/// # Safety\n/// Pointers in `s` are valid: the skeleton's, or null." };
+    let safety = if plain {
+        ""
+    } else {
+        "\n///\n/// # Safety\n/// Pointers in `s` are valid: the skeleton's, or null."
+    };
     let reference = Ty::Struct(known.name.clone()).rust(model, "'_");
     if chain {
         put!(out, "\n/// Encodes a `{}` with its chain.{safety}", known.name);
         put!(out, "pub(crate) {qualifier}fn out_{snake}(e: &mut Encoder, s: &{reference}) {{");
-        put!(out, "{SAFE}\nunsafe {{ out_chain(e, s.p_next.cast()) }};\n{SAFE}\nunsafe {{ out_body_{snake}(e, s) }};\n}}");
+        put!(
+            out,
+            "{SAFE}\nunsafe {{ out_chain(e, s.p_next.cast()) }};\n{SAFE}\nunsafe {{ out_body_{snake}(e, s) }};\n}}"
+        );
     }
     let name = if chain { format!("out_body_{snake}") } else { format!("out_{snake}") };
     put!(out, "\n/// Encodes a `{}` that the driver filled.{safety}", known.name);
@@ -247,11 +283,20 @@ fn out_field(model: &Model, known: &Struct, field: &Field) -> String {
 /// Statements that encode a list that the driver filled; `place` is a pointer, null for an absent list.
 pub(super) fn out_items(model: &Model, ty: &Ty, place: &str, count: &str) -> String {
     let mut out = String::new();
-    put!(out, "{SAFE}\nmatch unsafe {{ items({place}, {count}) }} {{ None => e.u32(NULL_ARRAY), Some(list) => {{ e.count(list.len());");
+    put!(
+        out,
+        "{SAFE}\nmatch unsafe {{ items({place}, {count}) }} {{ None => e.u32(NULL_ARRAY), Some(list) => {{ e.count(list.len());"
+    );
     if *ty == Ty::Scalar("u8") {
         put!(out, "e.bytes(list); }} }}");
     } else {
-        put!(out, "for item in list {{ {} }} }} }}", emit::encode(model, ty, "(*item)", "out").replace("&(*item)", "item").replace("// SAFETY: part of what the caller vouches for.", &format!("\n{SAFE}")));
+        put!(
+            out,
+            "for item in list {{ {} }} }} }}",
+            emit::encode(model, ty, "(*item)", "out")
+                .replace("&(*item)", "item")
+                .replace("// SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.", &format!("\n{SAFE}"))
+        );
     }
     out
 }
@@ -266,45 +311,86 @@ fn chains(model: &Model, out: &mut String) {
                 set.contains(&known.name)
                     && known.s_type.is_some()
                     && known.has_chain()
-                    && model.registry.records.get(&known.name).is_some_and(|record| !record.extends.is_empty())
+                    && model
+                        .registry
+                        .records
+                        .get(&known.name)
+                        .is_some_and(|record| !record.extends.is_empty())
             })
             .cloned()
             .collect()
     };
     let s_type = |known: &Struct| names::structure_type(known.s_type.as_deref().unwrap_or("")).to_owned();
     put!(out, "\n/// Decodes the body of a structure of a chain.");
-    put!(out, "fn chain_body(r: &mut Reader<'_, '_>, s_type: vk::StructureType) -> Result<*mut vk::BaseOutStructure<'static>, ReadError> {{\nmatch s_type {{");
+    put!(
+        out,
+        "fn chain_body(r: &mut Reader<'_, '_>, s_type: vk::StructureType) -> Result<*mut vk::BaseOutStructure<'static>, ReadError> {{\nmatch s_type {{"
+    );
     for known in extensions(&model.inputs) {
         put!(out, "vk::StructureType::{} => r.boxed(body_{}),", s_type(&known), names::ty_snake(&known.name));
     }
     put!(out, "_ => Err(ReadError::Chain),\n}}\n}}");
     let outputs = extensions(&model.outputs);
-    put!(out, "\n/// Makes an output structure of a chain, whose capacities follow in `r`.\n///\n/// # Errors\n/// No honest guest sends it.");
-    put!(out, "pub(crate) fn skel_chain_body(r: &mut Reader<'_, '_>, s_type: vk::StructureType) -> Result<*mut vk::BaseOutStructure<'static>, ReadError> {{\nmatch s_type {{");
+    put!(
+        out,
+        "\n/// Makes an output structure of a chain, whose capacities follow in `r`.\n///\n/// # Errors\n/// No honest guest sends it."
+    );
+    put!(
+        out,
+        "pub(crate) fn skel_chain_body(r: &mut Reader<'_, '_>, s_type: vk::StructureType) -> Result<*mut vk::BaseOutStructure<'static>, ReadError> {{\nmatch s_type {{"
+    );
     for known in &outputs {
-        put!(out, "vk::StructureType::{} => r.boxed(skel_body_{}),", s_type(known), names::ty_snake(&known.name));
+        put!(
+            out,
+            "vk::StructureType::{} => r.boxed(skel_body_{}),",
+            s_type(known),
+            names::ty_snake(&known.name)
+        );
     }
     put!(out, "_ => Err(ReadError::Chain),\n}}\n}}");
-    put!(out, "\n/// Encodes the body of an output structure, whose type says what it is.\n///\n/// # Safety\n/// `base` is a valid structure of its type.");
-    put!(out, "pub(crate) unsafe fn out_chain_body(e: &mut Encoder, base: *const vk::BaseOutStructure<'_>) {{");
+    put!(
+        out,
+        "\n/// Encodes the body of an output structure, whose type says what it is.\n///\n/// # Safety\n/// `base` is a valid structure of its type."
+    );
+    put!(
+        out,
+        "pub(crate) unsafe fn out_chain_body(e: &mut Encoder, base: *const vk::BaseOutStructure<'_>) {{"
+    );
     put!(out, "// SAFETY: the caller promises a structure.\nmatch unsafe {{ (*base).s_type }} {{");
     for known in &outputs {
         let (ty, snake) = (names::ty(&known.name), names::ty_snake(&known.name));
-        put!(out, "vk::StructureType::{} => {{\n// SAFETY: the type says what the structure is.\nlet s = unsafe {{ &*base.cast::<vk::{ty}<'_>>() }};", s_type(known));
+        put!(
+            out,
+            "vk::StructureType::{} => {{\n// SAFETY: the type says what the structure is.\nlet s = unsafe {{ &*base.cast::<vk::{ty}<'_>>() }};",
+            s_type(known)
+        );
         put!(out, "{SAFE}\nunsafe {{ out_body_{snake}(e, s) }};\n}}");
     }
     put!(out, "_ => {{}}\n}}\n}}");
     // What a description of a device asks for.
-    for parent in ["VkPhysicalDeviceProperties2", "VkPhysicalDeviceFeatures2", "VkPhysicalDeviceMemoryProperties2", "VkQueueFamilyProperties2"] {
+    for parent in [
+        "VkPhysicalDeviceProperties2",
+        "VkPhysicalDeviceFeatures2",
+        "VkPhysicalDeviceMemoryProperties2",
+        "VkQueueFamilyProperties2",
+    ] {
         let Some(known) = model.structs.get(parent) else { continue };
         put!(out, "\n/// Structures that extend `{parent}`, and what enables each.");
         put!(out, "pub(crate) static EXTENDS_{}: &[ChainStruct] = &[", names::constant(parent));
         for name in &known.extended_by {
             let Some(child) = model.structs.get(name) else { continue };
             let requires = model.requires.get(name).cloned().unwrap_or_default();
-            let version = requires.version.map_or("0".to_owned(), |(major, minor)| format!("vk::make_api_version(0, {major}, {minor}, 0)"));
-            let extensions: Vec<String> = requires.extensions.iter().map(|name| format!("c\"{name}\"")).collect();
-            put!(out, "ChainStruct {{ s_type: vk::StructureType::{}, version: {version}, extensions: &[{}] }},", s_type(child), extensions.join(", "));
+            let version = requires.version.map_or("0".to_owned(), |(major, minor)| {
+                format!("vk::make_api_version(0, {major}, {minor}, 0)")
+            });
+            let extensions: Vec<String> =
+                requires.extensions.iter().map(|name| format!("c\"{name}\"")).collect();
+            put!(
+                out,
+                "ChainStruct {{ s_type: vk::StructureType::{}, version: {version}, extensions: &[{}] }},",
+                s_type(child),
+                extensions.join(", ")
+            );
         }
         put!(out, "];");
     }

@@ -12,6 +12,7 @@ mod host_structs;
 mod model;
 mod names;
 mod registry;
+mod roundtrip;
 mod tables;
 mod wire;
 
@@ -47,6 +48,7 @@ const SOURCES: &[&str] = &[
     include_str!("model.rs"),
     include_str!("names.rs"),
     include_str!("registry.rs"),
+    include_str!("roundtrip.rs"),
     include_str!("tables.rs"),
     include_str!("wire.rs"),
 ];
@@ -63,6 +65,7 @@ const OUTPUTS: &[(&str, Emit)] = &[
     ("dxg-host/src/generated/vulkan/native.rs", host_commands::native),
     ("dxg-host/src/generated/vulkan/dispatch.rs", host_commands::dispatch),
     ("dxg-host/src/generated/vulkan/extensions.rs", host_commands::extensions),
+    ("dxg-host/tests/generated/vulkan_values.rs", roundtrip::generate),
     ("docs/vulkan-coverage.md", coverage::generate),
 ];
 

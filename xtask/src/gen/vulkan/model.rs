@@ -48,7 +48,11 @@ impl Ty {
             Self::Union(name) => format!("vk::{}", names::ty(name)),
             Self::Flags(name, _) => format!("vk::{}", names::flags(name)),
             Self::Struct(name) => {
-                let life = if model.has_lifetime(name) && !life.is_empty() { format!("<{life}>") } else { String::new() };
+                let life = if model.has_lifetime(name) && !life.is_empty() {
+                    format!("<{life}>")
+                } else {
+                    String::new()
+                };
                 format!("vk::{}{life}", names::ty(name))
             }
             Self::Void => "c_void".to_owned(),
@@ -259,9 +263,7 @@ impl Model {
     pub(super) fn has_lifetime(&self, name: &str) -> bool {
         self.registry.records.get(self.registry.type_name(name)).is_some_and(|record| {
             !record.union
-                && record.members.iter().any(|member| {
-                    member.stars > 0 || self.has_lifetime(&member.ty)
-                })
+                && record.members.iter().any(|member| member.stars > 0 || self.has_lifetime(&member.ty))
         })
     }
 
@@ -373,14 +375,20 @@ impl Model {
                 })
                 .map(|other| other.name.clone())
                 .collect();
-            self.structs.insert(name.to_owned(), Struct { name: name.to_owned(), fields, s_type, extended_by });
+            self.structs
+                .insert(name.to_owned(), Struct { name: name.to_owned(), fields, s_type, extended_by });
         }
         let Some(known) = self.structs.get(name).cloned() else { return Ok(()) };
         for field in &known.fields {
             if direction == Direction::In {
-                ensure!(field.read || field.shape == Shape::Next, "{name}.{}: output in an input", field.member.name);
+                ensure!(
+                    field.read || field.shape == Shape::Next,
+                    "{name}.{}: output in an input",
+                    field.member.name
+                );
             }
-            self.add_types_of(&field.shape, direction).with_context(|| format!("{name}.{}", field.member.name))?;
+            self.add_types_of(&field.shape, direction)
+                .with_context(|| format!("{name}.{}", field.member.name))?;
         }
         for extension in &known.extended_by {
             self.add_struct(extension, direction).with_context(|| format!("{extension} extends {name}"))?;
@@ -390,13 +398,15 @@ impl Model {
 
     fn add_types_of(&mut self, shape: &Shape, direction: Direction) -> anyhow::Result<()> {
         match shape {
-            Shape::Value(ty) | Shape::Fixed(ty, _) | Shape::Pointer { ty, .. } | Shape::Array { ty, .. } => match ty {
-                Ty::Struct(name) => self.add_struct(&name.clone(), direction),
-                Ty::Handle(name) if self.registry.handles[name] && name != "VkCommandBuffer" => {
-                    bail!("dispatchable handle {name}")
+            Shape::Value(ty) | Shape::Fixed(ty, _) | Shape::Pointer { ty, .. } | Shape::Array { ty, .. } => {
+                match ty {
+                    Ty::Struct(name) => self.add_struct(&name.clone(), direction),
+                    Ty::Handle(name) if self.registry.handles[name] && name != "VkCommandBuffer" => {
+                        bail!("dispatchable handle {name}")
+                    }
+                    _ => Ok(()),
                 }
-                _ => Ok(()),
-            },
+            }
             _ => Ok(()),
         }
     }
@@ -435,7 +445,9 @@ impl Model {
         let level = level(&leading.member.ty).context("first parameter is no dispatchable handle")?;
         let name = command.name.as_str();
         let outputs = params.iter().any(|field| !field.read);
-        let kind = if tables::reason(tables::CUSTOM_COMMANDS, name).is_some() || leading.member.ty == "VkQueue" {
+        let custom = tables::reason(tables::CUSTOM_COMMANDS, name).is_some()
+            && !tables::NOT_CUSTOM_COMMANDS.contains(&name);
+        let kind = if custom || leading.member.ty == "VkQueue" {
             Kind::Custom
         } else if leading.member.ty == "VkCommandBuffer" {
             Kind::Record
@@ -496,4 +508,78 @@ pub(super) fn level(ty: &str) -> Option<Level> {
 pub(super) enum Direction {
     In,
     Out,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Model;
+    use super::Registry;
+    use super::Shape;
+    use super::Ty;
+
+    /// The shapes of the members of `VkFoo`.
+    fn shapes(members: &str) -> anyhow::Result<Vec<Shape>> {
+        let registry = Registry::parse(&format!(
+            r#"<registry><types>
+              <type category="handle"><type>VK_DEFINE_NON_DISPATCHABLE_HANDLE</type>(<name>VkBuffer</name>)</type>
+              <type category="enum" name="VkFooFlagBits2"/>
+              <type category="bitmask" bitvalues="VkFooFlagBits2">typedef <type>VkFlags64</type> <name>VkFooFlags2</name>;</type>
+              <type category="union" name="VkBar"><member><type>float</type> <name>x</name></member></type>
+              <type category="struct" name="VkFoo">{members}</type>
+            </types></registry>"#
+        ))?;
+        let record = registry.records["VkFoo"].clone();
+        let model = Model {
+            registry,
+            extensions: Vec::new(),
+            structs: Default::default(),
+            inputs: Default::default(),
+            outputs: Default::default(),
+            commands: Vec::new(),
+            requires: Default::default(),
+            selected_types: Default::default(),
+        };
+        record.members.iter().map(|member| Ok(model.field("VkFoo", member)?.shape)).collect()
+    }
+
+    #[test]
+    fn scalars_arrays_and_strings_have_their_shapes() {
+        let shapes = shapes(
+            r#"<member><type>VkFooFlagBits2</type> <name>flags</name></member>
+               <member len="count">const <type>VkBuffer</type>* <name>pBuffers</name></member>
+               <member len="dataSize" optional="true">const <type>void</type>* <name>pData</name></member>
+               <member len="null-terminated">const <type>char</type>* <name>pName</name></member>
+               <member><type>float</type> <name>matrix</name>[3][4]</member>
+               <member optional="true">const <type>uint32_t</type>* <name>pOne</name></member>"#,
+        )
+        .unwrap();
+        assert_eq!(
+            shapes,
+            [
+                Shape::Value(Ty::Flags("VkFooFlagBits2".to_owned(), true)),
+                Shape::Array {
+                    ty: Ty::Handle("VkBuffer".to_owned()),
+                    len: "count".to_owned(),
+                    optional: false
+                },
+                Shape::Blob { len: "dataSize".to_owned(), optional: true },
+                Shape::Text { optional: false },
+                Shape::Fixed(Ty::Scalar("f32"), vec!["3".to_owned(), "4".to_owned()]),
+                Shape::Pointer { ty: Ty::Scalar("u32"), optional: true },
+            ]
+        );
+    }
+
+    #[test]
+    fn members_without_a_form_on_the_wire_are_errors() {
+        for member in [
+            "<member>const <type>void</type>* <name>pUserData</name></member>",
+            "<member><type>uint32_t</type> <name>mask</name>:8</member>",
+            "<member><type>VkBar</type> <name>bar</name></member>",
+            r#"<member len="count,1">const <type>uint32_t</type>* const* <name>ppX</name></member>"#,
+            "<member><type>PFN_vkFoo</type> <name>pfn</name></member>",
+        ] {
+            assert!(shapes(member).is_err(), "{member}");
+        }
+    }
 }

@@ -177,7 +177,9 @@ impl Registry {
                     }
                 }
                 "commands" => {
-                    for command in node.children().filter(|node| node.has_tag_name("command") && vulkan(*node)) {
+                    for command in
+                        node.children().filter(|node| node.has_tag_name("command") && vulkan(*node))
+                    {
                         registry.add_command(command)?;
                     }
                 }
@@ -235,7 +237,8 @@ impl Registry {
                 self.enums.insert(name, ());
             }
             Some("define") if name == "VK_HEADER_VERSION" => {
-                let text: String = node.descendants().filter(Node::is_text).filter_map(|t| t.text()).collect();
+                let text: String =
+                    node.descendants().filter(Node::is_text).filter_map(|t| t.text()).collect();
                 self.version = text.split_whitespace().last().unwrap_or("").to_owned();
             }
             _ => {}
@@ -248,7 +251,8 @@ impl Registry {
             self.command_aliases.insert(name.to_owned(), target.to_owned());
             return Ok(());
         }
-        let proto = node.children().find(|child| child.has_tag_name("proto")).context("command without prototype")?;
+        let proto =
+            node.children().find(|child| child.has_tag_name("proto")).context("command without prototype")?;
         let name = child_text(proto, "name").context("command without a name")?;
         let ret = child_text(proto, "type").context("command without a result")?;
         let params = node

@@ -49,7 +49,10 @@ pub(super) const EXCLUDED_EXTENSIONS: &[(&str, &str)] = &[
     ("VK_EXT_debug_marker", DEBUG),
     ("VK_EXT_device_memory_report", DEBUG),
     ("VK_EXT_device_address_binding_report", DEBUG),
-    ("VK_NV_device_diagnostic_checkpoints", "markers are guest pointers that come back later; not forwarded yet"),
+    (
+        "VK_NV_device_diagnostic_checkpoints",
+        "markers are guest pointers that come back later; not forwarded yet",
+    ),
     ("VK_EXT_private_data", GUEST),
     ("VK_EXT_tooling_info", GUEST),
     ("VK_KHR_map_memory2", GUEST),
@@ -61,7 +64,10 @@ pub(super) const EXCLUDED_EXTENSIONS: &[(&str, &str)] = &[
     ("VK_VALVE_descriptor_set_host_mapping", HOST_POINTER),
     ("VK_EXT_descriptor_buffer", "bytes of a descriptor would cost a round trip each"),
     ("VK_NV_device_generated_commands", "command tokens are unions of host pointers; not forwarded yet"),
-    ("VK_NV_device_generated_commands_compute", "command tokens are unions of host pointers; not forwarded yet"),
+    (
+        "VK_NV_device_generated_commands_compute",
+        "command tokens are unions of host pointers; not forwarded yet",
+    ),
     ("VK_KHR_performance_query", "takes a lock on the profiler of the whole host"),
     ("VK_INTEL_performance_query", "takes the performance monitor of the whole host"),
     ("VK_EXT_device_fault", "counts and arrays are in different structures; not forwarded yet"),
@@ -227,6 +233,13 @@ pub(super) const CUSTOM_COMMANDS: &[(&str, &str)] = &[
     ("vkDestroyRenderPass", "the guest notes which attachments a subpass has"),
 ];
 
+/// Commands that an entry of [`CUSTOM_COMMANDS`] covers and that are forwarded all the same: rare ones, asked for once.
+pub(super) const NOT_CUSTOM_COMMANDS: &[&str] = &[
+    "vkGetPhysicalDeviceCooperativeMatrixPropertiesNV",
+    "vkGetPhysicalDeviceOpticalFlowImageFormatsNV",
+    "vkGetPhysicalDeviceSupportedFramebufferMixedSamplesCombinationsNV",
+];
+
 /// Commands with one new handle that do not wait for the host.
 pub(super) const ASYNC_CREATES: &[&str] = &[
     "vkCreateBufferView",
@@ -245,8 +258,11 @@ pub(super) const ASYNC_CREATES: &[&str] = &[
 pub(super) const POSTED: &[&str] = &["vkMergePipelineCaches", "vkMergeValidationCachesEXT"];
 
 /// (command, parameter) whose handles are given back.
-pub(super) const FREES: &[(&str, &str)] =
-    &[("vkFreeMemory", "memory"), ("vkFreeDescriptorSets", "pDescriptorSets"), ("vkFreeCommandBuffers", "pCommandBuffers")];
+pub(super) const FREES: &[(&str, &str)] = &[
+    ("vkFreeMemory", "memory"),
+    ("vkFreeDescriptorSets", "pDescriptorSets"),
+    ("vkFreeCommandBuffers", "pCommandBuffers"),
+];
 
 /// Commands that end all objects of a pool: (command, parameter, type of the objects).
 pub(super) const POOL_ENDS: &[(&str, &str, &str)] = &[
@@ -295,6 +311,15 @@ pub(super) const VALID_WHEN: &[(&str, &str, &str)] = &[
     ("VkFramebufferCreateInfo", "pAttachments", "!s.flags.contains(vk::FramebufferCreateFlags::IMAGELESS)"),
 ];
 
+/// What a driver relies on beyond lengths: (structure, condition over the decoded `s` and the reader `r`).
+pub(super) const STRUCT_CHECKS: &[(&str, &str)] = &[("VkSpecializationInfo", "r.constants_fit(&s)")];
+
+/// What a driver relies on beyond lengths: (command, condition over its parameters).
+pub(super) const COMMAND_CHECKS: &[(&str, &str)] = &[(
+    "vkGetQueryPoolResults",
+    "u64::from(query_count.saturating_sub(1)).saturating_mul(stride) <= data_size as u64",
+)];
+
 /// Handles that the rules let be stale: an unknown one becomes null. (structure, member)
 pub(super) const STALE_HANDLES: &[(&str, &str)] = &[
     ("VkDescriptorImageInfo", "sampler"),
@@ -315,10 +340,8 @@ pub(super) const STALE_HANDLES: &[(&str, &str)] = &[
 pub(super) const READ_ONLY: &[(&str, &str)] = &[("VkImageCompressionControlEXT", "pFixedRateFlags")];
 
 /// Arrays whose elements lie apart by a parameter: (command, array, stride).
-pub(super) const STRIDED: &[(&str, &str, &str)] = &[
-    ("vkCmdDrawMultiEXT", "pVertexInfo", "stride"),
-    ("vkCmdDrawMultiIndexedEXT", "pIndexInfo", "stride"),
-];
+pub(super) const STRIDED: &[(&str, &str, &str)] =
+    &[("vkCmdDrawMultiEXT", "pVertexInfo", "stride"), ("vkCmdDrawMultiIndexedEXT", "pIndexInfo", "stride")];
 
 /// Unions without pointers: how to reach a member that covers all bytes, its scalar and how many.
 pub(super) const PLAIN_UNIONS: &[(&str, &str, &str, usize)] = &[

@@ -1,0 +1,92 @@
+//! One answer that one thread waits for and another brings.
+
+use dxg_ioctl::CallError;
+use parking_lot::Condvar;
+use parking_lot::Mutex;
+
+enum State<T> {
+    Waiting,
+    Lead,
+    Done(Result<T, CallError>),
+    Taken,
+}
+
+/// What ended a wait.
+pub(super) enum Woken<T> {
+    /// The answer.
+    Done(Result<T, CallError>),
+    /// No answer yet; the waiter is to receive for everybody.
+    Lead,
+}
+
+/// A place for one answer.
+pub(super) struct Slot<T> {
+    state: Mutex<State<T>>,
+    changed: Condvar,
+}
+
+impl<T> Slot<T> {
+    pub(super) fn new() -> Self {
+        Self { state: Mutex::new(State::Waiting), changed: Condvar::new() }
+    }
+
+    /// Brings the answer. The first one counts.
+    pub(super) fn put(&self, answer: Result<T, CallError>) {
+        let mut state = self.state.lock();
+        if matches!(*state, State::Waiting | State::Lead) {
+            *state = State::Done(answer);
+            self.changed.notify_one();
+        }
+    }
+
+    /// Asks the waiter to receive. Answers whether there is a waiter that still needs its answer.
+    pub(super) fn promote(&self) -> bool {
+        let mut state = self.state.lock();
+        let waits = matches!(*state, State::Waiting | State::Lead);
+        if waits {
+            *state = State::Lead;
+            self.changed.notify_one();
+        }
+        waits
+    }
+
+    /// The answer, if it is here.
+    pub(super) fn try_take(&self) -> Option<Result<T, CallError>> {
+        let mut state = self.state.lock();
+        Self::take(&mut state)
+    }
+
+    /// Sleeps until there is an answer or the waiter is asked to receive.
+    pub(super) fn wait(&self) -> Woken<T> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(answer) = Self::take(&mut state) {
+                return Woken::Done(answer);
+            }
+            if matches!(*state, State::Lead) {
+                *state = State::Waiting;
+                return Woken::Lead;
+            }
+            self.changed.wait(&mut state);
+        }
+    }
+
+    /// Sleeps until there is an answer; for slots that nobody promotes.
+    pub(super) fn wait_done(&self) -> Result<T, CallError> {
+        loop {
+            if let Woken::Done(answer) = self.wait() {
+                return answer;
+            }
+        }
+    }
+
+    fn take(state: &mut State<T>) -> Option<Result<T, CallError>> {
+        match std::mem::replace(state, State::Taken) {
+            State::Done(answer) => Some(answer),
+            other => {
+                *state = other;
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Commands whose result the specification makes certain: they are posted and succeed.
+
+// UNSAFETY: entry points of the program, which passes handles and pointers.
+#![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]
+
+use ash::vk;
+use ash::vk::Handle;
+use dxg_wire::codec::Encoder;
+use dxg_wire::generated::vulkan::ObjectKind;
+use dxg_wire::generated::vulkan::VkOp;
+
+use super::forward;
+use super::guard::guard;
+use super::guard::guard_result;
+use super::pointers::put;
+use crate::generated::commands;
+
+/// `vkBindBufferMemory`.
+pub(crate) unsafe extern "system" fn bind_buffer_memory(
+    device: vk::Device,
+    buffer: vk::Buffer,
+    memory: vk::DeviceMemory,
+    offset_bytes: vk::DeviceSize,
+) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard_result(|| {
+        // SAFETY: only values are encoded.
+        let body = |encoder: &mut Encoder| unsafe {
+            commands::encode_bind_buffer_memory(encoder, buffer, memory, offset_bytes);
+        };
+        device.post(VkOp::BIND_BUFFER_MEMORY, body)
+    })
+}
+
+/// `vkBindBufferMemory2`.
+pub(crate) unsafe extern "system" fn bind_buffer_memory2(
+    device: vk::Device,
+    count: u32,
+    infos: *const vk::BindBufferMemoryInfo<'_>,
+) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard_result(|| {
+        // SAFETY: the program passes an array of the length it names.
+        let body =
+            |encoder: &mut Encoder| unsafe { commands::encode_bind_buffer_memory2(encoder, count, infos) };
+        device.post(VkOp::BIND_BUFFER_MEMORY2, body)
+    })
+}
+
+/// `vkBindImageMemory`.
+pub(crate) unsafe extern "system" fn bind_image_memory(
+    device: vk::Device,
+    image: vk::Image,
+    memory: vk::DeviceMemory,
+    offset_bytes: vk::DeviceSize,
+) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard_result(|| {
+        // SAFETY: only values are encoded.
+        let body = |encoder: &mut Encoder| unsafe {
+            commands::encode_bind_image_memory(encoder, image, memory, offset_bytes);
+        };
+        device.post(VkOp::BIND_IMAGE_MEMORY, body)
+    })
+}
+
+/// `vkBindImageMemory2`.
+pub(crate) unsafe extern "system" fn bind_image_memory2(
+    device: vk::Device,
+    count: u32,
+    infos: *const vk::BindImageMemoryInfo<'_>,
+) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard_result(|| {
+        // SAFETY: the program passes an array of the length it names.
+        let body =
+            |encoder: &mut Encoder| unsafe { commands::encode_bind_image_memory2(encoder, count, infos) };
+        device.post(VkOp::BIND_IMAGE_MEMORY2, body)
+    })
+}
+
+/// `vkTrimCommandPool`.
+pub(crate) unsafe extern "system" fn trim_command_pool(
+    device: vk::Device,
+    pool: vk::CommandPool,
+    flags: vk::CommandPoolTrimFlags,
+) {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        // SAFETY: only values are encoded.
+        let body =
+            |encoder: &mut Encoder| unsafe { commands::encode_trim_command_pool(encoder, pool, flags) };
+        // A lost device has nothing to trim.
+        let _ = device.post(VkOp::TRIM_COMMAND_POOL, body);
+    });
+}
+
+/// `vkCreateEvent`.
+pub(crate) unsafe extern "system" fn create_event(
+    device: vk::Device,
+    info: *const vk::EventCreateInfo<'_>,
+    _allocator: *const vk::AllocationCallbacks<'_>,
+    event: *mut vk::Event,
+) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard_result(|| {
+        let id = device.new_id(ObjectKind::EVENT)?;
+        // SAFETY: the program passes a valid structure.
+        let body = |encoder: &mut Encoder| unsafe { commands::encode_create_event(encoder, info, id) };
+        device.post(VkOp::CREATE_EVENT, body)?;
+        // SAFETY: the program passes a place for the handle.
+        unsafe { put(event, vk::Event::from_raw(id)) };
+        Ok(())
+    })
+}
+
+/// `vkDestroyEvent`.
+pub(crate) unsafe extern "system" fn destroy_event(
+    device: vk::Device,
+    event: vk::Event,
+    _allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    if event.is_null() {
+        return;
+    }
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        // A lost device has nothing left to destroy.
+        let _ = device.post(VkOp::DESTROY_EVENT, |encoder| encoder.u64(event.as_raw()));
+        device.free_id(ObjectKind::EVENT, event.as_raw());
+    });
+}

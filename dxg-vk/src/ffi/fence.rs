@@ -1,0 +1,158 @@
+//! Fences, which live in the guest alone. A fence handle is a pointer to a [`Fence`].
+
+// UNSAFETY: entry points of the program, which passes handles and pointers.
+#![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]
+
+use ash::vk;
+use ash::vk::Handle;
+
+use super::forward;
+use super::guard::guard_result;
+use super::pointers::put;
+use super::pointers::slice;
+use crate::device::Device;
+use crate::fence::Fence;
+use crate::fence::Point;
+use crate::fence::State;
+use crate::wait;
+use crate::wait::Outcome;
+use crate::wait::Target;
+use crate::wait::Which;
+
+/// # Safety
+/// `fence` is a live fence.
+unsafe fn fence_of<'a>(fence: vk::Fence) -> &'a Fence {
+    let pointer = fence.as_raw() as *const Fence;
+    // SAFETY: the caller passes a live fence, which is a pointer that `create_fence` made from a box.
+    unsafe { &*pointer }
+}
+
+/// Makes a fence pending.
+///
+/// # Safety
+/// `fence` is a live fence.
+pub(crate) unsafe fn pend(fence: vk::Fence, point: Point) {
+    // SAFETY: the caller passes a live fence.
+    let fence = unsafe { fence_of(fence) };
+    fence.set(State::Pending(point));
+}
+
+fn target(device: &Device, point: Point) -> Result<Target, vk::Result> {
+    let queue = device.queues.get(usize::from(point.queue)).ok_or(vk::Result::ERROR_DEVICE_LOST)?;
+    Ok(Target { cell: queue.progress.clone(), value: point.sequence })
+}
+
+/// `vkCreateFence`.
+pub(crate) unsafe extern "system" fn create_fence(
+    _device: vk::Device,
+    info: *const vk::FenceCreateInfo<'_>,
+    _allocator: *const vk::AllocationCallbacks<'_>,
+    fence: *mut vk::Fence,
+) -> vk::Result {
+    // SAFETY: the program passes a valid structure.
+    let flags = unsafe { &*info }.flags;
+    let state =
+        if flags.contains(vk::FenceCreateFlags::SIGNALED) { State::Signaled } else { State::Unsignaled };
+    let pointer = Box::into_raw(Box::new(Fence::new(state)));
+    // SAFETY: the program passes a place for the handle.
+    unsafe { put(fence, vk::Fence::from_raw(pointer as u64)) };
+    vk::Result::SUCCESS
+}
+
+/// `vkDestroyFence`.
+pub(crate) unsafe extern "system" fn destroy_fence(
+    _device: vk::Device,
+    fence: vk::Fence,
+    _allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    if !fence.is_null() {
+        // SAFETY: not null, so a pointer that `create_fence` made with `Box::into_raw`, and nothing uses it any more.
+        drop(unsafe { Box::from_raw(fence.as_raw() as *mut Fence) });
+    }
+}
+
+/// `vkResetFences`.
+pub(crate) unsafe extern "system" fn reset_fences(
+    _device: vk::Device,
+    count: u32,
+    fences: *const vk::Fence,
+) -> vk::Result {
+    // SAFETY: the program passes an array of the length it names.
+    for fence in unsafe { slice(fences, count) } {
+        // SAFETY: each element is a live fence.
+        let fence = unsafe { fence_of(*fence) };
+        fence.set(State::Unsignaled);
+    }
+    vk::Result::SUCCESS
+}
+
+/// `vkGetFenceStatus`.
+pub(crate) unsafe extern "system" fn get_fence_status(device: vk::Device, fence: vk::Fence) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    // SAFETY: the program passes a live fence.
+    match unsafe { fence_of(fence) }.state() {
+        State::Signaled => vk::Result::SUCCESS,
+        State::Unsignaled => device.check().err().unwrap_or(vk::Result::NOT_READY),
+        State::Pending(point) => match device.queues.get(usize::from(point.queue)) {
+            Some(queue) if queue.progress.value() >= point.sequence => vk::Result::SUCCESS,
+            _ => device.check().err().unwrap_or(vk::Result::NOT_READY),
+        },
+    }
+}
+
+/// `vkWaitForFences`.
+pub(crate) unsafe extern "system" fn wait_for_fences(
+    device: vk::Device,
+    count: u32,
+    fences: *const vk::Fence,
+    wait_all: vk::Bool32,
+    timeout_ns: u64,
+) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    // SAFETY: the program passes an array of the length it names.
+    let fences = unsafe { slice(fences, count) };
+    // SAFETY: each element is a live fence.
+    let fences: Vec<&Fence> = fences.iter().map(|fence| unsafe { fence_of(*fence) }).collect();
+    let which = if wait_all == vk::TRUE { Which::All } else { Which::Any };
+    let mut timed_out = false;
+    let result = guard_result(|| {
+        timed_out = wait_for(device, &fences, which, timeout_ns)? == Outcome::TimedOut;
+        Ok(())
+    });
+    if timed_out { vk::Result::TIMEOUT } else { result }
+}
+
+fn wait_for(
+    device: &Device,
+    fences: &[&Fence],
+    which: Which,
+    timeout_ns: u64,
+) -> Result<Outcome, vk::Result> {
+    let deadline = wait::deadline(timeout_ns);
+    loop {
+        let states: Vec<State> = fences.iter().map(|fence| fence.state()).collect();
+        let any_signaled = states.contains(&State::Signaled);
+        let any_unsignaled = states.contains(&State::Unsignaled);
+        let mut targets = Vec::with_capacity(states.len());
+        for state in &states {
+            if let State::Pending(point) = state {
+                targets.push(target(device, *point)?);
+            }
+        }
+        match which {
+            Which::Any if any_signaled => return Ok(Outcome::Reached),
+            Which::Any if !targets.is_empty() => {
+                return wait::wait(&targets, which, deadline, || device.check());
+            }
+            Which::All if !any_unsignaled => return wait::wait(&targets, which, deadline, || device.check()),
+            _ => {}
+        }
+        // Nothing that was submitted can end this wait; another thread may still submit.
+        device.check()?;
+        if wait::pause(deadline) == Outcome::TimedOut {
+            return Ok(Outcome::TimedOut);
+        }
+    }
+}

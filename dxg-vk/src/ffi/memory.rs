@@ -1,0 +1,230 @@
+//! Device memory: allocation, mapping, flushing.
+//!
+//! *Why.* Host-visible memory is ours: a piece of a leased block, which the host imports into its driver. Allocation is a
+//! command without an answer, mapping is an addition, and flushing is nothing. Memory that the program never maps is the
+//! host driver's own, and asking for it waits for the answer.
+
+// UNSAFETY: entry points of the program, which passes handles and pointers.
+#![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]
+
+use std::ffi::c_void;
+
+use ash::vk;
+use ash::vk::Handle;
+use dxg_wire::generated::vulkan::VkOp;
+use dxg_wire::vulkan::op;
+
+use super::forward;
+use super::guard::guard;
+use super::guard::guard_result;
+use super::pointers::put;
+use crate::device::Device;
+use crate::generated::structs;
+use crate::heap::Piece;
+use crate::link::Block;
+use crate::memory::Memory;
+use crate::ranges::GRANULE_BYTES;
+
+/// `vkAllocateMemory`.
+pub(crate) unsafe extern "system" fn allocate_memory(
+    device: vk::Device,
+    info: *const vk::MemoryAllocateInfo<'_>,
+    _allocator: *const vk::AllocationCallbacks<'_>,
+    memory: *mut vk::DeviceMemory,
+) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    // SAFETY: the program passes a valid structure.
+    let info = unsafe { &*info };
+    guard_result(|| {
+        // SAFETY: as above.
+        let handle = unsafe { allocate(device, info) }?;
+        // SAFETY: the program passes a place for the handle.
+        unsafe { put(memory, handle) };
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `info` and its chain are valid.
+unsafe fn allocate(
+    device: &Device,
+    info: &vk::MemoryAllocateInfo<'_>,
+) -> Result<vk::DeviceMemory, vk::Result> {
+    let description = &device.physical.description;
+    let kind = description.memory_type(info.memory_type_index).ok_or(vk::Result::ERROR_UNKNOWN)?;
+    let heap_bytes = description.heap_bytes(kind.heap_index);
+    let size_bytes = info.allocation_size;
+    if size_bytes > description.max_allocation_bytes {
+        return Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY);
+    }
+    device.usage.charge(kind.heap_index, heap_bytes, size_bytes)?;
+    // SAFETY: the caller passes a valid structure.
+    let result = unsafe { allocate_charged(device, info, kind) };
+    if result.is_err() {
+        device.usage.uncharge(kind.heap_index, size_bytes);
+    }
+    result
+}
+
+/// # Safety
+/// `info` and its chain are valid.
+unsafe fn allocate_charged(
+    device: &Device,
+    info: &vk::MemoryAllocateInfo<'_>,
+    kind: vk::MemoryType,
+) -> Result<vk::DeviceMemory, vk::Result> {
+    let piece = if device.physical.description.is_imported(info.memory_type_index) {
+        Some(take_piece(device, info.allocation_size)?)
+    } else {
+        None
+    };
+    let io_address = piece.as_ref().map_or(0, |piece| piece.block.io_base().0 + piece.offset_bytes);
+    let is_ours = piece.is_some();
+    let memory = Memory { piece, size_bytes: info.allocation_size, heap: kind.heap_index };
+    let id = device.objects.memory.insert(memory).map_err(vk::Result::from)?;
+    let body = |encoder: &mut dxg_wire::codec::Encoder| {
+        encoder.u64(id);
+        encoder.u64(io_address);
+        // SAFETY: the caller passes a valid structure.
+        unsafe { structs::enc_memory_allocate_info(encoder, info) };
+    };
+    let op = VkOp(op::ALLOCATE_MEMORY);
+    let result = if is_ours {
+        device.post(op, body)
+    } else {
+        device
+            .call(op, body, |reply| Ok(vk::Result::from_raw(reply.i32()?)))
+            .and_then(|result| result.result())
+    };
+    match result {
+        Ok(()) => Ok(vk::DeviceMemory::from_raw(id)),
+        Err(error) => {
+            device.objects.memory.remove(id);
+            Err(error)
+        }
+    }
+}
+
+fn take_piece(device: &Device, size_bytes: u64) -> Result<Piece<Block>, vk::Result> {
+    let alignment = device.physical.description.import_alignment_bytes.max(GRANULE_BYTES);
+    // The host imports whole multiples of the alignment.
+    let whole =
+        size_bytes.checked_next_multiple_of(alignment).ok_or(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)?;
+    device.memory_heap.take(device.stream.lease(), whole, alignment, device.stream.executed()).map_err(
+        |error| match error {
+            vk::Result::ERROR_DEVICE_LOST => error,
+            _ => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
+        },
+    )
+}
+
+/// `vkFreeMemory`.
+pub(crate) unsafe extern "system" fn free_memory(
+    device: vk::Device,
+    memory: vk::DeviceMemory,
+    _allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        let Some(state) = device.objects.memory.remove(memory.as_raw()) else { return };
+        device.usage.uncharge(state.heap, state.size_bytes);
+        // A lost device has nothing left to free; its blocks go with the device.
+        let posted = device.stream.post(VkOp::FREE_MEMORY, |encoder| encoder.u64(memory.as_raw()));
+        if let (Ok(position), Some(piece)) = (posted, state.piece) {
+            device.memory_heap.give(piece, position);
+        }
+    });
+}
+
+fn address(device: &Device, memory: vk::DeviceMemory, offset_bytes: u64) -> Result<*mut c_void, vk::Result> {
+    let address = device.objects.memory.with(memory.as_raw(), |state| {
+        let piece = state.piece.as_ref()?;
+        let offset = usize::try_from(piece.offset_bytes.checked_add(offset_bytes)?).ok()?;
+        Some(piece.block.memory().as_ptr().wrapping_add(offset).cast())
+    });
+    address.flatten().ok_or(vk::Result::ERROR_MEMORY_MAP_FAILED)
+}
+
+/// `vkMapMemory`.
+pub(crate) unsafe extern "system" fn map_memory(
+    device: vk::Device,
+    memory: vk::DeviceMemory,
+    offset_bytes: vk::DeviceSize,
+    _size_bytes: vk::DeviceSize,
+    _flags: vk::MemoryMapFlags,
+    data: *mut *mut c_void,
+) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard_result(|| {
+        let address = address(device, memory, offset_bytes)?;
+        // SAFETY: the program passes a place for the address.
+        unsafe { put(data, address) };
+        Ok(())
+    })
+}
+
+/// `vkMapMemory2KHR`.
+pub(crate) unsafe extern "system" fn map_memory2_khr(
+    device: vk::Device,
+    info: *const vk::MemoryMapInfoKHR<'_>,
+    data: *mut *mut c_void,
+) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    // SAFETY: the program passes a valid structure.
+    let info = unsafe { &*info };
+    guard_result(|| {
+        let address = address(device, info.memory, info.offset)?;
+        // SAFETY: the program passes a place for the address.
+        unsafe { put(data, address) };
+        Ok(())
+    })
+}
+
+/// `vkUnmapMemory`: memory stays mapped for its life.
+pub(crate) unsafe extern "system" fn unmap_memory(_device: vk::Device, _memory: vk::DeviceMemory) {}
+
+/// `vkUnmapMemory2KHR`: memory stays mapped for its life.
+pub(crate) unsafe extern "system" fn unmap_memory2_khr(
+    _device: vk::Device,
+    _info: *const vk::MemoryUnmapInfoKHR<'_>,
+) -> vk::Result {
+    vk::Result::SUCCESS
+}
+
+/// `vkFlushMappedMemoryRanges`: both sides see the same pages.
+pub(crate) unsafe extern "system" fn flush_mapped_memory_ranges(
+    _device: vk::Device,
+    _count: u32,
+    _ranges: *const vk::MappedMemoryRange<'_>,
+) -> vk::Result {
+    vk::Result::SUCCESS
+}
+
+/// `vkInvalidateMappedMemoryRanges`: both sides see the same pages.
+pub(crate) unsafe extern "system" fn invalidate_mapped_memory_ranges(
+    _device: vk::Device,
+    _count: u32,
+    _ranges: *const vk::MappedMemoryRange<'_>,
+) -> vk::Result {
+    vk::Result::SUCCESS
+}
+
+/// `vkGetDeviceMemoryCommitment`.
+pub(crate) unsafe extern "system" fn get_device_memory_commitment(
+    device: vk::Device,
+    memory: vk::DeviceMemory,
+    committed_bytes: *mut vk::DeviceSize,
+) {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        // Lazily allocated memory is committed as a whole at most.
+        let size_bytes = device.objects.memory.with(memory.as_raw(), |state| state.size_bytes);
+        // SAFETY: the program passes a place for the size.
+        unsafe { put(committed_bytes, size_bytes.unwrap_or_default()) };
+    });
+}

@@ -1,0 +1,113 @@
+//! Query results, events, buffer addresses: commands whose answer is the host's.
+
+// UNSAFETY: entry points of the program, which passes handles and pointers.
+#![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]
+
+use std::ffi::c_void;
+use std::time::Duration;
+
+use ash::vk;
+use ash::vk::Handle;
+use dxg_wire::codec::Encoder;
+use dxg_wire::generated::vulkan::VkOp;
+
+use super::forward;
+use super::guard::guard;
+use super::guard::guard_result;
+use crate::generated::commands;
+
+/// How long a wait for query results pauses before it asks again, at first and at most.
+const FIRST_PAUSE: Duration = Duration::from_micros(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+
+/// `vkGetQueryPoolResults`.
+///
+/// Waiting happens here: a host that waited would hold up the stream that carries the submission to wait for.
+pub(crate) unsafe extern "system" fn get_query_pool_results(
+    device: vk::Device,
+    pool: vk::QueryPool,
+    first: u32,
+    count: u32,
+    data_bytes: usize,
+    data: *mut c_void,
+    stride_bytes: vk::DeviceSize,
+    flags: vk::QueryResultFlags,
+) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    let asked = flags & !vk::QueryResultFlags::WAIT;
+    let mut result = vk::Result::SUCCESS;
+    let status = guard_result(|| {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let body = |encoder: &mut Encoder| {
+                // SAFETY: only values are encoded.
+                unsafe {
+                    commands::encode_get_query_pool_results(
+                        encoder,
+                        pool,
+                        first,
+                        count,
+                        data_bytes,
+                        stride_bytes,
+                        asked,
+                    );
+                };
+            };
+            result =
+                device.stream.call_sized(VkOp::GET_QUERY_POOL_RESULTS, data_bytes + 16, body, |reply| {
+                    // SAFETY: the program passes a place of the length it names.
+                    unsafe { commands::reply_get_query_pool_results(reply, data, data_bytes) }
+                })?;
+            if result != vk::Result::NOT_READY || !flags.contains(vk::QueryResultFlags::WAIT) {
+                return Ok(());
+            }
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    });
+    if status == vk::Result::SUCCESS { result } else { status }
+}
+
+/// `vkGetEventStatus`.
+pub(crate) unsafe extern "system" fn get_event_status(device: vk::Device, event: vk::Event) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        let status = device.call(
+            VkOp::GET_EVENT_STATUS,
+            |encoder| encoder.u64(event.as_raw()),
+            |reply| Ok(vk::Result::from_raw(reply.i32()?)),
+        );
+        status.unwrap_or_else(|error| error)
+    })
+}
+
+/// `vkSetEvent`.
+pub(crate) unsafe extern "system" fn set_event(device: vk::Device, event: vk::Event) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard_result(|| device.post(VkOp::SET_EVENT, |encoder| encoder.u64(event.as_raw())))
+}
+
+/// `vkResetEvent`.
+pub(crate) unsafe extern "system" fn reset_event(device: vk::Device, event: vk::Event) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard_result(|| device.post(VkOp::RESET_EVENT, |encoder| encoder.u64(event.as_raw())))
+}
+
+/// `vkGetBufferDeviceAddress`.
+pub(crate) unsafe extern "system" fn get_buffer_device_address(
+    device: vk::Device,
+    info: *const vk::BufferDeviceAddressInfo<'_>,
+) -> vk::DeviceAddress {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        // SAFETY: the program passes a valid structure.
+        let body =
+            |encoder: &mut Encoder| unsafe { commands::encode_get_buffer_device_address(encoder, info) };
+        device.call(VkOp::GET_BUFFER_DEVICE_ADDRESS, body, |reply| reply.u64()).unwrap_or_default()
+    })
+}

@@ -1,0 +1,253 @@
+//! Questions about a physical device that have too many answers to be described: asked once each and remembered.
+
+// UNSAFETY: entry points of the program, which passes handles and pointers.
+#![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]
+
+use ash::vk;
+use dxg_wire::codec::DecodeError;
+use dxg_wire::codec::Decoder;
+use dxg_wire::codec::Encoder;
+use dxg_wire::generated::vulkan::VkOp;
+
+use super::forward;
+use super::guard::guard;
+use super::pointers::find;
+use crate::generated::commands;
+use crate::physical::Physical;
+
+fn ask<R>(
+    physical: &Physical,
+    op: VkOp,
+    body: impl FnOnce(&mut Encoder),
+    read: impl FnOnce(&mut Decoder<'_>) -> Result<R, DecodeError>,
+) -> Result<R, vk::Result> {
+    let reply = physical.ask(op, body)?;
+    read(&mut Decoder::new(&reply)).map_err(|_| vk::Result::ERROR_DEVICE_LOST)
+}
+
+fn code(result: Result<vk::Result, vk::Result>) -> vk::Result {
+    // An instance has no lost device to speak of.
+    result.unwrap_or(vk::Result::ERROR_OUT_OF_HOST_MEMORY)
+}
+
+/// `vkGetPhysicalDeviceImageFormatProperties`.
+pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties(
+    device: vk::PhysicalDevice,
+    format: vk::Format,
+    kind: vk::ImageType,
+    tiling: vk::ImageTiling,
+    usage: vk::ImageUsageFlags,
+    flags: vk::ImageCreateFlags,
+    properties: *mut vk::ImageFormatProperties,
+) -> vk::Result {
+    // SAFETY: the program passes a live physical device.
+    let physical = unsafe { forward::physical_device(device) };
+    guard(|| {
+        let body = |encoder: &mut Encoder| {
+            // SAFETY: only values are encoded.
+            unsafe {
+                commands::encode_get_physical_device_image_format_properties(
+                    encoder, format, kind, tiling, usage, flags,
+                );
+            };
+        };
+        code(ask(physical, VkOp::GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES, body, |reply| {
+            // SAFETY: the program passes a place for the answer.
+            unsafe { commands::reply_get_physical_device_image_format_properties(reply, properties) }
+        }))
+    })
+}
+
+/// `vkGetPhysicalDeviceImageFormatProperties2`.
+pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties2(
+    device: vk::PhysicalDevice,
+    info: *const vk::PhysicalDeviceImageFormatInfo2<'_>,
+    properties: *mut vk::ImageFormatProperties2<'_>,
+) -> vk::Result {
+    // SAFETY: the program passes a live physical device.
+    let physical = unsafe { forward::physical_device(device) };
+    // SAFETY: the program passes a valid structure.
+    let chain = unsafe { &*info }.p_next;
+    // SAFETY: the program passes a valid chain.
+    let external = unsafe { find::<vk::PhysicalDeviceExternalImageFormatInfo<'_>>(chain) };
+    if external.is_some_and(|external| !external.handle_type.is_empty()) {
+        // Handles of the host's kernel mean nothing here.
+        return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
+    }
+    guard(|| {
+        let body = |encoder: &mut Encoder| {
+            // SAFETY: the program passes valid structures.
+            unsafe {
+                commands::encode_get_physical_device_image_format_properties2(encoder, info, properties);
+            };
+        };
+        code(ask(physical, VkOp::GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES2, body, |reply| {
+            // SAFETY: the program passes a structure to be filled.
+            unsafe { commands::reply_get_physical_device_image_format_properties2(reply, properties) }
+        }))
+    })
+}
+
+/// `vkGetPhysicalDeviceSparseImageFormatProperties`.
+pub(crate) unsafe extern "system" fn get_physical_device_sparse_image_format_properties(
+    device: vk::PhysicalDevice,
+    format: vk::Format,
+    kind: vk::ImageType,
+    samples: vk::SampleCountFlags,
+    usage: vk::ImageUsageFlags,
+    tiling: vk::ImageTiling,
+    count: *mut u32,
+    properties: *mut vk::SparseImageFormatProperties,
+) {
+    // SAFETY: the program passes a live physical device.
+    let physical = unsafe { forward::physical_device(device) };
+    guard(|| {
+        let body = |encoder: &mut Encoder| {
+            // SAFETY: the program passes a count and an array of that length or null.
+            unsafe {
+                commands::encode_get_physical_device_sparse_image_format_properties(
+                    encoder, format, kind, samples, usage, tiling, count, properties,
+                );
+            };
+        };
+        let op = VkOp::GET_PHYSICAL_DEVICE_SPARSE_IMAGE_FORMAT_PROPERTIES;
+        // Without an answer the count stays as it is.
+        let _ = ask(physical, op, body, |reply| {
+            // SAFETY: as above.
+            unsafe {
+                commands::reply_get_physical_device_sparse_image_format_properties(reply, count, properties)
+            }
+        });
+    });
+}
+
+/// `vkGetPhysicalDeviceSparseImageFormatProperties2`.
+pub(crate) unsafe extern "system" fn get_physical_device_sparse_image_format_properties2(
+    device: vk::PhysicalDevice,
+    info: *const vk::PhysicalDeviceSparseImageFormatInfo2<'_>,
+    count: *mut u32,
+    properties: *mut vk::SparseImageFormatProperties2<'_>,
+) {
+    // SAFETY: the program passes a live physical device.
+    let physical = unsafe { forward::physical_device(device) };
+    guard(|| {
+        let body = |encoder: &mut Encoder| {
+            // SAFETY: the program passes a count and an array of that length or null.
+            unsafe {
+                commands::encode_get_physical_device_sparse_image_format_properties2(
+                    encoder, info, count, properties,
+                );
+            };
+        };
+        let op = VkOp::GET_PHYSICAL_DEVICE_SPARSE_IMAGE_FORMAT_PROPERTIES2;
+        // Without an answer the count stays as it is.
+        let _ = ask(physical, op, body, |reply| {
+            // SAFETY: as above.
+            unsafe {
+                commands::reply_get_physical_device_sparse_image_format_properties2(reply, count, properties)
+            }
+        });
+    });
+}
+
+/// `vkGetPhysicalDeviceExternalBufferProperties`: handles of the host's kernel mean nothing here.
+pub(crate) unsafe extern "system" fn get_physical_device_external_buffer_properties(
+    _device: vk::PhysicalDevice,
+    _info: *const vk::PhysicalDeviceExternalBufferInfo<'_>,
+    properties: *mut vk::ExternalBufferProperties<'_>,
+) {
+    // SAFETY: the program passes a structure to be filled.
+    let properties = unsafe { &mut *properties };
+    properties.external_memory_properties = vk::ExternalMemoryProperties::default();
+}
+
+/// `vkGetPhysicalDeviceExternalFenceProperties`: no fence leaves this driver.
+pub(crate) unsafe extern "system" fn get_physical_device_external_fence_properties(
+    _device: vk::PhysicalDevice,
+    _info: *const vk::PhysicalDeviceExternalFenceInfo<'_>,
+    properties: *mut vk::ExternalFenceProperties<'_>,
+) {
+    // SAFETY: the program passes a structure to be filled.
+    let properties = unsafe { &mut *properties };
+    properties.export_from_imported_handle_types = vk::ExternalFenceHandleTypeFlags::empty();
+    properties.compatible_handle_types = vk::ExternalFenceHandleTypeFlags::empty();
+    properties.external_fence_features = vk::ExternalFenceFeatureFlags::empty();
+}
+
+/// `vkGetPhysicalDeviceExternalSemaphoreProperties`: no semaphore leaves this driver.
+pub(crate) unsafe extern "system" fn get_physical_device_external_semaphore_properties(
+    _device: vk::PhysicalDevice,
+    _info: *const vk::PhysicalDeviceExternalSemaphoreInfo<'_>,
+    properties: *mut vk::ExternalSemaphoreProperties<'_>,
+) {
+    // SAFETY: the program passes a structure to be filled.
+    let properties = unsafe { &mut *properties };
+    properties.export_from_imported_handle_types = vk::ExternalSemaphoreHandleTypeFlags::empty();
+    properties.compatible_handle_types = vk::ExternalSemaphoreHandleTypeFlags::empty();
+    properties.external_semaphore_features = vk::ExternalSemaphoreFeatureFlags::empty();
+}
+
+macro_rules! listed {
+    ($($(#[$meta:meta])* $name:ident($element:ty), $op:ident, $encode:ident, $reply:ident;)*) => {
+        $($(#[$meta])*
+        pub(crate) unsafe extern "system" fn $name(
+            device: vk::PhysicalDevice,
+            count: *mut u32,
+            elements: *mut $element,
+        ) -> vk::Result {
+            // SAFETY: the program passes a live physical device.
+            let physical = unsafe { forward::physical_device(device) };
+            guard(|| {
+                let body = |encoder: &mut Encoder| {
+                    // SAFETY: the program passes a count and an array of that length or null.
+                    unsafe { commands::$encode(encoder, count, elements) };
+                };
+                code(ask(physical, VkOp::$op, body, |reply| {
+                    // SAFETY: as above.
+                    unsafe { commands::$reply(reply, count, elements) }
+                }))
+            })
+        })*
+    };
+}
+
+listed! {
+    /// `vkGetPhysicalDeviceCalibrateableTimeDomainsKHR`.
+    get_physical_device_calibrateable_time_domains_khr(vk::TimeDomainKHR),
+        GET_PHYSICAL_DEVICE_CALIBRATEABLE_TIME_DOMAINS_KHR,
+        encode_get_physical_device_calibrateable_time_domains_khr,
+        reply_get_physical_device_calibrateable_time_domains_khr;
+    /// `vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR`.
+    get_physical_device_cooperative_matrix_properties_khr(vk::CooperativeMatrixPropertiesKHR<'_>),
+        GET_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_PROPERTIES_KHR,
+        encode_get_physical_device_cooperative_matrix_properties_khr,
+        reply_get_physical_device_cooperative_matrix_properties_khr;
+    /// `vkGetPhysicalDeviceFragmentShadingRatesKHR`.
+    get_physical_device_fragment_shading_rates_khr(vk::PhysicalDeviceFragmentShadingRateKHR<'_>),
+        GET_PHYSICAL_DEVICE_FRAGMENT_SHADING_RATES_KHR,
+        encode_get_physical_device_fragment_shading_rates_khr,
+        reply_get_physical_device_fragment_shading_rates_khr;
+}
+
+/// `vkGetPhysicalDeviceMultisamplePropertiesEXT`.
+pub(crate) unsafe extern "system" fn get_physical_device_multisample_properties_ext(
+    device: vk::PhysicalDevice,
+    samples: vk::SampleCountFlags,
+    properties: *mut vk::MultisamplePropertiesEXT<'_>,
+) {
+    // SAFETY: the program passes a live physical device.
+    let physical = unsafe { forward::physical_device(device) };
+    guard(|| {
+        let body = |encoder: &mut Encoder| {
+            // SAFETY: the program passes a structure to be filled.
+            unsafe {
+                commands::encode_get_physical_device_multisample_properties_ext(encoder, samples, properties);
+            };
+        };
+        // Without an answer the structure stays as it is.
+        let _ = ask(physical, VkOp::GET_PHYSICAL_DEVICE_MULTISAMPLE_PROPERTIES_EXT, body, |reply| {
+            // SAFETY: as above.
+            unsafe { commands::reply_get_physical_device_multisample_properties_ext(reply, properties) }
+        });
+    });
+}

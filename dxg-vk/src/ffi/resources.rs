@@ -1,0 +1,329 @@
+//! Buffers and images, and what they require of memory.
+
+// UNSAFETY: entry points of the program, which passes handles and pointers.
+#![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]
+
+use std::sync::Arc;
+
+use ash::vk;
+use ash::vk::Handle;
+use dxg_wire::codec::Decoder;
+use dxg_wire::codec::Encoder;
+use dxg_wire::generated::vulkan::VkOp;
+
+use super::forward;
+use super::guard::guard;
+use super::guard::guard_result;
+use super::pointers::put;
+use crate::device::Device;
+use crate::generated::commands;
+use crate::generated::structs;
+use crate::requirements::Requirements;
+
+/// `vkCreateBuffer`.
+pub(crate) unsafe extern "system" fn create_buffer(
+    device: vk::Device,
+    info: *const vk::BufferCreateInfo<'_>,
+    _allocator: *const vk::AllocationCallbacks<'_>,
+    buffer: *mut vk::Buffer,
+) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard_result(|| {
+        let mut key = Encoder::new();
+        // SAFETY: the program passes a valid structure.
+        let parameters = unsafe { &*info };
+        // SAFETY: as above, its chain included.
+        unsafe { structs::enc_buffer_create_info(&mut key, parameters) };
+        let requirements = device.objects.buffer_cache.entry(key.as_slice());
+        let id = device.objects.buffers.insert(requirements).map_err(vk::Result::from)?;
+        // SAFETY: the program passes a valid structure.
+        device.post(VkOp::CREATE_BUFFER, |encoder| unsafe {
+            commands::encode_create_buffer(encoder, info, id)
+        })?;
+        // SAFETY: the program passes a place for the handle.
+        unsafe { put(buffer, vk::Buffer::from_raw(id)) };
+        Ok(())
+    })
+}
+
+/// `vkDestroyBuffer`.
+pub(crate) unsafe extern "system" fn destroy_buffer(
+    device: vk::Device,
+    buffer: vk::Buffer,
+    _allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        if device.objects.buffers.remove(buffer.as_raw()).is_some() {
+            // A lost device has nothing left to destroy.
+            let _ = device.post(VkOp::DESTROY_BUFFER, |encoder| encoder.u64(buffer.as_raw()));
+        }
+    });
+}
+
+/// `vkCreateImage`.
+pub(crate) unsafe extern "system" fn create_image(
+    device: vk::Device,
+    info: *const vk::ImageCreateInfo<'_>,
+    _allocator: *const vk::AllocationCallbacks<'_>,
+    image: *mut vk::Image,
+) -> vk::Result {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard_result(|| {
+        let mut key = Encoder::new();
+        // SAFETY: the program passes a valid structure.
+        let parameters = unsafe { &*info };
+        // SAFETY: as above, its chain included.
+        unsafe { structs::enc_image_create_info(&mut key, parameters) };
+        let requirements = device.objects.image_cache.entry(key.as_slice());
+        let id = device.objects.images.insert(requirements).map_err(vk::Result::from)?;
+        // SAFETY: the program passes a valid structure.
+        device.post(VkOp::CREATE_IMAGE, |encoder| unsafe {
+            commands::encode_create_image(encoder, info, id)
+        })?;
+        // SAFETY: the program passes a place for the handle.
+        unsafe { put(image, vk::Image::from_raw(id)) };
+        Ok(())
+    })
+}
+
+/// `vkDestroyImage`.
+pub(crate) unsafe extern "system" fn destroy_image(
+    device: vk::Device,
+    image: vk::Image,
+    _allocator: *const vk::AllocationCallbacks<'_>,
+) {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        if device.objects.images.remove(image.as_raw()).is_some() {
+            // A lost device has nothing left to destroy.
+            let _ = device.post(VkOp::DESTROY_IMAGE, |encoder| encoder.u64(image.as_raw()));
+        }
+    });
+}
+
+/// Asks the host, or remembers what it said about an object made alike. `question` must not name the object itself.
+fn ask(
+    device: &Device,
+    known: Option<Arc<Requirements>>,
+    op: VkOp,
+    question: Vec<u8>,
+    body: impl FnOnce(&mut Encoder),
+) -> Result<Arc<[u8]>, vk::Result> {
+    if let Some(reply) = known.as_ref().and_then(|known| known.reply(&question)) {
+        return Ok(reply);
+    }
+    let reply: Arc<[u8]> = device.call(op, body, |reply| Ok(Arc::from(reply.rest())))?;
+    if let Some(known) = known {
+        known.remember(question, Arc::clone(&reply));
+    }
+    Ok(reply)
+}
+
+fn decode_error<E>(_: E) -> vk::Result {
+    vk::Result::ERROR_DEVICE_LOST
+}
+
+macro_rules! requirements {
+    ($($(#[$meta:meta])* $name:ident($handle:ty, $objects:ident), $op:ident, $encode:ident, $reply:ident;)*) => {
+        $($(#[$meta])*
+        pub(crate) unsafe extern "system" fn $name(
+            device: vk::Device,
+            object: $handle,
+            requirements: *mut vk::MemoryRequirements,
+        ) {
+            // SAFETY: the program passes a live device.
+            let device = unsafe { forward::device(device) };
+            guard(|| {
+                let known = device.objects.$objects.get(object.as_raw());
+                let question = VkOp::$op.0.to_le_bytes().to_vec();
+                // SAFETY: only values are encoded.
+                let body = |encoder: &mut Encoder| unsafe { commands::$encode(encoder, object) };
+                let answer = ask(device, known, VkOp::$op, question, body).and_then(|reply| {
+                    // SAFETY: the program passes a place for the answer.
+                    unsafe { commands::$reply(&mut Decoder::new(&reply), requirements) }.map_err(decode_error)
+                });
+                if answer.is_err() {
+                    // SAFETY: as above. A lost device requires nothing.
+                    unsafe { put(requirements, vk::MemoryRequirements::default()) };
+                }
+            });
+        })*
+    };
+}
+
+requirements! {
+    /// `vkGetBufferMemoryRequirements`.
+    get_buffer_memory_requirements(vk::Buffer, buffers), GET_BUFFER_MEMORY_REQUIREMENTS,
+        encode_get_buffer_memory_requirements, reply_get_buffer_memory_requirements;
+    /// `vkGetImageMemoryRequirements`.
+    get_image_memory_requirements(vk::Image, images), GET_IMAGE_MEMORY_REQUIREMENTS,
+        encode_get_image_memory_requirements, reply_get_image_memory_requirements;
+}
+
+macro_rules! requirements_2 {
+    ($($(#[$meta:meta])* $name:ident($info:ident, $object:ident, $objects:ident, $handle:ident), $op:ident, $encode:ident,
+        $reply:ident;)*) => {
+        $($(#[$meta])*
+        pub(crate) unsafe extern "system" fn $name(
+            device: vk::Device,
+            info: *const vk::$info<'_>,
+            requirements: *mut vk::MemoryRequirements2<'_>,
+        ) {
+            // SAFETY: the program passes a live device.
+            let device = unsafe { forward::device(device) };
+            // SAFETY: the program passes a valid structure.
+            let object = unsafe { &*info }.$object;
+            guard(|| {
+                let known = device.objects.$objects.get(object.as_raw());
+                let mut question = Encoder::new();
+                question.u32(u32::from(VkOp::$op.0));
+                // SAFETY: a copy of a valid structure, its chain included.
+                let mut nameless = unsafe { info.read() };
+                nameless.$object = vk::$handle::null();
+                // SAFETY: the program passes a place for the answer; the copy lives here.
+                unsafe { commands::$encode(&mut question, &raw const nameless, requirements) };
+                let body = |encoder: &mut Encoder| {
+                    // SAFETY: the program passes a valid structure and a place for the answer.
+                    unsafe { commands::$encode(encoder, info, requirements) };
+                };
+                // After an error the place keeps what it had: a lost device requires nothing.
+                let _ = ask(device, known, VkOp::$op, question.into_vec(), body).and_then(|reply| {
+                    // SAFETY: the program passes a place for the answer.
+                    unsafe { commands::$reply(&mut Decoder::new(&reply), requirements) }.map_err(decode_error)
+                });
+            });
+        })*
+    };
+}
+
+requirements_2! {
+    /// `vkGetBufferMemoryRequirements2`.
+    get_buffer_memory_requirements2(BufferMemoryRequirementsInfo2, buffer, buffers, Buffer),
+        GET_BUFFER_MEMORY_REQUIREMENTS2, encode_get_buffer_memory_requirements2, reply_get_buffer_memory_requirements2;
+    /// `vkGetImageMemoryRequirements2`.
+    get_image_memory_requirements2(ImageMemoryRequirementsInfo2, image, images, Image),
+        GET_IMAGE_MEMORY_REQUIREMENTS2, encode_get_image_memory_requirements2, reply_get_image_memory_requirements2;
+}
+
+macro_rules! device_requirements {
+    ($($(#[$meta:meta])* $name:ident($info:ident, $cache:ident), $op:ident, $encode:ident,
+        $reply:ident;)*) => {
+        $($(#[$meta])*
+        pub(crate) unsafe extern "system" fn $name(
+            device: vk::Device,
+            info: *const vk::$info<'_>,
+            requirements: *mut vk::MemoryRequirements2<'_>,
+        ) {
+            // SAFETY: the program passes a live device.
+            let device = unsafe { forward::device(device) };
+            guard(|| {
+                let body = |encoder: &mut Encoder| {
+                    // SAFETY: the program passes a valid structure and a place for the answer.
+                    unsafe { commands::$encode(encoder, info, requirements) };
+                };
+                let mut question = Encoder::new();
+                question.u32(u32::from(VkOp::$op.0));
+                body(&mut question);
+                let known = device.objects.$cache.entry(question.as_slice());
+                // After an error the place keeps what it had: a lost device requires nothing.
+                let _ = ask(device, Some(known), VkOp::$op, Vec::new(), body).and_then(|reply| {
+                    // SAFETY: the program passes a place for the answer.
+                    unsafe { commands::$reply(&mut Decoder::new(&reply), requirements) }.map_err(decode_error)
+                });
+            });
+        })*
+    };
+}
+
+device_requirements! {
+    /// `vkGetDeviceBufferMemoryRequirements`.
+    get_device_buffer_memory_requirements(DeviceBufferMemoryRequirements, buffer_cache),
+        GET_DEVICE_BUFFER_MEMORY_REQUIREMENTS, encode_get_device_buffer_memory_requirements,
+        reply_get_device_buffer_memory_requirements;
+    /// `vkGetDeviceImageMemoryRequirements`.
+    get_device_image_memory_requirements(DeviceImageMemoryRequirements, image_cache),
+        GET_DEVICE_IMAGE_MEMORY_REQUIREMENTS, encode_get_device_image_memory_requirements,
+        reply_get_device_image_memory_requirements;
+}
+
+/// `vkGetImageSparseMemoryRequirements`.
+pub(crate) unsafe extern "system" fn get_image_sparse_memory_requirements(
+    device: vk::Device,
+    image: vk::Image,
+    count: *mut u32,
+    requirements: *mut vk::SparseImageMemoryRequirements,
+) {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        let body = |encoder: &mut Encoder| {
+            // SAFETY: the program passes a count and an array of that length or null.
+            unsafe {
+                commands::encode_get_image_sparse_memory_requirements(encoder, image, count, requirements);
+            };
+        };
+        // A lost device requires nothing.
+        let _ = device.call(VkOp::GET_IMAGE_SPARSE_MEMORY_REQUIREMENTS, body, |reply| {
+            // SAFETY: as above.
+            unsafe { commands::reply_get_image_sparse_memory_requirements(reply, count, requirements) }
+        });
+    });
+}
+
+/// `vkGetImageSparseMemoryRequirements2`.
+pub(crate) unsafe extern "system" fn get_image_sparse_memory_requirements2(
+    device: vk::Device,
+    info: *const vk::ImageSparseMemoryRequirementsInfo2<'_>,
+    count: *mut u32,
+    requirements: *mut vk::SparseImageMemoryRequirements2<'_>,
+) {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        let body = |encoder: &mut Encoder| {
+            // SAFETY: the program passes a count and an array of that length or null.
+            unsafe {
+                commands::encode_get_image_sparse_memory_requirements2(encoder, info, count, requirements);
+            };
+        };
+        // A lost device requires nothing.
+        let _ = device.call(VkOp::GET_IMAGE_SPARSE_MEMORY_REQUIREMENTS2, body, |reply| {
+            // SAFETY: as above.
+            unsafe { commands::reply_get_image_sparse_memory_requirements2(reply, count, requirements) }
+        });
+    });
+}
+
+/// `vkGetDeviceImageSparseMemoryRequirements`.
+pub(crate) unsafe extern "system" fn get_device_image_sparse_memory_requirements(
+    device: vk::Device,
+    info: *const vk::DeviceImageMemoryRequirements<'_>,
+    count: *mut u32,
+    requirements: *mut vk::SparseImageMemoryRequirements2<'_>,
+) {
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        let body = |encoder: &mut Encoder| {
+            // SAFETY: the program passes a count and an array of that length or null.
+            unsafe {
+                commands::encode_get_device_image_sparse_memory_requirements(
+                    encoder,
+                    info,
+                    count,
+                    requirements,
+                );
+            };
+        };
+        // A lost device requires nothing.
+        let _ = device.call(VkOp::GET_DEVICE_IMAGE_SPARSE_MEMORY_REQUIREMENTS, body, |reply| {
+            // SAFETY: as above.
+            unsafe { commands::reply_get_device_image_sparse_memory_requirements(reply, count, requirements) }
+        });
+    });
+}

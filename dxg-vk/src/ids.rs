@@ -1,0 +1,159 @@
+//! Tables of objects whose handles are the ids on the wire.
+//!
+//! *Why.* The guest names its objects, so that creating one needs no answer. A handle is a slot (low half, from 1) and a
+//! generation (high half, from 1); the host checks both, so a stale handle never reaches another object. Slots are reused
+//! oldest first, and a slot whose generations are used up is retired.
+//!
+//! *Locks.* One per table, held for the look-up only.
+
+use std::collections::VecDeque;
+
+use parking_lot::RwLock;
+
+/// Most slots of one table; the host refuses larger ones.
+pub const MAX_SLOTS: usize = 1 << 22;
+
+/// Objects of one type, with what the guest keeps about each.
+#[derive(Debug)]
+pub struct Table<T> {
+    inner: RwLock<Inner<T>>,
+}
+
+#[derive(Debug)]
+struct Inner<T> {
+    slots: Vec<Slot<T>>,
+    free: VecDeque<u32>,
+}
+
+#[derive(Debug)]
+struct Slot<T> {
+    generation: u32,
+    value: Option<T>,
+}
+
+/// The table is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("object table full")]
+pub struct TableFull;
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { inner: RwLock::new(Inner { slots: Vec::new(), free: VecDeque::new() }) }
+    }
+}
+
+impl<T> Table<T> {
+    /// Stores `value` and names it. The id is never 0.
+    ///
+    /// # Errors
+    /// [`TableFull`] at [`MAX_SLOTS`] live objects.
+    pub fn insert(&self, value: T) -> Result<u64, TableFull> {
+        let mut inner = self.inner.write();
+        let index = match inner.free.pop_front() {
+            Some(index) => index,
+            None if inner.slots.len() < MAX_SLOTS => {
+                inner.slots.push(Slot { generation: 0, value: None });
+                u32::try_from(inner.slots.len() - 1).map_err(|_| TableFull)?
+            }
+            None => return Err(TableFull),
+        };
+        let slot = inner.slots.get_mut(index as usize).ok_or(TableFull)?;
+        slot.generation += 1;
+        slot.value = Some(value);
+        Ok(u64::from(slot.generation) << 32 | u64::from(index + 1))
+    }
+
+    /// Takes an object out; its id is dead from here on. `None` for an id that is not live.
+    pub fn remove(&self, id: u64) -> Option<T> {
+        let (index, generation) = parts(id)?;
+        let mut inner = self.inner.write();
+        let slot = inner.slots.get_mut(index as usize).filter(|slot| slot.generation == generation)?;
+        let value = slot.value.take()?;
+        if generation != u32::MAX {
+            inner.free.push_back(index);
+        }
+        Some(value)
+    }
+
+    /// Looks at an object. `None` for an id that is not live.
+    pub fn with<R>(&self, id: u64, look: impl FnOnce(&T) -> R) -> Option<R> {
+        let (index, generation) = parts(id)?;
+        let inner = self.inner.read();
+        let slot = inner.slots.get(index as usize).filter(|slot| slot.generation == generation)?;
+        slot.value.as_ref().map(look)
+    }
+
+    /// A copy of an object's state. `None` for an id that is not live.
+    pub fn get(&self, id: u64) -> Option<T>
+    where
+        T: Clone,
+    {
+        self.with(id, T::clone)
+    }
+
+    /// How many objects are live.
+    pub fn len(&self) -> usize {
+        self.inner.read().slots.iter().filter(|slot| slot.value.is_some()).count()
+    }
+
+    /// Whether no object is live.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Slot index (from 0) and generation of an id; `None` for the null handle.
+fn parts(id: u64) -> Option<(u32, u32)> {
+    let index = (id as u32).checked_sub(1)?;
+    Some((index, (id >> 32) as u32))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn insert_first_object_has_slot_one_generation_one() {
+        assert_eq!(Table::default().insert(()).unwrap(), 1 << 32 | 1);
+    }
+
+    #[test]
+    fn insert_after_remove_has_new_generation_and_old_id_is_dead() {
+        let table = Table::default();
+        let first = table.insert('a').unwrap();
+        assert_eq!(table.remove(first), Some('a'));
+        let second = table.insert('b').unwrap();
+        assert_eq!(second, 2 << 32 | 1);
+        assert_eq!(table.get(first), None);
+        assert_eq!(table.remove(first), None);
+        assert_eq!(table.get(second), Some('b'));
+    }
+
+    #[test]
+    fn remove_several_slots_are_reused_oldest_first() {
+        let table = Table::default();
+        let ids: Vec<u64> = (0..3).map(|n| table.insert(n).unwrap()).collect();
+        table.remove(ids[1]);
+        table.remove(ids[0]);
+        assert_eq!(table.insert(9).unwrap() as u32, 2);
+        assert_eq!(table.insert(9).unwrap() as u32, 1);
+        assert_eq!(table.insert(9).unwrap() as u32, 4);
+    }
+
+    #[test]
+    fn remove_null_and_unknown_ids_are_not_found() {
+        let table = Table::<()>::default();
+        assert_eq!(table.remove(0), None);
+        assert_eq!(table.remove(7 << 32 | 7), None);
+        assert!(table.is_empty());
+    }
+
+    #[test]
+    fn remove_last_generation_retires_the_slot() {
+        let table = Table::default();
+        let id = table.insert(()).unwrap();
+        table.inner.write().slots[0].generation = u32::MAX;
+        assert_eq!(table.remove(id | (u64::from(u32::MAX) << 32)), Some(()));
+        assert_eq!(table.insert(()).unwrap(), 1 << 32 | 2);
+    }
+}

@@ -1,0 +1,112 @@
+//! What a stream stands on: the guest's end of a ring, and memory to lease.
+//!
+//! *Why.* A session with a daemon is one such thing; a thread of a test is another.
+
+use std::fmt;
+
+use ash::vk;
+use dxg_core::ErrorKind;
+use dxg_core::StreamHandle;
+use dxg_core::Streams;
+use dxg_wire::session::IoAddress;
+use dxg_wire::session::StreamKind;
+use dxg_wire::shm::SharedSlice;
+use dxg_wire::stream::Producer;
+use tracing::warn;
+
+use crate::heap::Lessor;
+
+/// A leased block. Dropping it gives it back.
+#[derive(Debug)]
+pub struct Block {
+    memory: SharedSlice,
+    io_base: IoAddress,
+    _lease: Option<dxg_core::Block>,
+}
+
+impl Block {
+    /// A block that is mapped as `memory` and that the host knows at `io_base`.
+    #[must_use]
+    pub fn new(memory: SharedSlice, io_base: IoAddress) -> Self {
+        Self { memory, io_base, _lease: None }
+    }
+
+    /// Where it is mapped.
+    #[must_use]
+    pub fn memory(&self) -> &SharedSlice {
+        &self.memory
+    }
+
+    /// Where the host finds it.
+    #[must_use]
+    pub fn io_base(&self) -> IoAddress {
+        self.io_base
+    }
+}
+
+/// The guest's end of a stream, and its session.
+pub trait Link: fmt::Debug + Send + Sync {
+    /// The ring.
+    fn producer(&self) -> &Producer;
+
+    /// Leases a block.
+    ///
+    /// # Errors
+    /// Out of memory or device lost.
+    fn lease(&self, size_bytes: u64) -> Result<Block, vk::Result>;
+
+    /// Whether the host is gone.
+    fn is_lost(&self) -> bool;
+}
+
+impl Lessor for dyn Link + '_ {
+    type Block = Block;
+    type Error = vk::Result;
+
+    fn lease(&self, size_bytes: u64) -> Result<Block, vk::Result> {
+        Link::lease(self, size_bytes)
+    }
+}
+
+/// A stream of a session with a daemon.
+#[derive(Debug)]
+pub struct HostLink {
+    handle: StreamHandle,
+    streams: Streams,
+}
+
+impl HostLink {
+    /// Opens a stream.
+    ///
+    /// # Errors
+    /// `ERROR_INITIALIZATION_FAILED` when the host refuses it.
+    pub fn open(streams: &Streams, kind: StreamKind, ring_bytes: u32) -> Result<Self, vk::Result> {
+        let handle = streams.open(kind, ring_bytes).map_err(|error| {
+            warn!(?kind, %error, "no stream");
+            vk::Result::ERROR_INITIALIZATION_FAILED
+        })?;
+        Ok(Self { handle, streams: streams.clone() })
+    }
+}
+
+impl Link for HostLink {
+    fn producer(&self) -> &Producer {
+        &self.handle.producer
+    }
+
+    fn lease(&self, size_bytes: u64) -> Result<Block, vk::Result> {
+        let lease = self.streams.lease(size_bytes).map_err(|error| {
+            warn!(size_bytes, %error, "no block");
+            match error.kind() {
+                ErrorKind::DeviceLost | ErrorKind::WrongProcess => vk::Result::ERROR_DEVICE_LOST,
+                ErrorKind::Quota => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
+                _ => vk::Result::ERROR_OUT_OF_HOST_MEMORY,
+            }
+        })?;
+        Ok(Block { memory: lease.memory().clone(), io_base: lease.io_base(), _lease: Some(lease) })
+    }
+
+    fn is_lost(&self) -> bool {
+        self.streams.is_lost()
+    }
+}
