@@ -1,4 +1,5 @@
 //! Greetings, good and bad, and packets that are no messages.
+#![allow(clippy::unwrap_used, reason = "a test fails where something is not there")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Leases and quotas.
+#![allow(clippy::unwrap_used, reason = "a test fails where something is not there")]
 
 mod support;
 

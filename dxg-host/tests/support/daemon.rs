@@ -1,5 +1,7 @@
 //! A real `dxgd` for one test.
 
+use std::cell::OnceCell;
+use std::cell::RefCell;
 use std::fs;
 use std::io::BufRead;
 use std::io::BufReader;
@@ -30,6 +32,8 @@ pub struct Daemon {
     pub child: Child,
     pub dir: PathBuf,
     keep_alive: Option<OwnedFd>,
+    /// One connection for all questions, so that asking does not change what is counted.
+    control: OnceCell<RefCell<BufReader<UnixStream>>>,
 }
 
 /// A fresh directory for one test.
@@ -71,7 +75,7 @@ impl Daemon {
         let mut line = String::new();
         BufReader::new(fs::File::from(ready)).read_line(&mut line).unwrap();
         assert!(line.starts_with("ready "), "the daemon did not start: {line:?}");
-        Self { child, dir, keep_alive: Some(alive) }
+        Self { child, dir, keep_alive: Some(alive), control: OnceCell::new() }
     }
 
     /// The socket of the only virtual GPU.
@@ -94,10 +98,14 @@ impl Daemon {
 
     /// Asks over the control socket.
     pub fn state(&self) -> control::State {
-        let stream = UnixStream::connect(runtime_dir::control_socket(&self.dir)).unwrap();
-        stream.set_read_timeout(Some(GUARD)).unwrap();
-        control::write(&stream, control::Request::List).unwrap();
-        match control::read(&mut BufReader::new(stream)).unwrap() {
+        let control = self.control.get_or_init(|| {
+            let stream = UnixStream::connect(runtime_dir::control_socket(&self.dir)).unwrap();
+            stream.set_read_timeout(Some(GUARD)).unwrap();
+            RefCell::new(BufReader::new(stream))
+        });
+        let mut control = control.borrow_mut();
+        control::write(control.get_mut(), control::Request::List).unwrap();
+        match control::read(&mut *control).unwrap() {
             control::Reply::State(state) => state,
             other => panic!("{other:?}"),
         }
@@ -116,6 +124,12 @@ impl Daemon {
     /// Processes whose parent is the daemon.
     pub fn workers(&self) -> Vec<u32> {
         children_of(self.pid())
+    }
+
+    /// Those of them that serve a client: they have the threads of a session.
+    pub fn bound_workers(&self) -> Vec<u32> {
+        let threads = |pid: &u32| fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+        self.workers().into_iter().filter(|pid| threads(pid) > 1).collect()
     }
 
     /// Open descriptors of the daemon, by what they are.
