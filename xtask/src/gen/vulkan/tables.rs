@@ -233,6 +233,13 @@ pub(super) const CUSTOM_COMMANDS: &[(&str, &str)] = &[
     ("vkDestroyRenderPass", "the guest notes which attachments a subpass has"),
 ];
 
+/// Commands that an entry of [`CUSTOM_COMMANDS`] covers and that are forwarded all the same: rare ones, asked for once.
+pub(super) const NOT_CUSTOM_COMMANDS: &[&str] = &[
+    "vkGetPhysicalDeviceCooperativeMatrixPropertiesNV",
+    "vkGetPhysicalDeviceOpticalFlowImageFormatsNV",
+    "vkGetPhysicalDeviceSupportedFramebufferMixedSamplesCombinationsNV",
+];
+
 /// Commands with one new handle that do not wait for the host.
 pub(super) const ASYNC_CREATES: &[&str] = &[
     "vkCreateBufferView",
