@@ -17,6 +17,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::bail;
+use rustix::event::PollFd;
+use rustix::event::PollFlags;
+use rustix::event::Timespec;
+use rustix::event::poll;
+use rustix::process::Pid;
+use rustix::process::PidfdFlags;
+use rustix::process::Signal;
+use rustix::process::pidfd_open;
+use rustix::process::pidfd_send_signal;
 
 /// What would make the loader find other drivers than the machine's, or other layers.
 const LOADER_VARIABLES: &[&str] = &[
@@ -148,14 +157,13 @@ impl Place {
 
 /// Ends a child. `dxgctl` puts its daemon away when it is asked to end, so it is asked first.
 fn end(child: &mut Child) {
-    let pid = child.id().to_string();
-    // Best effort: the child may have ended by itself in the meantime.
-    let _ = Command::new("kill").args(["-TERM", &pid]).status();
-    for _ in 0..50 {
-        if matches!(child.try_wait(), Ok(Some(_))) {
-            return;
-        }
-        thread::park_timeout(Duration::from_millis(100));
+    let pid = Pid::from_child(child);
+    // Best effort throughout: the child may end by itself at any time, and `kill` is what counts.
+    if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty())
+        && pidfd_send_signal(&pidfd, Signal::TERM).is_ok()
+    {
+        let patience = Timespec { tv_sec: 5, tv_nsec: 0 };
+        let _ = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&patience));
     }
     let _ = child.kill();
     let _ = child.wait();

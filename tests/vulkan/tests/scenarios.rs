@@ -129,19 +129,28 @@ fn outcomes(chosen: &[&str]) -> Vec<Outcome> {
 
 /// The numbers of a device natively and over the driver that are the same device.
 fn twin_devices(prefix: &std::path::Path) -> Result<(usize, usize)> {
-    let devices = |place: &Place| -> Result<Vec<String>> {
-        let output = place.output(PROGRAM, &["devices"], HANG)?;
+    let lines = |place: &Place, command: &str| -> Result<Vec<String>> {
+        let output = place.output(PROGRAM, &[command], HANG)?;
         anyhow::ensure!(
             output.status.success(),
-            "{place:?}: `devices` ended with {}: {}",
+            "{place:?}: `{command}` ended with {}: {}",
             output.status,
             String::from_utf8_lossy(&output.stderr)
         );
-        let text = String::from_utf8(output.stdout)?;
-        Ok(text.lines().filter_map(|line| Some(line.split_once(' ')?.1.to_owned())).collect())
+        Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
     };
+    let devices = |place: &Place| -> Result<Vec<String>> {
+        Ok(lines(place, "devices")?
+            .iter()
+            .filter_map(|line| Some(line.split_once(' ')?.1.to_owned()))
+            .collect())
+    };
+    let staged = Place::Staged(prefix.to_path_buf());
+    // A comparison of the native driver with itself would always hold.
+    let drivers = lines(&staged, "drivers")?;
+    anyhow::ensure!(drivers == ["libvulkan_dxg.so"], "over the driver the loader loads {drivers:?}");
     let native = devices(&Place::Native)?;
-    let ours = devices(&Place::Staged(prefix.to_path_buf()))?;
+    let ours = devices(&staged)?;
     let first = ours.first().context("the driver offers no device")?;
     // The driver may add to the name, never take from it.
     let twin = native.iter().position(|name| first.contains(name.as_str()));

@@ -23,6 +23,8 @@ enum Command {
     List,
     /// Print the devices: number and name.
     Devices,
+    /// Print the files of the drivers that the loader loads.
+    Drivers,
     /// Run scenarios: `NAME ok DIGEST`, `NAME skipped: WHY` or `NAME FAILED: WHY`.
     Run {
         /// Names, or `all`.
@@ -45,6 +47,11 @@ fn main() -> Result<ExitCode> {
         Command::Devices => {
             for (index, name) in scenarios::devices()?.iter().enumerate() {
                 writeln!(out, "{index} {name}")?;
+            }
+        }
+        Command::Drivers => {
+            for name in scenarios::drivers()? {
+                writeln!(out, "{name}")?;
             }
         }
         Command::Run { names, device } => {

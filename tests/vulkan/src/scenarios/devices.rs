@@ -278,10 +278,12 @@ fn device_with_all_queues(case: &mut Case) -> Result<()> {
     Ok(())
 }
 
-/// The descriptors and threads of this process.
-fn footprint() -> Result<(usize, usize)> {
+/// The descriptors, threads and shared mappings of this process.
+fn footprint() -> Result<[usize; 3]> {
     let count = |dir: &str| -> Result<usize> { Ok(std::fs::read_dir(dir)?.count()) };
-    Ok((count("/proc/self/fd")?, count("/proc/self/task")?))
+    let maps = std::fs::read_to_string("/proc/self/maps")?;
+    let shared = maps.lines().filter(|line| line.contains("memfd:")).count();
+    Ok([count("/proc/self/fd")?, count("/proc/self/task")?, shared])
 }
 
 /// Does something over and over and looks at what stays behind.
@@ -294,7 +296,7 @@ fn leaves_nothing(mut work: impl FnMut() -> Result<()>) -> Result<()> {
     for _ in 0..50 {
         work()?;
     }
-    same!(footprint()?, before, "descriptors and threads");
+    same!(footprint()?, before, "descriptors, threads, shared mappings");
     Ok(())
 }
 

@@ -131,3 +131,23 @@ pub fn devices() -> Result<Vec<String>> {
         })
         .collect()
 }
+
+/// The files of the Vulkan drivers that the loader has loaded, without their directories.
+///
+/// # Errors
+///
+/// There is no loader, or `/proc` cannot be read.
+pub fn drivers() -> Result<Vec<String>> {
+    let instance = Instance::new()?;
+    instance.physical_devices()?;
+    let maps = std::fs::read_to_string("/proc/self/maps").context("/proc/self/maps")?;
+    let mut names: Vec<String> = maps
+        .lines()
+        .filter_map(|line| line.rsplit_once('/'))
+        .map(|(_, name)| name.to_owned())
+        .filter(|name| name.starts_with("libvulkan_"))
+        .collect();
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
