@@ -121,6 +121,16 @@ pub(crate) unsafe extern "system" fn destroy_command_pool(
     });
 }
 
+/// Ends the command buffers of every pool of a device that is going away. Each holds on to the device.
+pub(crate) fn retire_all(device: &Device) {
+    for pool in device.objects.command_pools.take_all() {
+        for buffer in pool.take_all() {
+            // SAFETY: the pool held it, so it is live, and a destroyed device's command buffers are not used any more.
+            unsafe { retire(device, buffer) };
+        }
+    }
+}
+
 /// # Safety
 /// `buffer` is a live command buffer of the device that nothing uses any more; its destruction was posted.
 unsafe fn retire(device: &Device, buffer: vk::CommandBuffer) {

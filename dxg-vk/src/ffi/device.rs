@@ -15,6 +15,7 @@ use dxg_wire::vulkan::op;
 use parking_lot::Mutex;
 use tracing::debug;
 
+use super::command;
 use super::forward;
 use super::guard::guard;
 use super::guard::guard_result;
@@ -175,6 +176,7 @@ pub(crate) unsafe extern "system" fn destroy_device(
     guard(|| {
         // A lost device is gone already.
         let _ = object.device.call(VkOp(op::DESTROY_DEVICE), |_| (), |_| Ok(()));
+        command::retire_all(&object.device);
         drop(object);
     });
 }
