@@ -23,6 +23,8 @@ const PLACES: &[(&str, &str)] = &[
     ("dxg-ioctl/src/sys", "the raw ioctl"),
     ("dxg-wire/src/shm", "mappings and atomics in shared memory, fd passing"),
     ("dxg-vk/src/ffi", "the entry points the Vulkan loader calls"),
+    ("dxg-vk/src/generated", "encoders and entry points that follow the program's pointers"),
+    ("dxg-vk/tests", "calls the driver interface as the loader does"),
     ("dxg-cuda-shim/src/ffi", "the entry points CUDA programs call"),
     ("dxg-ptx/src/call", "the call into generated code"),
     ("dxg-host/src/adapter", "the calls into host drivers"),
