@@ -89,6 +89,16 @@ impl Stream {
         !self.process.is_current() || self.link.is_lost() || self.link.producer().status().0 != 0
     }
 
+    /// Waits until the host has executed everything that is on the stream.
+    ///
+    /// # Errors
+    /// Device lost.
+    pub fn drain(&self) -> Result<(), vk::Result> {
+        let producer = self.link.producer();
+        let drained = producer.wait_consumed(producer.position(), &|| self.is_lost());
+        drained.map_err(|_| vk::Result::ERROR_DEVICE_LOST)
+    }
+
     /// Puts a command on the stream. Answers the position after it.
     ///
     /// # Errors
@@ -315,6 +325,14 @@ mod tests {
         let (_host, stream) = echo();
         let position = stream.post(OP, |encoder| encoder.u32(1)).unwrap();
         stream.call(OP, |_| (), |_| Ok(())).unwrap();
+        assert!(stream.executed() >= position);
+    }
+
+    #[test]
+    fn drain_waits_for_all_that_was_posted() {
+        let (_host, stream) = echo();
+        let position = (0..100).map(|_| stream.post(OP, |_| ()).unwrap()).last().unwrap();
+        stream.drain().unwrap();
         assert!(stream.executed() >= position);
     }
 

@@ -25,6 +25,9 @@ use crate::device::Device;
 use crate::generated::commands;
 
 /// `vkCreateDescriptorSetLayout`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_descriptor_set_layout(
     device: vk::Device,
     info: *const vk::DescriptorSetLayoutCreateInfo<'_>,
@@ -72,6 +75,9 @@ unsafe fn layout_of(info: &vk::DescriptorSetLayoutCreateInfo<'_>) -> Layout {
 }
 
 /// `vkDestroyDescriptorSetLayout`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_descriptor_set_layout(
     device: vk::Device,
     layout: vk::DescriptorSetLayout,
@@ -88,6 +94,9 @@ pub(crate) unsafe extern "system" fn destroy_descriptor_set_layout(
 }
 
 /// `vkCreateDescriptorPool`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_descriptor_pool(
     device: vk::Device,
     info: *const vk::DescriptorPoolCreateInfo<'_>,
@@ -121,6 +130,9 @@ fn forget_sets(device: &Device, pool: &Pool) {
 }
 
 /// `vkDestroyDescriptorPool`: its sets go with it.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_descriptor_pool(
     device: vk::Device,
     pool: vk::DescriptorPool,
@@ -137,6 +149,9 @@ pub(crate) unsafe extern "system" fn destroy_descriptor_pool(
 }
 
 /// `vkResetDescriptorPool`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn reset_descriptor_pool(
     device: vk::Device,
     pool: vk::DescriptorPool,
@@ -156,6 +171,9 @@ pub(crate) unsafe extern "system" fn reset_descriptor_pool(
 }
 
 /// `vkAllocateDescriptorSets`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn allocate_descriptor_sets(
     device: vk::Device,
     info: *const vk::DescriptorSetAllocateInfo<'_>,
@@ -221,6 +239,9 @@ unsafe fn needs_of(device: &Device, info: &vk::DescriptorSetAllocateInfo<'_>) ->
 }
 
 /// `vkFreeDescriptorSets`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn free_descriptor_sets(
     device: vk::Device,
     pool: vk::DescriptorPool,
@@ -248,6 +269,9 @@ pub(crate) unsafe extern "system" fn free_descriptor_sets(
 }
 
 /// `vkUpdateDescriptorSets`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn update_descriptor_sets(
     device: vk::Device,
     write_count: u32,

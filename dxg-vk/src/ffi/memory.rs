@@ -26,6 +26,9 @@ use crate::memory::Memory;
 use crate::ranges::GRANULE_BYTES;
 
 /// `vkAllocateMemory`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn allocate_memory(
     device: vk::Device,
     info: *const vk::MemoryAllocateInfo<'_>,
@@ -120,6 +123,9 @@ fn take_piece(device: &Device, size_bytes: u64) -> Result<Piece<Block>, vk::Resu
 }
 
 /// `vkFreeMemory`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn free_memory(
     device: vk::Device,
     memory: vk::DeviceMemory,
@@ -148,6 +154,9 @@ fn address(device: &Device, memory: vk::DeviceMemory, offset_bytes: u64) -> Resu
 }
 
 /// `vkMapMemory`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn map_memory(
     device: vk::Device,
     memory: vk::DeviceMemory,
@@ -167,6 +176,9 @@ pub(crate) unsafe extern "system" fn map_memory(
 }
 
 /// `vkMapMemory2KHR`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn map_memory2_khr(
     device: vk::Device,
     info: *const vk::MemoryMapInfoKHR<'_>,
@@ -185,9 +197,15 @@ pub(crate) unsafe extern "system" fn map_memory2_khr(
 }
 
 /// `vkUnmapMemory`: memory stays mapped for its life.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn unmap_memory(_device: vk::Device, _memory: vk::DeviceMemory) {}
 
 /// `vkUnmapMemory2KHR`: memory stays mapped for its life.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn unmap_memory2_khr(
     _device: vk::Device,
     _info: *const vk::MemoryUnmapInfoKHR<'_>,
@@ -196,6 +214,9 @@ pub(crate) unsafe extern "system" fn unmap_memory2_khr(
 }
 
 /// `vkFlushMappedMemoryRanges`: both sides see the same pages.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn flush_mapped_memory_ranges(
     _device: vk::Device,
     _count: u32,
@@ -205,6 +226,9 @@ pub(crate) unsafe extern "system" fn flush_mapped_memory_ranges(
 }
 
 /// `vkInvalidateMappedMemoryRanges`: both sides see the same pages.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn invalidate_mapped_memory_ranges(
     _device: vk::Device,
     _count: u32,
@@ -214,6 +238,9 @@ pub(crate) unsafe extern "system" fn invalidate_mapped_memory_ranges(
 }
 
 /// `vkGetDeviceMemoryCommitment`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_device_memory_commitment(
     device: vk::Device,
     memory: vk::DeviceMemory,

@@ -21,6 +21,9 @@ use crate::generated::structs;
 use crate::requirements::Requirements;
 
 /// `vkCreateBuffer`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_buffer(
     device: vk::Device,
     info: *const vk::BufferCreateInfo<'_>,
@@ -48,6 +51,9 @@ pub(crate) unsafe extern "system" fn create_buffer(
 }
 
 /// `vkDestroyBuffer`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_buffer(
     device: vk::Device,
     buffer: vk::Buffer,
@@ -64,6 +70,9 @@ pub(crate) unsafe extern "system" fn destroy_buffer(
 }
 
 /// `vkCreateImage`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_image(
     device: vk::Device,
     info: *const vk::ImageCreateInfo<'_>,
@@ -91,6 +100,9 @@ pub(crate) unsafe extern "system" fn create_image(
 }
 
 /// `vkDestroyImage`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_image(
     device: vk::Device,
     image: vk::Image,
@@ -131,6 +143,9 @@ fn decode_error<E>(_: E) -> vk::Result {
 macro_rules! requirements {
     ($($(#[$meta:meta])* $name:ident($handle:ty, $objects:ident), $op:ident, $encode:ident, $reply:ident;)*) => {
         $($(#[$meta])*
+        ///
+        /// # Safety
+        /// As the specification of this command demands.
         pub(crate) unsafe extern "system" fn $name(
             device: vk::Device,
             object: $handle,
@@ -169,6 +184,9 @@ macro_rules! requirements_2 {
     ($($(#[$meta:meta])* $name:ident($info:ident, $object:ident, $objects:ident, $handle:ident), $op:ident, $encode:ident,
         $reply:ident;)*) => {
         $($(#[$meta])*
+        ///
+        /// # Safety
+        /// As the specification of this command demands.
         pub(crate) unsafe extern "system" fn $name(
             device: vk::Device,
             info: *const vk::$info<'_>,
@@ -214,6 +232,9 @@ macro_rules! device_requirements {
     ($($(#[$meta:meta])* $name:ident($info:ident, $cache:ident), $op:ident, $encode:ident,
         $reply:ident;)*) => {
         $($(#[$meta])*
+        ///
+        /// # Safety
+        /// As the specification of this command demands.
         pub(crate) unsafe extern "system" fn $name(
             device: vk::Device,
             info: *const vk::$info<'_>,
@@ -252,6 +273,9 @@ device_requirements! {
 }
 
 /// `vkGetImageSparseMemoryRequirements`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_image_sparse_memory_requirements(
     device: vk::Device,
     image: vk::Image,
@@ -276,6 +300,9 @@ pub(crate) unsafe extern "system" fn get_image_sparse_memory_requirements(
 }
 
 /// `vkGetImageSparseMemoryRequirements2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_image_sparse_memory_requirements2(
     device: vk::Device,
     info: *const vk::ImageSparseMemoryRequirementsInfo2<'_>,
@@ -300,6 +327,9 @@ pub(crate) unsafe extern "system" fn get_image_sparse_memory_requirements2(
 }
 
 /// `vkGetDeviceImageSparseMemoryRequirements`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_device_image_sparse_memory_requirements(
     device: vk::Device,
     info: *const vk::DeviceImageMemoryRequirements<'_>,
