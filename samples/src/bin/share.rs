@@ -26,7 +26,7 @@ use dxg_core::WaitOutcome;
 
 /// What the memory holds: numbers, each a function of its place and of who wrote it.
 const WORDS: usize = 64 * 1024;
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Fence values: the first process has written, the second has answered.
 const WRITTEN: FenceValue = FenceValue(1);
 const ANSWERED: FenceValue = FenceValue(2);
