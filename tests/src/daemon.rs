@@ -5,6 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
@@ -84,6 +85,12 @@ impl Daemon {
         sockets
             .find(|path| path.extension().is_some_and(|extension| extension == "sock"))
             .expect("a virtual GPU")
+    }
+
+    /// Its runtime directory.
+    #[must_use]
+    pub fn runtime_dir(&self) -> &Path {
+        &self.directory
     }
 
     /// Its process id.

@@ -216,3 +216,42 @@ fn session_leaves_no_descriptor_and_no_thread_behind() {
     });
     assert!(clean);
 }
+
+#[test]
+fn enumerate_lists_the_virtual_gpu_and_hides_what_is_not_visible() {
+    const INSIDE: &str = "DXG_TESTS_ENUMERATE";
+    if std::env::var_os(INSIDE).is_some() {
+        let found = dxg_core::enumerate();
+        let uuids: Vec<String> = found.iter().filter_map(|one| Some(one.uuid()?.to_string())).collect();
+        for candidate in &found {
+            assert!(candidate.open().unwrap().first_adapter().is_ok());
+        }
+        println!("found {uuids:?}");
+        return;
+    }
+    let daemon = daemon_or_skip!();
+    let socket = daemon.socket();
+    let uuid = socket.file_stem().unwrap().to_str().unwrap().to_owned();
+    let found_with = |visible: Option<&str>| {
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        again.args([
+            "--exact",
+            "enumerate_lists_the_virtual_gpu_and_hides_what_is_not_visible",
+            "--nocapture",
+        ]);
+        again
+            .env(INSIDE, "1")
+            .env(dxg_core::RUNTIME_DIR, daemon.runtime_dir())
+            .env_remove(dxg_core::VISIBLE_DEVICES);
+        if let Some(visible) = visible {
+            again.env(dxg_core::VISIBLE_DEVICES, visible);
+        }
+        let output = again.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let listed = format!("found [{uuid:?}]");
+    assert!(found_with(None).contains(&listed));
+    assert!(found_with(Some(&uuid)).contains(&listed));
+    assert!(found_with(Some("7")).contains("found []"));
+}
