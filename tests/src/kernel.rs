@@ -6,8 +6,7 @@ use std::process::Command;
 use std::sync::Once;
 
 use crate::TestTransport;
-
-const INSIDE: &str = "DXG_TESTS_FAKE_KERNEL";
+use crate::again;
 
 /// Where cargo puts what it builds, next to the tests that run.
 ///
@@ -47,20 +46,12 @@ pub fn build(packages: &[&str]) {
 ///
 /// When the body does.
 pub fn run(test: &str, body: fn(&TestTransport)) {
-    if env::var_os(INSIDE).is_some() {
+    if again::is_inside() {
         body(&TestTransport::Kernel);
         return;
     }
     static BUILT: Once = Once::new();
     BUILT.call_once(|| build(&["fake-dxg"]));
     let library = target_directory().join("libfake_dxg.so");
-    let output = Command::new(env::current_exe().expect("the test's own path"))
-        .args(["--exact", test, "--nocapture"])
-        .env("LD_PRELOAD", &library)
-        .env(INSIDE, "1")
-        .output()
-        .expect("the test runs again");
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    // A test that was not found is a success to the test runner, so its name is looked for.
-    assert!(output.status.success() && text.contains("1 passed"), "over the kernel node:\n{text}");
+    again::run(test, &[("LD_PRELOAD", library.as_os_str())]);
 }
