@@ -5,17 +5,27 @@ use std::fs;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
+use std::sync::Once;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
 use rustix::io::FdFlags;
 use rustix::pipe::PipeFlags;
 
+use crate::kernel::build;
 use crate::kernel::target_directory;
+
+/// The daemon of this workspace, up to date.
+fn built_here() -> PathBuf {
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| build(&["dxg-host"]));
+    target_directory().join("dxgd")
+}
 
 /// A running daemon with a directory of its own; it ends with the value.
 pub struct Daemon {
@@ -33,7 +43,7 @@ impl Daemon {
     /// When it does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
-        let program = env::var_os("DXGD").map_or_else(|| target_directory().join("dxgd"), PathBuf::from);
+        let program = env::var_os("DXGD").map_or_else(built_here, PathBuf::from);
         if !program.exists() {
             return None;
         }
@@ -75,6 +85,12 @@ impl Daemon {
         sockets
             .find(|path| path.extension().is_some_and(|extension| extension == "sock"))
             .expect("a virtual GPU")
+    }
+
+    /// Its runtime directory.
+    #[must_use]
+    pub fn runtime_dir(&self) -> &Path {
+        &self.directory
     }
 
     /// Its process id.

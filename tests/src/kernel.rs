@@ -1,13 +1,12 @@
 //! A kernel node by preloading: the test runs once more, in a process that has the library.
 
 use std::env;
-use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Once;
 
 use crate::TestTransport;
-
-const INSIDE: &str = "DXG_TESTS_FAKE_KERNEL";
+use crate::again;
 
 /// Where cargo puts what it builds, next to the tests that run.
 ///
@@ -22,22 +21,23 @@ pub fn target_directory() -> PathBuf {
     up.to_owned()
 }
 
-/// Has cargo build something of the workspace that is not built yet.
+/// Has cargo bring what a test runs up to date; nothing where the test was not started by cargo.
 ///
 /// # Panics
 ///
 /// When cargo fails.
-pub fn build_if_missing(built: &Path, package: &str) {
-    if built.exists() {
-        return;
+pub fn build(packages: &[&str]) {
+    let Some(cargo) = env::var_os("CARGO") else { return };
+    let mut cargo = Command::new(cargo);
+    cargo.args(["build", "--quiet"]);
+    for package in packages {
+        cargo.args(["--package", package]);
     }
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet", "--package", package]);
     if target_directory().ends_with("release") {
         cargo.arg("--release");
     }
     let status = cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).status().expect("cargo runs");
-    assert!(status.success(), "cargo build --package {package}");
+    assert!(status.success(), "cargo build of {packages:?}");
 }
 
 /// Runs a test body over a kernel node: here, when the library is loaded, else in a process of its own.
@@ -46,19 +46,12 @@ pub fn build_if_missing(built: &Path, package: &str) {
 ///
 /// When the body does.
 pub fn run(test: &str, body: fn(&TestTransport)) {
-    if env::var_os(INSIDE).is_some() {
+    if again::is_inside() {
         body(&TestTransport::Kernel);
         return;
     }
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| build(&["fake-dxg"]));
     let library = target_directory().join("libfake_dxg.so");
-    build_if_missing(&library, "fake-dxg");
-    let output = Command::new(env::current_exe().expect("the test's own path"))
-        .args(["--exact", test, "--nocapture"])
-        .env("LD_PRELOAD", &library)
-        .env(INSIDE, "1")
-        .output()
-        .expect("the test runs again");
-    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    // A test that was not found is a success to the test runner, so its name is looked for.
-    assert!(output.status.success() && text.contains("1 passed"), "over the kernel node:\n{text}");
+    again::run(test, &[("LD_PRELOAD", library.as_os_str())]);
 }

@@ -3,6 +3,7 @@
 //! `for_each_transport!(name, |transport| { ... })` makes two tests: `name::kernel` runs the body over a kernel node that lives in
 //! a preloaded library, `name::host` over a virtual GPU of a daemon that is started for it.
 
+pub mod again;
 pub mod daemon;
 pub mod fork;
 pub mod kernel;

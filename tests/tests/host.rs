@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+use std::time::Instant;
 
 use dxg_core::AllocationOptions;
-use dxg_core::Backing;
 use dxg_core::ContextOptions;
 use dxg_core::Device;
 use dxg_core::ErrorKind;
@@ -21,6 +23,7 @@ use dxg_core::WaitOutcome;
 use dxg_core::abi::CreateHwQueueFlags;
 use dxg_core::abi::GpuVaProtection;
 use dxg_core::abi::PagingQueuePriority;
+use dxg_tests::again;
 use dxg_tests::daemon::Daemon;
 use dxg_tests::fork;
 use dxg_wire::doorbell;
@@ -202,17 +205,52 @@ fn child_after_fork_is_refused_and_the_parent_goes_on() {
 
 #[test]
 fn session_leaves_no_descriptor_and_no_thread_behind() {
-    let daemon = daemon_or_skip!();
+    const NAME: &str = "session_leaves_no_descriptor_and_no_thread_behind";
+    const SOCKET: &str = "DXG_TESTS_SOCKET";
+    if !again::is_inside() {
+        let daemon = daemon_or_skip!();
+        // Other tests of this process open and close too, so this one has a process of its own.
+        again::run(NAME, &[(SOCKET, daemon.socket().as_os_str())]);
+        return;
+    }
     let count = |what: &str| std::fs::read_dir(format!("/proc/self/{what}")).unwrap().count();
-    // Other tests of this process open and close too, so this one has a process of its own.
-    let clean = fork::in_child(|| {
-        let before = (count("fd"), count("task"));
-        let node = connect(&daemon);
-        let device = device_of(&node);
-        let data = AllocationData::new(SIZE).as_bytes().to_vec();
-        let options = AllocationOptions { backing: Backing::Driver, private_data: data };
-        drop((device.create_allocation(options).unwrap().map().unwrap(), device, node));
-        before == (count("fd"), count("task"))
-    });
-    assert!(clean);
+    let socket = PathBuf::from(std::env::var_os(SOCKET).unwrap());
+    let before = (count("fd"), count("task"));
+    let node = Node::connect(&socket).unwrap();
+    let device = device_of(&node);
+    let data = AllocationData::new(SIZE).as_bytes().to_vec();
+    let mapped = device.create_allocation(AllocationOptions::driver(data)).unwrap().map().unwrap();
+    assert_ne!((count("fd"), count("task")), before);
+    drop((mapped, device, node));
+    // A thread that was joined is listed for a moment longer.
+    let guard = Instant::now() + HANG;
+    while count("task") != before.1 && Instant::now() < guard {
+        std::thread::yield_now();
+    }
+    assert_eq!((count("fd"), count("task")), before);
+}
+
+#[test]
+fn enumerate_lists_the_virtual_gpu_and_hides_what_is_not_visible() {
+    const NAME: &str = "enumerate_lists_the_virtual_gpu_and_hides_what_is_not_visible";
+    if again::is_inside() {
+        let found = dxg_core::enumerate();
+        let uuids: Vec<String> = found.iter().filter_map(|one| Some(one.uuid()?.to_string())).collect();
+        for candidate in &found {
+            assert!(candidate.open().unwrap().first_adapter().is_ok());
+        }
+        println!("found {uuids:?}");
+        return;
+    }
+    let daemon = daemon_or_skip!();
+    let socket = daemon.socket();
+    let uuid = socket.file_stem().unwrap();
+    let found_with = |visible: &OsStr| {
+        let directory = (dxg_core::RUNTIME_DIR, daemon.runtime_dir().as_os_str());
+        again::run(NAME, &[directory, (dxg_core::VISIBLE_DEVICES, visible)])
+    };
+    let listed = format!("found [{uuid:?}]");
+    assert!(found_with(uuid).contains(&listed));
+    assert!(found_with(OsStr::new("7")).contains("found []"));
+    assert!(found_with(OsStr::new("0, 1")).contains(&listed));
 }
