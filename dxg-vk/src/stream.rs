@@ -322,7 +322,8 @@ fn readdress(encoder: &mut Encoder, request: ReplyRequest) {
     encoder.patch_u32(at + 12, request.sequence);
 }
 
-fn with_scratch<R>(run: impl FnOnce(&mut Encoder) -> R) -> R {
+/// Runs `run` with an empty encoder that this thread keeps.
+pub(crate) fn with_scratch<R>(run: impl FnOnce(&mut Encoder) -> R) -> R {
     let mut encoder = SCRATCH.take();
     encoder.clear();
     let result = run(&mut encoder);
