@@ -114,12 +114,21 @@ fn take_piece(device: &Device, size_bytes: u64) -> Result<Piece<Block>, vk::Resu
     // The host imports whole multiples of the alignment.
     let whole =
         size_bytes.checked_next_multiple_of(alignment).ok_or(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)?;
-    device.memory_heap.take(device.stream.lease(), whole, alignment, device.stream.executed()).map_err(
-        |error| match error {
-            vk::Result::ERROR_DEVICE_LOST => error,
-            _ => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
-        },
-    )
+    let stream = &device.stream;
+    let take = || device.memory_heap.take(stream.lease(), whole, alignment, stream.executed());
+    let piece = take().or_else(|error| match error {
+        vk::Result::ERROR_DEVICE_LOST => Err(error),
+        _ => {
+            // What the program has freed may still wait for the host to let go of it.
+            stream.drain()?;
+            device.memory_heap.reclaim(stream.executed());
+            take()
+        }
+    });
+    piece.map_err(|error| match error {
+        vk::Result::ERROR_DEVICE_LOST => error,
+        _ => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
+    })
 }
 
 /// `vkFreeMemory`.
@@ -140,6 +149,7 @@ pub(crate) unsafe extern "system" fn free_memory(
         let posted = device.stream.post(VkOp::FREE_MEMORY, |encoder| encoder.u64(memory.as_raw()));
         if let (Ok(position), Some(piece)) = (posted, state.piece) {
             device.memory_heap.give(piece, position);
+            device.memory_heap.reclaim(device.stream.executed());
         }
     });
 }

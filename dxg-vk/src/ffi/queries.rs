@@ -96,7 +96,7 @@ pub(crate) unsafe extern "system" fn get_event_status(device: vk::Device, event:
 pub(crate) unsafe extern "system" fn set_event(device: vk::Device, event: vk::Event) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
-    guard_result(|| device.post(VkOp::SET_EVENT, |encoder| encoder.u64(event.as_raw())))
+    guard_result(|| device.post_now(VkOp::SET_EVENT, |encoder| encoder.u64(event.as_raw())))
 }
 
 /// `vkResetEvent`.
@@ -106,7 +106,7 @@ pub(crate) unsafe extern "system" fn set_event(device: vk::Device, event: vk::Ev
 pub(crate) unsafe extern "system" fn reset_event(device: vk::Device, event: vk::Event) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
-    guard_result(|| device.post(VkOp::RESET_EVENT, |encoder| encoder.u64(event.as_raw())))
+    guard_result(|| device.post_now(VkOp::RESET_EVENT, |encoder| encoder.u64(event.as_raw())))
 }
 
 /// `vkGetBufferDeviceAddress`.

@@ -91,7 +91,7 @@ unsafe fn advance(
     let queue = object.queue()?;
     let mut submitted = queue.submitted.lock();
     let sequence = *submitted + 1;
-    object.device.post(VkOp(op), |encoder| {
+    object.device.post_now(VkOp(op), |encoder| {
         encoder.u32(queue.number);
         encoder.u64(sequence);
         body(encoder);

@@ -121,7 +121,7 @@ pub(crate) unsafe extern "system" fn signal_semaphore(
     let info = unsafe { &*info };
     guard_result(|| {
         let cell = timeline(device, info.semaphore)?;
-        device.post(VkOp(op::SIGNAL_SEMAPHORE), |encoder| {
+        device.post_now(VkOp(op::SIGNAL_SEMAPHORE), |encoder| {
             encoder.u64(info.semaphore.as_raw());
             encoder.u64(info.value);
         })?;
