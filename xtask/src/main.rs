@@ -36,12 +36,7 @@ enum Command {
     Demo(demo::Args),
     #[command(hide = true)]
     DemoInner(demo::inner::Args),
-    /// Write the generated code.
-    Gen {
-        /// Write nothing; fail when a file is stale.
-        #[arg(long)]
-        check: bool,
-    },
+    Gen(r#gen::Args),
     Install(stage::InstallArgs),
     Lint(lint::Args),
     Setup(setup::Args),
@@ -54,7 +49,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoInner(args) => demo::inner::run(&args),
-        Command::Gen { check } => r#gen::run(check),
+        Command::Gen(args) => r#gen::run(args.check),
         Command::Install(args) => stage::install(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Setup(args) => setup::run(&args),

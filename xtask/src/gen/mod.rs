@@ -47,6 +47,14 @@ type Generator = fn(&Path) -> anyhow::Result<Vec<Output>>;
 /// Each generator takes the root of the repository.
 const GENERATORS: &[(&str, Generator)] = &[("abi", abi::generate), ("messages", messages::generate)];
 
+/// Write the generated code.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Write nothing; fail when a file is not what its generator makes.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
 /// Runs every generator. With `check`, writes nothing and fails when a file is not what its generator makes.
 pub(crate) fn run(check: bool) -> anyhow::Result<()> {
     let mode = if check { Mode::Check } else { Mode::Write };
