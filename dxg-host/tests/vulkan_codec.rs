@@ -273,7 +273,7 @@ impl Case {
         for kind in 0..ObjectKind::COUNT {
             for slot in 1..=KNOWN {
                 let id = slot | 1 << 32;
-                objects.insert(ObjectKind(kind as u8), id, id, 0).unwrap();
+                assert_eq!(objects.insert(ObjectKind(kind as u8), id, id, 0), Ok(()));
             }
         }
         Self { objects, arena: arena(), rounds, mutations, decoded_mutants: 0 }

@@ -13,7 +13,7 @@ const HEAD: &str = r#"//! Fillers with pseudo-random values and comparisons of a
 
 // UNSAFETY: the structures hold raw pointers, made by the fillers or the decoders of the host.
 #![expect(unsafe_code, reason = "structures are compared behind their pointers")]
-#![allow(deprecated, unused_imports, clippy::unnecessary_cast, clippy::field_reassign_with_default, clippy::manual_div_ceil, reason = "one text for all types")]
+#![allow(deprecated, unused_imports, clippy::redundant_closure, clippy::let_and_return, clippy::unnecessary_cast, clippy::field_reassign_with_default, clippy::manual_div_ceil, reason = "one text for all types")]
 
 use ash::vk;
 use ash::vk::Handle;
