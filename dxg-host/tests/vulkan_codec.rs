@@ -4,7 +4,7 @@
 //! The generated code of both halves is compiled into this test; neither half depends on the other.
 
 // UNSAFETY: compares structures behind raw pointers.
-#![allow(unsafe_code, reason = "structures hold raw pointers")]
+#![expect(unsafe_code, reason = "structures hold raw pointers")]
 #![allow(dead_code, unreachable_pub, reason = "both halves have more than this test uses")]
 
 use core::ffi::CStr;
@@ -12,6 +12,8 @@ use core::ffi::c_char;
 
 use ash::vk;
 use bumpalo::Bump;
+use dxg_wire::codec::DecodeError;
+use dxg_wire::codec::Decoder;
 use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::ObjectKind;
 
@@ -145,6 +147,49 @@ impl Fill {
     }
 }
 
+impl Fill {
+    /// `bytes` with words replaced, or cut short.
+    fn changed(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        for _ in 0..1 + self.u64() % 3 {
+            let words = bytes.len() / 4;
+            if words == 0 {
+                break;
+            }
+            let at = (self.u64() as usize % words) * 4;
+            let word = match self.u64() % 6 {
+                0 => u32::MAX,
+                1 => 0,
+                2 => self.small() as u32,
+                3 => self.u64() as u32,
+                4 => 1 << (self.u64() % 32),
+                _ => {
+                    bytes.truncate(at);
+                    continue;
+                }
+            };
+            bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Fills a list with room for `room` elements; how many there are, which may be more when there is no list.
+    fn drive_list<T>(&mut self, p: *mut T, room: usize, each: impl Fn(&mut Self, &mut T)) -> usize {
+        let count = self.count();
+        if p.is_null() {
+            return count;
+        }
+        let count = count.min(room);
+        for at in 0..count {
+            // SAFETY: below the room of the list.
+            let item = unsafe { p.add(at) };
+            // SAFETY: nobody else looks at the list now.
+            each(self, unsafe { &mut *item });
+        }
+        count
+    }
+}
+
 fn same_one<T>(a: *const T, b: *const T, same: impl Fn(&T, &T) -> bool) -> bool {
     same_list(a, b, 1, same)
 }
@@ -202,6 +247,17 @@ fn same_chain(a: *const vk::BaseOutStructure<'_>, b: *const vk::BaseOutStructure
 
 type Decode<T> = for<'a, 'o, 'r> fn(&'r mut Reader<'a, 'o>) -> Result<T, ReadError>;
 
+/// How a structure that the host fills crosses and comes back.
+struct Output<T> {
+    caller: fn(&mut Fill) -> T,
+    encode: fn(&mut Encoder, &T),
+    decode: Decode<T>,
+    drive: fn(&mut Fill, &mut T),
+    reply: fn(&mut Encoder, &T),
+    fill: for<'d, 'r> fn(&'r mut Decoder<'d>, &mut T) -> Result<(), DecodeError>,
+    same: fn(&T, &T) -> bool,
+}
+
 /// What is done with each structure.
 struct Case {
     objects: Objects,
@@ -217,7 +273,7 @@ impl Case {
         for kind in 0..ObjectKind::COUNT {
             for slot in 1..=KNOWN {
                 let id = slot | 1 << 32;
-                objects.insert(ObjectKind(kind as u8), id, id, 0).unwrap();
+                assert_eq!(objects.insert(ObjectKind(kind as u8), id, id, 0), Ok(()));
             }
         }
         Self { objects, arena: arena(), rounds, mutations, decoded_mutants: 0 }
@@ -252,6 +308,33 @@ impl Case {
         }
     }
 
+    /// A program's structure goes to the host, is filled there, and comes back.
+    fn run_output<T: Copy + 'static>(&mut self, name: &str, output: Output<T>) {
+        for round in 0..self.rounds {
+            let mut filler =
+                Fill { state: round as u64 ^ name.len() as u64, round, depth: 0, bump: Bump::new() };
+            let mut ours = (output.caller)(&mut filler);
+            let mut request = Encoder::new();
+            (output.encode)(&mut request, &ours);
+            self.arena.reset();
+            let mut reader = Reader::new(request.as_slice(), &self.arena, &self.objects);
+            let mut theirs =
+                (output.decode)(&mut reader).unwrap_or_else(|error| panic!("{name}, round {round}: {error}"));
+            reader.finish().unwrap_or_else(|error| panic!("{name}, round {round}: {error}"));
+            (output.drive)(&mut filler, &mut theirs);
+            let mut reply = Encoder::new();
+            (output.reply)(&mut reply, &theirs);
+            let mut decoder = Decoder::new(reply.as_slice());
+            (output.fill)(&mut decoder, &mut ours)
+                .unwrap_or_else(|error| panic!("{name}, round {round}: {error}"));
+            decoder.finish().unwrap_or_else(|error| panic!("{name}, round {round}: {error}"));
+            assert!((output.same)(&theirs, &ours), "{name}, round {round}: another value came back");
+            for _ in 0..self.mutations {
+                self.output_mutant(&mut filler, request.as_slice(), &output);
+            }
+        }
+    }
+
     /// Decodes changed bytes; what comes out is followed along all its pointers.
     fn mutant<T>(
         &mut self,
@@ -260,31 +343,23 @@ impl Case {
         encode: fn(&mut Encoder, &T),
         decode: Decode<T>,
     ) {
-        let mut bytes = bytes.to_vec();
-        for _ in 0..1 + random.u64() % 3 {
-            let words = bytes.len() / 4;
-            if words == 0 {
-                break;
-            }
-            let at = (random.u64() as usize % words) * 4;
-            let word = match random.u64() % 6 {
-                0 => u32::MAX,
-                1 => 0,
-                2 => random.small() as u32,
-                3 => random.u64() as u32,
-                4 => 1 << (random.u64() % 32),
-                _ => {
-                    bytes.truncate(at);
-                    continue;
-                }
-            };
-            bytes[at..at + 4].copy_from_slice(&word.to_le_bytes());
-        }
+        let bytes = random.changed(bytes);
         self.arena.reset();
         let mut reader = Reader::new(&bytes, &self.arena, &self.objects);
         if let Ok(value) = decode(&mut reader) {
-            let mut again = Encoder::new();
-            encode(&mut again, &value);
+            encode(&mut Encoder::new(), &value);
+            self.decoded_mutants += 1;
+        }
+    }
+
+    /// Decodes a changed request for an output, and fills what comes out as far as it says there is room.
+    fn output_mutant<T>(&mut self, random: &mut Fill, bytes: &[u8], output: &Output<T>) {
+        let bytes = random.changed(bytes);
+        self.arena.reset();
+        let mut reader = Reader::new(&bytes, &self.arena, &self.objects);
+        if let Ok(mut value) = (output.decode)(&mut reader) {
+            (output.drive)(random, &mut value);
+            (output.reply)(&mut Encoder::new(), &value);
             self.decoded_mutants += 1;
         }
     }
@@ -296,8 +371,14 @@ fn structures_come_out_of_the_host_as_they_went_into_the_guest() {
 }
 
 #[test]
+fn structures_come_back_to_the_guest_as_the_driver_filled_them() {
+    values::each_output(&mut Case::new(64, 0));
+}
+
+#[test]
 fn changed_bytes_are_refused_or_decode_to_what_their_counts_say() {
     let mut case = Case::new(16, 64);
     values::each(&mut case);
+    values::each_output(&mut case);
     assert!(case.decoded_mutants > 1000, "mutants are not all refused at once: {}", case.decoded_mutants);
 }

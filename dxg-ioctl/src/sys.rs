@@ -77,17 +77,24 @@ pub unsafe fn call<A: Request>(node: BorrowedFd<'_>, args: &mut A) -> Result<NtS
         //   kernel goes no further; every byte pattern it may leave is a valid `A` (`FromBytes`).
         // - what `args` points to is the caller's obligation.
         let ret = unsafe { libc::ioctl(node.as_raw_fd(), A::IOCTL.0.into(), ptr::from_mut(args)) };
-        let result = if ret == -1 {
-            let code = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
-            Err(CallError::Os(Errno(code)))
-        } else {
-            NtStatus::from_return(ret).into_result().map_err(CallError::Status)
-        };
-        match (result, A::ON_INTERRUPT) {
-            (Err(CallError::Os(Errno::EINTR)), OnInterrupt::Repeat) => {}
-            (result, _) => return result,
+        let result = answer(ret, io::Error::last_os_error);
+        if !is_repeated(result, A::ON_INTERRUPT) {
+            return result;
         }
     }
+}
+
+/// What a return value says; `error` is asked only when there is an errno.
+fn answer(ret: i32, error: impl FnOnce() -> io::Error) -> Result<NtStatus, CallError> {
+    if ret == -1 {
+        return Err(CallError::Os(Errno(error().raw_os_error().unwrap_or(libc::EIO))));
+    }
+    NtStatus::from_return(ret).into_result().map_err(CallError::Status)
+}
+
+/// Whether the call was only interrupted and may be made again.
+fn is_repeated(result: Result<NtStatus, CallError>, policy: OnInterrupt) -> bool {
+    policy == OnInterrupt::Repeat && result == Err(CallError::Os(Errno::EINTR))
 }
 
 /// Sends a request that holds no address: the only memory the node writes is `args`.
@@ -117,6 +124,28 @@ mod tests {
         args.adapter_handle.0 = 0x4000_0000;
         assert_eq!(call_plain(null.as_fd(), &mut args), Err(CallError::Os(Errno::ENOTTY)));
         assert_eq!(args.adapter_handle.0, 0x4000_0000);
+    }
+
+    fn errno(code: i32) -> impl FnOnce() -> io::Error {
+        move || io::Error::from_raw_os_error(code)
+    }
+
+    #[test]
+    fn return_values_are_statuses_and_only_minus_one_is_an_errno() {
+        assert_eq!(answer(0, errno(libc::EINVAL)), Ok(NtStatus::SUCCESS));
+        assert_eq!(answer(0x103, errno(libc::EINVAL)), Ok(NtStatus::PENDING));
+        let raw = NtStatus::INVALID_PARAMETER.as_i32();
+        assert_eq!(answer(raw, errno(libc::ENOMEM)), Err(CallError::Status(NtStatus::INVALID_PARAMETER)));
+        assert_eq!(answer(-1, errno(libc::ENODEV)), Err(CallError::Os(Errno::ENODEV)));
+    }
+
+    #[test]
+    fn interrupted_call_is_repeated_only_where_the_request_is_a_wait() {
+        let interrupted = Err(CallError::Os(Errno::EINTR));
+        assert!(is_repeated(interrupted, OnInterrupt::Repeat));
+        assert!(!is_repeated(interrupted, OnInterrupt::Report));
+        assert!(!is_repeated(Err(CallError::Os(Errno::EAGAIN)), OnInterrupt::Repeat));
+        assert!(!is_repeated(Ok(NtStatus::SUCCESS), OnInterrupt::Repeat));
     }
 
     #[test]

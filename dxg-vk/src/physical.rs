@@ -7,6 +7,8 @@ use ash::vk;
 use dxg_core::Candidate;
 use dxg_core::Node;
 use dxg_core::Streams;
+use dxg_wire::codec::DecodeError;
+use dxg_wire::codec::Decoder;
 use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::session::StreamKind;
@@ -89,5 +91,19 @@ impl Physical {
         }
         cache.insert(question.into_vec(), Arc::clone(&reply));
         Ok(reply)
+    }
+
+    /// [`Self::ask`], and what `reply` reads in the answer.
+    ///
+    /// # Errors
+    /// Device lost.
+    pub fn call<R>(
+        &self,
+        op: VkOp,
+        body: impl FnOnce(&mut Encoder),
+        reply: impl FnOnce(&mut Decoder<'_>) -> Result<R, DecodeError>,
+    ) -> Result<R, vk::Result> {
+        let bytes = self.ask(op, body)?;
+        reply(&mut Decoder::new(&bytes)).map_err(|_| vk::Result::ERROR_DEVICE_LOST)
     }
 }

@@ -2,7 +2,7 @@
 //! primitives below them.
 //!
 //! The session protocol around the rings is in [`session`], shared memory and descriptor passing in [`shm`]. [`vmbus`]
-//! carries dxgvmbus messages ([`messages`]), [`stream`] carries API commands in the encoding of [`codec`], and [`cell`] tells both
+//! carries dxgvmbus [`messages`], [`stream`] carries API commands in the encoding of [`codec`], and [`cell`] tells both
 //! sides how far the device is. [`control`] is what the daemon says about itself.
 
 pub mod cell;

@@ -551,3 +551,47 @@ fn host_packets_are_told_apart() {
     let packet = HostPacket::decode(other.as_bytes()).unwrap();
     assert!(matches!(packet, HostPacket::Other(HostToVmCommandId::SENDWNFNOTIFICATION)));
 }
+
+/// Numbers without a pattern that a decoder could rely on (a linear congruential generator).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.0 >> 33
+    }
+}
+
+#[test]
+fn incoming_bytes_without_sense_are_decoded_or_refused() {
+    let mut numbers = Numbers(1);
+    let (mut decoded, mut refused) = (0, 0);
+    for id in (0..=70).chain(998..=1023) {
+        for round in 0..200 {
+            let mut bytes = if id < 900 {
+                VgpuToHostHeader::new(VgpuCommandId(id), PROCESS).as_bytes().to_vec()
+            } else {
+                VmToHostHeader::new(GlobalCommandId(id), PROCESS).as_bytes().to_vec()
+            };
+            let length = numbers.next() % 700;
+            // Small numbers make counts that a message can hold; large ones those that it cannot.
+            let small = round % 2 == 0;
+            bytes.extend((0..length).map(|at| {
+                let number = numbers.next() as u8;
+                if small && at % 4 != 0 {
+                    0
+                } else if small {
+                    number % 16
+                } else {
+                    number
+                }
+            }));
+            match Incoming::decode(&bytes) {
+                Ok(_) => decoded += 1,
+                Err(_) => refused += 1,
+            }
+        }
+    }
+    assert_eq!(decoded + refused, 97 * 200);
+    assert!(decoded > 3000 && refused > 3000, "{decoded} decoded, {refused} refused");
+}

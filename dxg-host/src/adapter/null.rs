@@ -60,6 +60,6 @@ pub fn identity() -> AdapterIdentity {
         driver_info: "system memory, no command streams".to_owned(),
         kind: AdapterKind::Virtual,
         device_uuid: Uuid::new_v5(&NAMESPACE, b"system memory"),
-        heaps: vec![Heap { size_bytes: u64::from(info.totalram).saturating_mul(unit), device_local: false }],
+        heaps: vec![Heap { size_bytes: info.totalram.saturating_mul(unit), device_local: false }],
     }
 }

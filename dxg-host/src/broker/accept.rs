@@ -1,6 +1,7 @@
 //! New connections.
 
 use std::os::fd::AsFd;
+use std::time::Instant;
 use std::time::SystemTime;
 use std::time::UNIX_EPOCH;
 
@@ -32,7 +33,13 @@ impl Broker {
                 Ok(socket) => socket,
                 Err(Errno::AGAIN) => return,
                 Err(errno) => {
-                    tracing::warn!(vgpu = %vgpu.uuid, error = %errno, "connection not taken");
+                    if let Some(suppressed) = self.violation_log.allow(Instant::now()) {
+                        tracing::warn!(vgpu = %vgpu.uuid, error = %errno, suppressed, "connection not taken");
+                    }
+                    // Left in line, the connection would wake us again at once, and for ever.
+                    self.spare = None;
+                    drop(rustix::net::accept_with(&vgpu.listener, flags));
+                    self.spare = dxg_wire::doorbell::create().ok();
                     return;
                 }
             };
@@ -50,7 +57,7 @@ impl Broker {
         let vgpu = self.vgpus.get(&id).ok_or_else(unknown)?;
         let peer = rustix::net::sockopt::socket_peercred(outbox.socket()).map_err(|_| unknown())?;
         if !vgpu.admits(&peer) {
-            tracing::warn!(vgpu = %vgpu.uuid, uid = peer.uid.as_raw(), "connection of another user refused");
+            tracing::debug!(vgpu = %vgpu.uuid, uid = peer.uid.as_raw(), "connection of another user refused");
             return Err(Refusal::new(Reason::PERMISSION, "this user may not use this virtual GPU"));
         }
         let clients = self.clients.values().filter(|client| client.vgpu == id).count();

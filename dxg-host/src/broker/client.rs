@@ -106,6 +106,8 @@ pub(super) struct Bound {
     pub(super) streams: BTreeMap<u32, StreamRecord>,
     /// Shared objects that this client made or imported, with the window of each.
     pub(super) shares: BTreeMap<u32, u64>,
+    /// Bytes that the worker charged for its driver: it can give back no more than that.
+    pub(super) driver_bytes: u64,
     next_base: u64,
     next_stream: u32,
 }
@@ -119,6 +121,7 @@ impl Bound {
             windows: BTreeMap::new(),
             streams: BTreeMap::new(),
             shares: BTreeMap::new(),
+            driver_bytes: 0,
             next_base: first_base,
             next_stream: 1,
         }

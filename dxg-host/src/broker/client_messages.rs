@@ -2,6 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Instant;
 
 use dxg_wire::session::BrokerMessage;
 use dxg_wire::session::ClientMessage;
@@ -87,7 +88,9 @@ impl Broker {
 
     /// Ends a session whose client broke the protocol.
     pub(super) fn violation(&mut self, id: ClientId, what: &str) {
-        tracing::warn!(session = id.0, what, "violation");
+        if let Some(suppressed) = self.violation_log.allow(Instant::now()) {
+            tracing::warn!(session = id.0, what, suppressed, "violation");
+        }
         self.end_session(id, Ending::Lost(Reason::VIOLATION, what.to_owned()));
     }
 

@@ -14,6 +14,7 @@ mod epoll;
 mod greeting;
 mod ids;
 mod ledger;
+mod log_limit;
 mod outbox;
 mod pool;
 mod registry;
@@ -48,6 +49,7 @@ use self::ids::Counter;
 use self::ids::VgpuId;
 use self::ids::WorkerId;
 use self::ledger::Ledger;
+use self::log_limit::LogLimit;
 use self::registry::Registry;
 use self::runtime::RuntimeDir;
 use self::vgpu::Vgpu;
@@ -88,6 +90,10 @@ struct Broker {
     ledger: Ledger,
     registry: Registry,
     client_ids: Counter,
+    session_log: LogLimit,
+    violation_log: LogLimit,
+    /// Given up for a moment when descriptors run out, to turn connections away.
+    spare: Option<OwnedFd>,
     worker_ids: Counter,
 }
 

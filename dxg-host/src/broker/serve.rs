@@ -108,6 +108,9 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         ledger,
         registry: Registry::default(),
         client_ids: Counter::default(),
+        session_log: Default::default(),
+        violation_log: Default::default(),
+        spare: dxg_wire::doorbell::create().ok(),
         worker_ids: Counter::default(),
     };
     if let Some(ready) = options.ready {

@@ -1,5 +1,7 @@
 //! The end of a session: one function takes back everything, whoever began it.
 
+use std::time::Instant;
+
 use dxg_wire::session::BrokerMessage;
 use dxg_wire::session::Lost;
 use dxg_wire::session::Reason;
@@ -56,7 +58,9 @@ impl Broker {
             self.settle_window(id, window.size_bytes, window.left_to);
         }
         self.ledger.close_client(id);
-        tracing::info!(session = id.0, reason = reason.name(), "session ends");
+        if let Some(suppressed) = self.session_log.allow(Instant::now()) {
+            tracing::info!(session = id.0, reason = reason.name(), suppressed, "session ends");
+        }
     }
 
     /// A worker is of no use any more: its session is lost, its process killed.

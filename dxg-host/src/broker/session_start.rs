@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Instant;
 
 use dxg_wire::session::ARENA_BASE;
 use dxg_wire::session::Bind;
@@ -72,14 +73,17 @@ impl Broker {
         if let Some(worker) = self.workers.get_mut(&worker) {
             worker.state = WorkerState::Bound(id);
         }
-        tracing::info!(
-            session = id.0,
-            vgpu = %vgpu.uuid,
-            pid = client.peer.pid.as_raw_nonzero().get(),
-            uid = client.peer.uid.as_raw(),
-            name = client.name,
-            "session starts"
-        );
+        if let Some(suppressed) = self.session_log.allow(Instant::now()) {
+            tracing::info!(
+                session = id.0,
+                vgpu = %vgpu.uuid,
+                pid = client.peer.pid.as_raw_nonzero().get(),
+                uid = client.peer.uid.as_raw(),
+                name = client.name,
+                suppressed,
+                "session starts"
+            );
+        }
         let bind = Bind {
             session: id.0,
             client_pid: client.peer.pid.as_raw_nonzero().get().unsigned_abs(),

@@ -114,11 +114,17 @@ impl Broker {
             WorkerMessage::CHARGE => {
                 let call: Call = message.body();
                 let charged = self.ledger.charge(client, call.size_bytes);
+                if let (Ok(()), Some(bound)) = (charged, self.bound(client)) {
+                    bound.driver_bytes = bound.driver_bytes.saturating_add(call.size_bytes);
+                }
                 self.answer(id, call.call, charged.err().unwrap_or(Reason::NONE), 0);
             }
             WorkerMessage::UNCHARGE => {
                 let call: Call = message.body();
-                self.ledger.uncharge(client, call.size_bytes);
+                let Some(bound) = self.bound(client) else { return };
+                let size_bytes = call.size_bytes.min(bound.driver_bytes);
+                bound.driver_bytes -= size_bytes;
+                self.ledger.uncharge(client, size_bytes);
             }
             _ => {
                 let lost: Lost = message.body();

@@ -223,12 +223,11 @@ impl<W> Timeline<W> {
             Some(Sync::Semaphore { count, max }) => *count = count.saturating_add(1).min(*max),
             Some(Sync::Fence { value }) => *value = point.value,
             Some(Sync::Notification { event }) => self.events.push(*event),
-            Some(Sync::Monitored { value, store }) => {
-                if point.value > *value {
-                    *value = point.value;
-                    store.publish(point.value);
-                }
+            Some(Sync::Monitored { value, store }) if point.value > *value => {
+                *value = point.value;
+                store.publish(point.value);
             }
+            Some(Sync::Monitored { .. }) => {}
         }
     }
 

@@ -200,11 +200,16 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `count` entries of a list. The bytes are there before memory for them is taken.
-    pub(crate) fn list<T: FromBytes>(&mut self, count: u32) -> Result<Vec<T>, DecodeError> {
-        let size = usize::try_from(count).ok().and_then(|count| count.checked_mul(size_of::<T>()));
-        let taken = self.take(size.unwrap_or(usize::MAX))?;
-        let entry = |chunk| T::read_from_bytes(chunk).map_err(|_| DecodeError::TooLong(self.bytes.len()));
-        taken.chunks_exact(size_of::<T>()).map(entry).collect()
+    pub(crate) fn list<T: FromBytes + IntoBytes + Copy>(
+        &mut self,
+        count: u32,
+    ) -> Result<Vec<T>, DecodeError> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        let taken = self.take(count.saturating_mul(size_of::<T>()))?;
+        let mut list = vec![T::new_zeroed(); count];
+        // The two have one length: `taken` is `count` entries.
+        list.as_mut_bytes().copy_from_slice(taken);
+        Ok(list)
     }
 
     /// Bytes not yet taken.

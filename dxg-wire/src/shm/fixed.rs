@@ -83,3 +83,83 @@ pub unsafe fn replace_by_private(address: *mut u8, len: usize) -> Result<(), Shm
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::ptr;
+
+    use rustix::mm::MapFlags;
+    use rustix::mm::ProtFlags;
+
+    use super::super::Mapping;
+    use super::super::Populate;
+    use super::super::SharedSlice;
+    use super::super::create_sealed;
+    use super::Access;
+    use super::ShmError;
+    use super::map_fixed_over;
+    use super::replace_by_private;
+
+    /// Three private pages as a program would own them, filled with a byte.
+    fn owned_pages(len: usize, fill: u8) -> *mut u8 {
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: no address is asked for, so the kernel picks a free range.
+        let pages =
+            unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), len, protection, MapFlags::PRIVATE) };
+        let pages: *mut u8 = pages.unwrap().cast();
+        // SAFETY: `len` writable bytes that were just mapped and that nothing else refers to.
+        unsafe { ptr::write_bytes(pages, fill, len) };
+        pages
+    }
+
+    fn byte_at(pages: *mut u8, at: usize) -> u8 {
+        // SAFETY: the tests ask for offsets within the pages only.
+        let address = unsafe { pages.add(at) };
+        // SAFETY: the pages stay mapped and readable for the whole test.
+        unsafe { address.read_volatile() }
+    }
+
+    #[test]
+    fn pages_become_shared_and_private_again_in_place() {
+        let page = usize::try_from(super::page_bytes()).unwrap();
+        let len = 3 * page;
+        let pages = owned_pages(len, 0x11);
+        let fd = create_sealed("test", 8 * page as u64).unwrap();
+        let mapping = Mapping::map(fd.as_fd(), page as u64, len, Access::ReadWrite, Populate::Lazy).unwrap();
+        let window = SharedSlice::whole(&mapping);
+        window.copy_in(0, &vec![0x22; len]).unwrap();
+
+        let middle = pages.wrapping_add(page);
+        // SAFETY: the middle page is ours, and no reference into it exists.
+        unsafe { map_fixed_over(fd.as_fd(), 2 * page as u64, middle, page, Access::ReadWrite) }.unwrap();
+        window.copy_in(page + 5, &[0x33]).unwrap();
+        assert_eq!(byte_at(pages, page - 1), 0x11);
+        assert_eq!(byte_at(pages, page), 0x22);
+        assert_eq!(byte_at(pages, page + 5), 0x33);
+        assert_eq!(byte_at(pages, 2 * page), 0x11);
+
+        // SAFETY: the middle page was mapped by the call above, and no reference into it exists.
+        unsafe { replace_by_private(middle, page) }.unwrap();
+        window.copy_in(page + 5, &[0x44]).unwrap();
+        assert_eq!(byte_at(pages, page + 5), 0x33);
+        assert_eq!(byte_at(pages, page + 6), 0x22);
+        assert_eq!(byte_at(pages, 2 * page), 0x11);
+    }
+
+    #[test]
+    fn ranges_that_are_not_whole_pages_are_refused() {
+        let page = usize::try_from(super::page_bytes()).unwrap();
+        let pages = owned_pages(2 * page, 0x11);
+        let fd = create_sealed("test", page as u64).unwrap();
+        for (address, len) in [(pages.wrapping_add(8), page), (pages, page - 8), (ptr::null_mut(), page)] {
+            // SAFETY: the call refuses before it touches anything; the pages would be ours.
+            let refused = unsafe { map_fixed_over(fd.as_fd(), 0, address, len, Access::ReadWrite) };
+            assert!(matches!(refused, Err(ShmError::BadRange { .. })));
+        }
+        // SAFETY: the pages are ours; the call refuses as the memfd is shorter.
+        let refused = unsafe { map_fixed_over(fd.as_fd(), 0, pages, 2 * page, Access::ReadWrite) };
+        assert!(matches!(refused, Err(ShmError::TooSmall { .. })));
+        assert_eq!(byte_at(pages, 0), 0x11);
+    }
+}

@@ -206,7 +206,8 @@ impl<M: StreamMemory> ConsumerCore<M> {
     /// # Errors
     /// As [`is_empty`](Self::is_empty).
     pub fn prepare_sleep(&mut self) -> Result<bool, StreamError> {
-        self.memory.store_u32(Word32::ConsumerSleeping, 1);
+        // An exchange, like the producer's: then the two are ordered among themselves whatever else is.
+        self.memory.swap_u32(Word32::ConsumerSleeping, 1);
         self.memory.full_barrier();
         if self.is_empty()? {
             return Ok(true);

@@ -103,12 +103,7 @@ pub(super) fn types<'a>(namer: &'a Namer, data: &Data) -> anyhow::Result<Types<'
         } else {
             enums::emit(namer, &item.name, &data.values_of(&item.name, &item.values), &mut enums)?
         };
-        // Two enums of the header share a name; the first stays reachable under a name of its own.
-        let known_as = match (item.name.as_str(), rust.as_str()) {
-            ("d3dkmt_standardallocationtype", _) => "d3dkmt_standardallocationtype",
-            (name, _) => name,
-        };
-        records.add_enum(known_as, &rust)?;
+        records.add_enum(&item.name, &rust)?;
     }
     let notes: BTreeMap<&str, &input::IoctlRow> =
         data.ioctls.ioctls.iter().filter_map(|r| Some((r.argument_struct.as_deref()?, r))).collect();

@@ -1,6 +1,6 @@
 //! How names of the C headers become names of ours.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use anyhow::Context;
 use anyhow::bail;
@@ -9,22 +9,24 @@ use anyhow::bail;
 const WORDS: &str = "
 acg adapter adapters address affinity aligned alignment alloc allocation allocations as bad bdd blocklist
 broadcast budget buffer build by cache calibration caps change check child client clock close code command
-commitment companion complete compute container content context contexts copy count counter counters cp cpu create cross current
-data ddi decode describe description destroy desc device devices direct disabled display dlist dll dma driver drm dupl
-enabled engine enum error escape evict execution existing ext factor fault feature fence file filter flags flip flush for
-format free from gbl gdi general get gpu gpadl granularity graphics group guest guid heap hint history host hud hw
-hybrid icd id ids importance in independent indirect info information integrated interference internal invalidate io
-is kernel key kind kmd known large library list local location lock locks luid make mark max memory metadata miracast
-mismatch mmu mode monitored mpo multi mutex name next node nt obj object objects of offer on open opengl operation
-ordering output overlay ownership packet page pages paging panel fitter paravirtualization patch perf physical pipeline
-plane pn pnp policy power preemption preference preparation prepration present primaries primary priority priv private
-process processes property protection protected proc pruning query queue range rate rational reason reclaim reference
-region registry renaming render reservation reserve reset residency resident resource result results rotation scan
-scanout scheduler scheduling secondary segment semaphore service set shadow share shared signal simple size source
-space stage staging standard state statistics statstics status stop store stretch submit support surface swizzling sync
-synchronization sysmem system teardown terminations test tier to token tracked transfer transitions translate type um
-umd unique unlock update user va value version vid video virtual vgpu vm wait waited wddm with working workload write
-handle written xbox map signaled runtime extension event types
+commitment companion complete compute container content context contexts copy count counter counters cp cpu
+create cross current data ddi decode desc describe description destroy device devices direct disabled
+display dlist dll dma driver drm dupl enabled engine enum error escape event evict execution existing ext
+extension factor fault feature fence file filter fitter flags flip flush for format free from gbl gdi
+general get gpadl gpu granularity graphics group guest guid handle heap hint history host hud hw hybrid icd
+id ids importance in independent indirect info information integrated interference internal invalidate io is
+kernel key kind kmd known large library list local location lock locks luid make map mark max memory
+metadata miracast mismatch mmu mode monitored mpo multi mutex name next node nt obj object objects of offer
+on open opengl operation ordering output overlay ownership packet page pages paging panel paravirtualization
+patch perf physical pipeline plane pn pnp policy power preemption preference preparation prepration present
+primaries primary priority priv private proc process processes property protected protection pruning query
+queue range rate rational reason reclaim reference region registry renaming render reservation reserve reset
+residency resident resource result results rotation runtime scan scanout scheduler scheduling secondary
+segment semaphore service set shadow share shared signal signaled simple size source space stage staging
+standard state statistics statstics status stop store stretch submit support surface swizzling sync
+synchronization sysmem system teardown terminations test tier to token tracked transfer transitions
+translate type types um umd unique unlock update user va value version vgpu vid video virtual vm wait waited
+wddm with working workload write written xbox
 ";
 
 /// Words that the header spells its own way.
@@ -87,13 +89,13 @@ const PREFIXES: &[&str] = &[
 
 /// Splits and joins names; made once, because the word list is long.
 pub(super) struct Namer {
-    words: HashMap<&'static str, ()>,
+    words: HashSet<&'static str>,
 }
 
 impl Namer {
     /// A namer over the word list.
     pub(super) fn new() -> Self {
-        Self { words: WORDS.split_whitespace().map(|w| (w, ())).collect() }
+        Self { words: WORDS.split_whitespace().collect() }
     }
 
     /// The type name for the C type `c_name`.
@@ -131,7 +133,7 @@ impl Namer {
             for start in 0..end {
                 let Some((count, _)) = best[start] else { continue };
                 let piece = &token[start..end];
-                let known = self.words.contains_key(piece) || piece.bytes().all(|b| b.is_ascii_digit());
+                let known = self.words.contains(piece) || piece.bytes().all(|b| b.is_ascii_digit());
                 if known && best[end].is_none_or(|(old, _)| count + 1 < old) {
                     best[end] = Some((count + 1, start));
                 }
@@ -199,4 +201,52 @@ pub(super) fn snake(name: &str) -> String {
 pub(super) fn screaming(name: &str) -> String {
     let out = snake(name).trim_start_matches("r#").to_ascii_uppercase();
     if out.starts_with(|c: char| c.is_ascii_digit()) { format!("N{out}") } else { out }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn type_names_are_words_without_prefix() {
+        let namer = Namer::new();
+        for (c_name, rust) in [
+            ("d3dkmt_createdevice", "CreateDevice"),
+            ("d3dddicb_lock2flags", "Lock2Flags"),
+            ("D3DKMT_SEGMENTGROUPSIZEINFO", "SegmentGroupSizeInfo"),
+            ("d3dkmt_opensyncobjectfromnthandle2", "OpenSyncObjectFromNtHandle2"),
+            ("dxgkvmb_command_createdevice", "CreateDeviceCommand"),
+            ("dxgkvmb_command_createdevice_return", "CreateDeviceReply"),
+            ("dxgvmb_ext_header", "ExtHeader"),
+        ] {
+            assert_eq!(namer.type_name(c_name).unwrap(), rust);
+        }
+    }
+
+    #[test]
+    fn name_of_unknown_words_is_an_error_that_says_which() {
+        let error = Namer::new().type_name("d3dkmt_createzebra").unwrap_err();
+        assert!(format!("{error:#}").contains("createzebra"));
+    }
+
+    #[test]
+    fn constants_keep_digits_at_the_word_before() {
+        let namer = Namer::new();
+        assert_eq!(constant_of(&namer.words_of("LX_DXUNLOCK2").unwrap()), "UNLOCK2");
+        assert_eq!(constant_of(&namer.words_of("LX_DXCREATEDEVICE").unwrap()), "CREATE_DEVICE");
+    }
+
+    #[test]
+    fn snake_case_splits_where_a_word_starts() {
+        for (c_name, rust) in [
+            ("PhysicalAdapterIndex", "physical_adapter_index"),
+            ("pDest", "p_dest"),
+            ("MaxMemoryFrequencyOC", "max_memory_frequency_oc"),
+            ("_Policy", "policy"),
+            ("request_vSync", "request_v_sync"),
+            ("Type", "r#type"),
+        ] {
+            assert_eq!(snake(c_name), rust);
+        }
+    }
 }

@@ -507,8 +507,7 @@ impl Device {
 
 /// Whether the driver may take its time for an operation: waiter threads watch the queues meanwhile.
 fn is_long(op: u16, body_bytes: usize) -> bool {
-    const LONG: [VkOp; 3] =
-        [VkOp::CREATE_COMPUTE_PIPELINES, VkOp::CREATE_GRAPHICS_PIPELINES, VkOp::GET_QUERY_POOL_RESULTS];
+    const LONG: [VkOp; 2] = [VkOp::CREATE_COMPUTE_PIPELINES, VkOp::CREATE_GRAPHICS_PIPELINES];
     body_bytes >= LONG_BYTES || LONG.contains(&VkOp(op))
 }
 

@@ -28,6 +28,9 @@ pub(crate) const ARENA_LIMIT_BYTES: usize = 64 << 20;
 /// Most chains inside of chains.
 const MAX_CHAIN_DEPTH: u32 = 8;
 
+/// Bytes behind the room for a driver's output: more than one result of any query takes.
+const SLACK_BYTES: usize = 4096;
+
 /// What no honest guest sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(crate) enum ReadError {
@@ -343,6 +346,44 @@ impl<'a, 'o> Reader<'a, 'o> {
                 Ok((list.as_mut_ptr(), list.len()))
             }
         }
+    }
+
+    /// Room for `count` bytes that the driver writes, aligned as any value may want, and then some: a driver that is
+    /// asked for more values than fit overwrites nothing of ours.
+    ///
+    /// # Errors
+    /// The arena is full.
+    pub(crate) fn out_bytes(&self, count: usize) -> Result<*mut u8, ReadError> {
+        let room = count.checked_add(SLACK_BYTES).ok_or(ReadError::Arena)?;
+        Ok(self.zeroed::<[u64; 2]>(room.div_ceil(16))?.as_mut_ptr().cast())
+    }
+
+    /// Room for bytes that the driver writes: the capacity comes from the request.
+    ///
+    /// # Errors
+    /// The arena is full.
+    pub(crate) fn out_blob(&mut self) -> Result<(*mut u8, usize), ReadError> {
+        match self.u32()? {
+            u32::MAX => Ok((ptr::null_mut(), 0)),
+            count => Ok((self.out_bytes(count as usize)?, count as usize)),
+        }
+    }
+
+    /// Checks what the registry does not say of a count or a size.
+    ///
+    /// # Errors
+    /// It does not hold.
+    pub(crate) fn ensure(&self, holds: bool) -> Result<(), ReadError> {
+        if holds { Ok(()) } else { Err(ReadError::Count) }
+    }
+
+    /// Whether every constant of a decoded structure lies inside its data.
+    pub(crate) fn constants_fit(&self, s: &vk::SpecializationInfo<'_>) -> bool {
+        // SAFETY: `s` was decoded, so the pointer is null or has as many entries as were agreed on.
+        let entries = unsafe { items(s.p_map_entries, s.map_entry_count as usize) };
+        entries.unwrap_or_default().iter().all(|entry| {
+            (entry.offset as usize).checked_add(entry.size).is_some_and(|end| end <= s.data_size)
+        })
     }
 
     /// Checks that a list has as many elements as its count says.

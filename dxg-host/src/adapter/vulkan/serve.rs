@@ -36,6 +36,8 @@ const SPIN: Duration = Duration::from_micros(50);
 /// The same while the device works: a driver that wakes its own threads takes as long as [`SPIN`] for nothing at all, and a
 /// hand-over just before the end costs two more wake-ups.
 const SPIN_FOR_WORK: Duration = Duration::from_micros(100);
+/// After so long the thread offers its core to others between two looks.
+const SPIN_ALONE: Duration = Duration::from_micros(5);
 /// Most bytes that one indirect entry runs.
 const MAX_INDIRECT_BYTES: u64 = 256 << 20;
 /// Status of a reply that does not fit its slot: the payload is the number of bytes it takes, u64.
@@ -86,7 +88,12 @@ impl Loop<'_> {
                     Pending::Work => SPIN_FOR_WORK,
                     Pending::Nothing => SPIN,
                 };
-                if since.get_or_insert_with(Instant::now).elapsed() < patience {
+                let idle = since.get_or_insert_with(Instant::now).elapsed();
+                if idle < patience {
+                    if idle >= SPIN_ALONE {
+                        // Whoever makes what is waited for may want this core.
+                        std::thread::yield_now();
+                    }
                     return Idle::Busy;
                 }
                 match server.rest() {

@@ -46,7 +46,9 @@ pub(super) fn encode(model: &Model, ty: &Ty, expr: &str, function: &str) -> Stri
             if plain(model, name) {
                 format!("{call};")
             } else {
-                format!("// SAFETY: part of what the caller vouches for.\nunsafe {{ {call} }};")
+                format!(
+                    "// SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.\nunsafe {{ {call} }};"
+                )
             }
         }
         Ty::Union(name) => {
@@ -202,4 +204,22 @@ pub(super) fn iterate(place: &str, dims: &[String], method: &str) -> String {
         text.push_str(".flatten()");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn lengths_become_expressions() {
+        let resolve = |name: &str| format!("s.{}", super::names::field(name));
+        assert_eq!(super::length("bufferCount", &resolve), "s.buffer_count");
+        assert_eq!(super::length("codeSize / 4", &resolve), "(s.code_size) / 4");
+        assert_eq!(super::length("(samples + 31) / 32", &resolve), "((s.samples) + 31) / 32");
+        assert_eq!(super::length("2*VK_UUID_SIZE", &resolve), "2*vk::UUID_SIZE");
+        assert_eq!(super::length("pInfo->count", &|name| format!("<{name}>")), "<pInfo->count>");
+    }
+
+    #[test]
+    fn static_arrays_are_nested_from_the_inside() {
+        assert_eq!(super::array_type("f32", &["3".to_owned(), "4".to_owned()]), "[[f32; 4]; 3]");
+    }
 }

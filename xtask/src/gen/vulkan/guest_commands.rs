@@ -12,7 +12,7 @@ use super::model::Shape;
 use super::model::Ty;
 use super::names;
 
-const SAFE: &str = "// SAFETY: part of what the caller vouches for.";
+const SAFE: &str = "// SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.";
 
 /// What a parameter that is written to is.
 #[derive(Clone, Copy, PartialEq, Eq)]

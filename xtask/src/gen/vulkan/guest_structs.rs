@@ -9,7 +9,7 @@ use super::model::Struct;
 use super::model::Ty;
 use super::names;
 
-const SAFE: &str = "// SAFETY: part of what the caller vouches for.";
+const SAFE: &str = "// SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.";
 
 /// The file `dxg-vk/src/generated/structs.rs`.
 pub(super) fn generate(model: &Model) -> String {
@@ -557,13 +557,13 @@ pub(crate) unsafe fn fill_list<T>(
     match fill {
         Fill::Bytes => {
             let bytes = d.bytes(count)?;
-            // SAFETY: part of what the caller vouches for.
+            // SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.
             if let Some(to) = unsafe { list_mut(p.cast::<u8>(), count) } {
                 to.copy_from_slice(bytes);
             }
         }
         Fill::Each(each) => {
-            // SAFETY: part of what the caller vouches for.
+            // SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.
             for item in unsafe { list_mut(p, count) }.into_iter().flatten() {
                 each(d, item)?;
             }

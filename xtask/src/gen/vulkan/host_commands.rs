@@ -206,6 +206,9 @@ fn run(model: &Model, command: &Cmd, text: &mut String) {
     for field in &command.params {
         param(model, command, field, &mut call, &mut made);
     }
+    for (_, condition) in tables::COMMAND_CHECKS.iter().filter(|(name, _)| *name == command.name) {
+        put!(call.checks, "r.ensure({condition})?;");
+    }
     let ret = ret(command);
     put!(text, "\n/// `{}`.", command.name);
     if recorded {
@@ -336,6 +339,10 @@ fn param(model: &Model, command: &Cmd, field: &Field, call: &mut Call, made: &mu
                         "r.agree(n_{place}, {count}, true)?;\nlet room_{place} = n_{place}.unwrap_or(0);"
                     );
                 }
+                Ty::Scalar("u8") => put!(
+                    call.decode,
+                    "let {place} = if r.presence()? {{ r.out_bytes({count})? }} else {{ ptr::null_mut() }};\nlet room_{place} = {count};"
+                ),
                 _ => put!(
                     call.decode,
                     "let {place} = if r.presence()? {{ r.zeroed::<{}>({count})?.as_mut_ptr() }} else {{ ptr::null_mut() }};\nlet room_{place} = {count};",
@@ -353,11 +360,15 @@ fn param(model: &Model, command: &Cmd, field: &Field, call: &mut Call, made: &mu
         Some(Out::Sized(shape, len)) => {
             let count = length(command, len);
             let ty = element(shape);
-            put!(
-                call.checks,
-                "let room_{place} = {count};\nlet {place} = r.zeroed::<{}>(room_{place})?.as_mut_ptr();",
-                ty.rust(model, "'static")
-            );
+            if ty == Ty::Scalar("u8") {
+                put!(call.checks, "let room_{place} = {count};\nlet {place} = r.out_bytes(room_{place})?;");
+            } else {
+                put!(
+                    call.checks,
+                    "let room_{place} = {count};\nlet {place} = r.zeroed::<{}>(room_{place})?.as_mut_ptr();",
+                    ty.rust(model, "'static")
+                );
+            }
             let items = host_structs::out_items(model, &ty, &place, &format!("room_{place}"));
             call.reply.push_str(&items);
             call.args.push(if matches!(shape, Shape::Blob { .. }) {
@@ -372,7 +383,7 @@ fn param(model: &Model, command: &Cmd, field: &Field, call: &mut Call, made: &mu
 
 fn driver_safety(text: &str) -> String {
     text.replace(
-        "// SAFETY: part of what the caller vouches for.",
+        "// SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.",
         "// SAFETY: the driver filled what the skeleton gave it, all of which lives in the arena.",
     )
 }

@@ -128,6 +128,9 @@ fn input(model: &Model, known: &Struct, out: &mut String) {
     for field in &known.fields {
         input_field(known, field, &mut body, &mut checks);
     }
+    for (_, condition) in tables::STRUCT_CHECKS.iter().filter(|(owner, _)| *owner == known.name) {
+        put!(checks, "r.ensure({condition})?;");
+    }
     let (r, mutable) = if body.trim().is_empty() { ("_r", "") } else { ("r", "mut ") };
     put!(out, "pub(crate) fn {name}({r}: &mut Reader<'_, '_>) -> Result<{ty}, ReadError> {{");
     put!(out, "let {mutable}s = vk::{}::default();\n{body}{checks}Ok(s)\n}}", names::ty(&known.name));
@@ -216,7 +219,7 @@ fn output(model: &Model, known: &Struct, out: &mut String) {
                 Shape::Blob { len, .. } => {
                     put!(
                         body,
-                        "let (p, n) = r.out_array::<u8>()?;\ns.{place} = p.cast();\ns.{} = n as _;",
+                        "let (p, n) = r.out_blob()?;\ns.{place} = p.cast();\ns.{} = n as _;",
                         names::field(len)
                     );
                 }
@@ -292,7 +295,7 @@ pub(super) fn out_items(model: &Model, ty: &Ty, place: &str, count: &str) -> Str
             "for item in list {{ {} }} }} }}",
             emit::encode(model, ty, "(*item)", "out")
                 .replace("&(*item)", "item")
-                .replace("// SAFETY: part of what the caller vouches for.", &format!("\n{SAFE}"))
+                .replace("// SAFETY: by the Vulkan rules, which the caller vouches for, pointers are null or valid for their counts.", &format!("\n{SAFE}"))
         );
     }
     out

@@ -445,20 +445,21 @@ impl Model {
         let level = level(&leading.member.ty).context("first parameter is no dispatchable handle")?;
         let name = command.name.as_str();
         let outputs = params.iter().any(|field| !field.read);
-        let kind =
-            if tables::reason(tables::CUSTOM_COMMANDS, name).is_some() || leading.member.ty == "VkQueue" {
-                Kind::Custom
-            } else if leading.member.ty == "VkCommandBuffer" {
-                Kind::Record
-            } else if tables::ASYNC_CREATES.contains(&name) {
-                Kind::AsyncCreate
-            } else if name.starts_with("vkDestroy") {
-                Kind::Destroy
-            } else if tables::POSTED.contains(&name) || (command.ret == "void" && !outputs) {
-                Kind::Post
-            } else {
-                Kind::Sync
-            };
+        let custom = tables::reason(tables::CUSTOM_COMMANDS, name).is_some()
+            && !tables::NOT_CUSTOM_COMMANDS.contains(&name);
+        let kind = if custom || leading.member.ty == "VkQueue" {
+            Kind::Custom
+        } else if leading.member.ty == "VkCommandBuffer" {
+            Kind::Record
+        } else if tables::ASYNC_CREATES.contains(&name) {
+            Kind::AsyncCreate
+        } else if name.starts_with("vkDestroy") {
+            Kind::Destroy
+        } else if tables::POSTED.contains(&name) || (command.ret == "void" && !outputs) {
+            Kind::Post
+        } else {
+            Kind::Sync
+        };
         Ok(Cmd {
             name: command.name.clone(),
             ret: command.ret.clone(),
@@ -507,4 +508,78 @@ pub(super) fn level(ty: &str) -> Option<Level> {
 pub(super) enum Direction {
     In,
     Out,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Model;
+    use super::Registry;
+    use super::Shape;
+    use super::Ty;
+
+    /// The shapes of the members of `VkFoo`.
+    fn shapes(members: &str) -> anyhow::Result<Vec<Shape>> {
+        let registry = Registry::parse(&format!(
+            r#"<registry><types>
+              <type category="handle"><type>VK_DEFINE_NON_DISPATCHABLE_HANDLE</type>(<name>VkBuffer</name>)</type>
+              <type category="enum" name="VkFooFlagBits2"/>
+              <type category="bitmask" bitvalues="VkFooFlagBits2">typedef <type>VkFlags64</type> <name>VkFooFlags2</name>;</type>
+              <type category="union" name="VkBar"><member><type>float</type> <name>x</name></member></type>
+              <type category="struct" name="VkFoo">{members}</type>
+            </types></registry>"#
+        ))?;
+        let record = registry.records["VkFoo"].clone();
+        let model = Model {
+            registry,
+            extensions: Vec::new(),
+            structs: Default::default(),
+            inputs: Default::default(),
+            outputs: Default::default(),
+            commands: Vec::new(),
+            requires: Default::default(),
+            selected_types: Default::default(),
+        };
+        record.members.iter().map(|member| Ok(model.field("VkFoo", member)?.shape)).collect()
+    }
+
+    #[test]
+    fn scalars_arrays_and_strings_have_their_shapes() {
+        let shapes = shapes(
+            r#"<member><type>VkFooFlagBits2</type> <name>flags</name></member>
+               <member len="count">const <type>VkBuffer</type>* <name>pBuffers</name></member>
+               <member len="dataSize" optional="true">const <type>void</type>* <name>pData</name></member>
+               <member len="null-terminated">const <type>char</type>* <name>pName</name></member>
+               <member><type>float</type> <name>matrix</name>[3][4]</member>
+               <member optional="true">const <type>uint32_t</type>* <name>pOne</name></member>"#,
+        )
+        .unwrap();
+        assert_eq!(
+            shapes,
+            [
+                Shape::Value(Ty::Flags("VkFooFlagBits2".to_owned(), true)),
+                Shape::Array {
+                    ty: Ty::Handle("VkBuffer".to_owned()),
+                    len: "count".to_owned(),
+                    optional: false
+                },
+                Shape::Blob { len: "dataSize".to_owned(), optional: true },
+                Shape::Text { optional: false },
+                Shape::Fixed(Ty::Scalar("f32"), vec!["3".to_owned(), "4".to_owned()]),
+                Shape::Pointer { ty: Ty::Scalar("u32"), optional: true },
+            ]
+        );
+    }
+
+    #[test]
+    fn members_without_a_form_on_the_wire_are_errors() {
+        for member in [
+            "<member>const <type>void</type>* <name>pUserData</name></member>",
+            "<member><type>uint32_t</type> <name>mask</name>:8</member>",
+            "<member><type>VkBar</type> <name>bar</name></member>",
+            r#"<member len="count,1">const <type>uint32_t</type>* const* <name>ppX</name></member>"#,
+            "<member><type>PFN_vkFoo</type> <name>pfn</name></member>",
+        ] {
+            assert!(shapes(member).is_err(), "{member}");
+        }
+    }
 }

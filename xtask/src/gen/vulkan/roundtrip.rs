@@ -13,7 +13,7 @@ const HEAD: &str = r#"//! Fillers with pseudo-random values and comparisons of a
 
 // UNSAFETY: the structures hold raw pointers, made by the fillers or the decoders of the host.
 #![expect(unsafe_code, reason = "structures are compared behind their pointers")]
-#![allow(deprecated, unused_imports, clippy::unnecessary_cast, clippy::field_reassign_with_default, clippy::manual_div_ceil, reason = "one text for all types")]
+#![allow(deprecated, unused_imports, clippy::redundant_closure, clippy::let_and_return, clippy::unnecessary_cast, clippy::field_reassign_with_default, clippy::manual_div_ceil, reason = "one text for all types")]
 
 use ash::vk;
 use ash::vk::Handle;
@@ -21,6 +21,7 @@ use dxg_wire::generated::vulkan::ObjectKind;
 
 use crate::Case;
 use crate::Fill;
+use crate::Output;
 use crate::guest_structs as guest;
 use crate::host_structs as host;
 use crate::same_blob;
@@ -37,10 +38,13 @@ pub(super) fn generate(model: &Model) -> String {
     let mut out = HEAD.to_owned();
     let inputs: Vec<&Struct> =
         model.structs.values().filter(|known| model.inputs.contains(&known.name)).collect();
-    for known in &inputs {
-        fill(model, known, &mut out);
-        same(model, known, &mut out);
-    }
+    let outputs: Vec<&Struct> =
+        model.structs.values().filter(|known| model.outputs.contains(&known.name)).collect();
+    inputs.iter().for_each(|known| fill(model, known, &mut out));
+    model.structs.values().for_each(|known| same(model, known, &mut out));
+    outputs.iter().for_each(|known| caller(model, known, &mut out));
+    outputs.iter().for_each(|known| drive(model, known, &mut out));
+    drive_chain(model, &outputs, &mut out);
     put!(
         out,
         "\n/// Whether two structures of a chain, of one type, are the same.\n///\n/// # Safety\n/// Both are valid structures of the type."
@@ -50,8 +54,10 @@ pub(super) fn generate(model: &Model) -> String {
         "pub(crate) unsafe fn same_extension(a: *const vk::BaseOutStructure<'_>, b: *const vk::BaseOutStructure<'_>) -> bool {{"
     );
     put!(out, "// SAFETY: the caller promises structures.\nmatch unsafe {{ (*a).s_type }} {{");
-    for known in
-        inputs.iter().filter(|known| known.s_type.is_some() && known.has_chain() && extends(model, known))
+    for known in model
+        .structs
+        .values()
+        .filter(|known| known.s_type.is_some() && known.has_chain() && extends(model, known))
     {
         let (ty, snake) = (names::ty(&known.name), names::ty_snake(&known.name));
         put!(
@@ -83,7 +89,177 @@ pub(super) fn generate(model: &Model) -> String {
         put!(out, "case.run(\"{}\", fill_{snake}, {encode}, host::dec_{snake}, same_{snake});", known.name);
     }
     put!(out, "}}");
+    put!(
+        out,
+        "\n/// Runs `case` with every structure that the host fills.\npub(crate) fn each_output(case: &mut Case) {{"
+    );
+    let unsafe_call =
+        |call: String| format!("{{\n// SAFETY: filled, or made by the host.\nunsafe {{ {call} }} }}");
+    for known in &outputs {
+        let snake = names::ty_snake(&known.name);
+        let skeleton = emit::needs_skeleton(model, &known.name);
+        let encode = if skeleton {
+            format!("|e, s| {}", unsafe_call(format!("guest::skel_{snake}(e, s)")))
+        } else {
+            "|_, _| {}".to_owned()
+        };
+        let decode =
+            if skeleton { format!("host::skel_{snake}") } else { "|_| Ok(Default::default())".to_owned() };
+        let reply = if emit::plain(model, &known.name) {
+            format!("host::out_{snake}")
+        } else {
+            format!("|e, s| {}", unsafe_call(format!("host::out_{snake}(e, s)")))
+        };
+        let fill = format!("|d, s| {}", unsafe_call(format!("guest::fill_{snake}(d, s)")));
+        put!(
+            out,
+            "case.run_output(\"{}\", Output {{ caller: caller_{snake}, encode: {encode}, decode: {decode}, drive: drive_{snake}, reply: {reply}, fill: {fill}, same: same_{snake} }});",
+            known.name
+        );
+    }
+    put!(out, "}}");
     out
+}
+
+/// A structure that a program gives to be filled: its chain, and room for its arrays.
+fn caller(model: &Model, known: &Struct, out: &mut String) {
+    let snake = names::ty_snake(&known.name);
+    let ty = Ty::Struct(known.name.clone()).rust(model, "'static");
+    let mut body = String::new();
+    for field in &known.fields {
+        let place = field.name();
+        match &field.shape {
+            Shape::Next => {
+                let list: Vec<String> = known
+                    .extended_by
+                    .iter()
+                    .map(|name| format!("|f| f.boxed(caller_{})", names::ty_snake(name)))
+                    .collect();
+                if !list.is_empty() {
+                    put!(body, "s.p_next = f.chain(&[{}]).cast();", list.join(", "));
+                }
+            }
+            Shape::Value(Ty::Struct(name)) if emit::needs_skeleton(model, name) => {
+                put!(body, "s.{place} = caller_{}(f);", names::ty_snake(name));
+            }
+            Shape::Array { len, ty, .. } => {
+                put!(body, "s.{} = f.count() as _;", names::field(len));
+                let count = emit::member_length(&known.fields, len);
+                put!(
+                    body,
+                    "s.{place} = if f.chance() {{ core::ptr::null_mut() }} else {{ f.list({count}, |_| <{}>::default()).cast_mut() }};",
+                    ty.rust(model, "'static")
+                );
+            }
+            Shape::Blob { len, .. } => {
+                put!(body, "s.{} = f.count() as _;", names::field(len));
+                let count = emit::member_length(&known.fields, len);
+                put!(
+                    body,
+                    "s.{place} = if f.chance() {{ core::ptr::null_mut() }} else {{ f.list({count}, |_| 0_u8).cast_mut().cast() }};"
+                );
+            }
+            _ => {}
+        }
+    }
+    let (f, mutable) = if body.trim().is_empty() { ("_f", "") } else { ("f", "mut ") };
+    put!(
+        out,
+        "\n/// A `{}` to be filled.\nfn caller_{snake}({f}: &mut Fill) -> {ty} {{\nlet {mutable}s = vk::{}::default();\n{body}s\n}}",
+        known.name,
+        names::ty(&known.name)
+    );
+}
+
+/// What a driver does: fills a structure and its chain, as far as there is room.
+fn drive(model: &Model, known: &Struct, out: &mut String) {
+    let snake = names::ty_snake(&known.name);
+    let ty = Ty::Struct(known.name.clone()).rust(model, "'_");
+    let mut body = String::new();
+    for field in &known.fields {
+        let place = field.name();
+        match &field.shape {
+            Shape::Next if !known.extended_by.is_empty() => put!(body, "drive_chain(f, s.p_next as *mut _);"),
+            Shape::Value(Ty::Struct(name)) => {
+                put!(body, "drive_{}(f, &mut s.{place});", names::ty_snake(name))
+            }
+            Shape::Value(_) if super::guest_structs::is_count(known, &field.member.name) => {}
+            Shape::Value(ty) => put!(body, "s.{place} = {};", value(ty, false)),
+            Shape::Fixed(Ty::Char, _) => {
+                put!(body, "for item in s.{place}.iter_mut() {{ *item = f.u64() as _; }}")
+            }
+            Shape::Fixed(Ty::Struct(name), dims) => {
+                put!(
+                    body,
+                    "for item in {} {{ drive_{}(f, item); }}",
+                    emit::iterate(&format!("s.{place}"), dims, "iter_mut"),
+                    names::ty_snake(name)
+                );
+            }
+            Shape::Fixed(ty, dims) => {
+                put!(
+                    body,
+                    "for item in {} {{ *item = {}; }}",
+                    emit::iterate(&format!("s.{place}"), dims, "iter_mut"),
+                    value(ty, false)
+                );
+            }
+            Shape::Array { len, ty, .. } => {
+                let each = match ty {
+                    Ty::Struct(name) => format!("drive_{}", names::ty_snake(name)),
+                    _ => format!("|f, item| *item = {}", value(ty, false)),
+                };
+                let count = emit::member_length(&known.fields, len);
+                put!(body, "s.{} = f.drive_list(s.{place}, {count}, {each}) as _;", names::field(len));
+            }
+            Shape::Blob { len, .. } => {
+                let count = emit::member_length(&known.fields, len);
+                put!(
+                    body,
+                    "s.{} = f.drive_list(s.{place}.cast::<u8>(), {count}, |f, item| *item = f.u64() as u8) as _;",
+                    names::field(len)
+                );
+            }
+            _ => {}
+        }
+    }
+    let (f, s) = if body.trim().is_empty() { ("_f", "_s") } else { ("f", "s") };
+    put!(
+        out,
+        "\n/// Fills a `{}` as a driver does.\nfn drive_{snake}({f}: &mut Fill, {s}: &mut {ty}) {{\n{body}}}",
+        known.name
+    );
+}
+
+fn drive_chain(model: &Model, outputs: &[&Struct], out: &mut String) {
+    put!(
+        out,
+        "\n/// Fills the structures of a chain as a driver does.\nfn drive_chain(f: &mut Fill, first: *mut vk::BaseOutStructure<'_>) {{\nlet mut next = first;"
+    );
+    put!(
+        out,
+        "// SAFETY: a chain that the host made ends with null.\nwhile let Some(base) = unsafe {{ next.as_ref() }} {{\nlet after = base.p_next;\nmatch base.s_type {{"
+    );
+    for known in
+        outputs.iter().filter(|known| known.s_type.is_some() && known.has_chain() && extends(model, known))
+    {
+        let (ty, snake) = (names::ty(&known.name), names::ty_snake(&known.name));
+        put!(
+            out,
+            "vk::StructureType::{} => {{",
+            names::structure_type(known.s_type.as_deref().unwrap_or(""))
+        );
+        // A structure of a chain has no chain of its own to fill.
+        put!(
+            out,
+            "// SAFETY: the type says what the structure is.\nlet s = unsafe {{ &mut *next.cast::<vk::{ty}<'_>>() }};"
+        );
+        put!(
+            out,
+            "let own = s.p_next;\ns.p_next = core::ptr::null_mut();\ndrive_{snake}(f, s);\ns.p_next = own;\n}}"
+        );
+    }
+    put!(out, "_ => {{}}\n}}\nnext = after.cast();\n}}\n}}");
 }
 
 fn extends(model: &Model, known: &Struct) -> bool {
@@ -150,6 +326,10 @@ fn fill(model: &Model, known: &Struct, out: &mut String) {
             Shape::Value(ty) => {
                 let lens = lengths(known, &field.member.name);
                 let text = match (lens.as_slice(), ty) {
+                    // The host checks that constants lie inside their data, of which there may be none.
+                    _ if known.name == "VkSpecializationMapEntry" && field.member.name != "constantID" => {
+                        "0".to_owned()
+                    }
                     ([], ty) => value(ty, optional),
                     (_, Ty::Flags(name, _)) => {
                         format!("vk::{}::from_raw(1 << (f.u64() % 7))", names::flags(name))

@@ -233,6 +233,13 @@ pub(super) const CUSTOM_COMMANDS: &[(&str, &str)] = &[
     ("vkDestroyRenderPass", "the guest notes which attachments a subpass has"),
 ];
 
+/// Commands that an entry of [`CUSTOM_COMMANDS`] covers and that are forwarded all the same: rare ones, asked for once.
+pub(super) const NOT_CUSTOM_COMMANDS: &[&str] = &[
+    "vkGetPhysicalDeviceCooperativeMatrixPropertiesNV",
+    "vkGetPhysicalDeviceOpticalFlowImageFormatsNV",
+    "vkGetPhysicalDeviceSupportedFramebufferMixedSamplesCombinationsNV",
+];
+
 /// Commands with one new handle that do not wait for the host.
 pub(super) const ASYNC_CREATES: &[&str] = &[
     "vkCreateBufferView",
@@ -303,6 +310,15 @@ pub(super) const VALID_WHEN: &[(&str, &str, &str)] = &[
     ),
     ("VkFramebufferCreateInfo", "pAttachments", "!s.flags.contains(vk::FramebufferCreateFlags::IMAGELESS)"),
 ];
+
+/// What a driver relies on beyond lengths: (structure, condition over the decoded `s` and the reader `r`).
+pub(super) const STRUCT_CHECKS: &[(&str, &str)] = &[("VkSpecializationInfo", "r.constants_fit(&s)")];
+
+/// What a driver relies on beyond lengths: (command, condition over its parameters).
+pub(super) const COMMAND_CHECKS: &[(&str, &str)] = &[(
+    "vkGetQueryPoolResults",
+    "u64::from(query_count.saturating_sub(1)).saturating_mul(stride) <= data_size as u64",
+)];
 
 /// Handles that the rules let be stale: an unknown one becomes null. (structure, member)
 pub(super) const STALE_HANDLES: &[(&str, &str)] = &[

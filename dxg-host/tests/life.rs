@@ -1,0 +1,138 @@
+//! Death of any party, and what is left after it.
+#![allow(clippy::unwrap_used, reason = "a test fails where something is not there")]
+
+mod support;
+
+use dxg_wire::messages::Channel;
+use dxg_wire::session::Reason;
+use rustix::process::Signal;
+
+use support::client::hello;
+use support::daemon::Daemon;
+use support::daemon::eventually;
+use support::daemon::is_alive;
+use support::session::Session;
+
+fn kill(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+}
+
+/// A daemon whose pool is at rest: one worker that waits.
+fn settled(config: &str) -> (Daemon, Vec<String>) {
+    let daemon = Daemon::with_config(config);
+    drop(Session::open(&daemon.socket()));
+    eventually("one worker waits", || {
+        daemon.state().vgpus[0].clients.is_empty() && daemon.workers().len() == 1
+    });
+    // A worker is off the process table just before its descriptors are closed; an answer comes after both.
+    daemon.state();
+    let before = daemon.descriptors();
+    (daemon, before)
+}
+
+#[test]
+fn dead_worker_is_a_lost_device_for_its_client_only() {
+    let daemon = Daemon::start();
+    let mut other = Session::open(&daemon.socket());
+    let of_other = daemon.bound_workers();
+    let session = Session::open(&daemon.socket());
+    let of_session = daemon.bound_workers().into_iter().find(|pid| !of_other.contains(pid));
+    kill(of_session.expect("a worker of its own"));
+    assert_eq!(session.client.lost(), Reason::DEVICE_LOST);
+    other.lease(4096).unwrap();
+    Session::open(&daemon.socket());
+}
+
+#[test]
+fn dead_client_leaves_no_worker_no_descriptor_and_no_charge() {
+    let (daemon, before) = settled("");
+    let mut session = Session::open(&daemon.socket());
+    session.lease(1 << 20).unwrap();
+    let bound = daemon.bound_workers()[0];
+    drop(session);
+    eventually("its worker is gone", || !is_alive(bound));
+    eventually("one worker waits", || daemon.workers().len() == 1);
+    eventually("descriptors are back", || daemon.descriptors() == before);
+    assert_eq!(daemon.state().vgpus[0].used_bytes, 0);
+}
+
+#[test]
+fn twenty_clients_that_vanish_leave_nothing() {
+    let (daemon, before) = settled("");
+    for _ in 0..20 {
+        let mut session = Session::greet(&daemon.socket(), &hello());
+        session.lease(1 << 16).unwrap();
+    }
+    eventually("one worker waits", || {
+        daemon.state().vgpus[0].clients.is_empty() && daemon.workers().len() == 1
+    });
+    eventually("descriptors are back", || daemon.descriptors() == before);
+}
+
+#[test]
+fn terminated_daemon_says_so_and_removes_its_sockets() {
+    let mut daemon = Daemon::start();
+    let session = Session::open(&daemon.socket());
+    let workers = daemon.workers();
+    daemon.signal(Signal::TERM);
+    assert_eq!(session.client.lost(), Reason::SHUTDOWN);
+    assert!(daemon.child.wait().unwrap().success());
+    assert!(daemon.sockets().is_empty());
+    assert!(!dxg_wire::runtime_dir::control_socket(&daemon.dir).exists());
+    for worker in workers {
+        eventually("workers are gone", || !is_alive(worker));
+    }
+}
+
+#[test]
+fn killed_daemon_takes_its_workers_along_and_its_leftovers_are_replaced() {
+    let mut daemon = Daemon::start();
+    let session = Session::open(&daemon.socket());
+    let workers = daemon.workers();
+    daemon.child.kill().unwrap();
+    daemon.child.wait().unwrap();
+    session.client.expect_hang_up();
+    for worker in workers {
+        eventually("workers are gone", || !is_alive(worker));
+    }
+    assert!(daemon.socket().exists(), "nobody was there to remove it");
+    let next = Daemon::in_dir(daemon.dir.clone(), "");
+    Session::open(&next.socket());
+}
+
+#[test]
+fn daemon_ends_with_the_pipe_of_whoever_started_it() {
+    let mut daemon = Daemon::start();
+    daemon.let_go();
+    assert!(daemon.child.wait().unwrap().success());
+}
+
+#[test]
+fn malformed_request_ends_its_session() {
+    let daemon = Daemon::start();
+    let mut session = Session::open(&daemon.socket());
+    session.post(Channel::Vgpu, &[0xFF; 64], 77);
+    assert_eq!(session.client.lost(), Reason::VIOLATION);
+}
+
+#[test]
+fn client_that_does_not_read_is_ended_and_others_are_served() {
+    let daemon = Daemon::start();
+    let deaf = Session::greet(&daemon.socket(), &hello());
+    let lease = dxg_wire::session::Lease { request: 1, reserved: 0, size_bytes: 0 };
+    let sending = std::thread::spawn(move || {
+        // Refusals pile up until the daemon has enough of them.
+        while dxg_wire::shm::session_io::send_message(
+            &deaf.client.socket,
+            dxg_wire::session::ClientMessage::LEASE.0,
+            &lease,
+            &[],
+        )
+        .is_ok()
+        {}
+    });
+    sending.join().unwrap();
+    let mut other = Session::open(&daemon.socket());
+    other.lease(4096).unwrap();
+}

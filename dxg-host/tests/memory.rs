@@ -1,0 +1,69 @@
+//! Leases and quotas.
+#![allow(clippy::unwrap_used, reason = "a test fails where something is not there")]
+
+mod support;
+
+use dxg_wire::session::Reason;
+
+use support::client::hello;
+use support::daemon::Daemon;
+use support::daemon::eventually;
+use support::session::Session;
+
+const QUOTA: &str = "[[vgpu]]\nadapter = 0\nquota_bytes = 1048576\n";
+
+#[test]
+fn lease_to_the_last_byte_of_the_quota_is_granted_and_one_page_more_is_refused() {
+    let daemon = Daemon::with_config(QUOTA);
+    let mut session = Session::greet(&daemon.socket(), &hello());
+    assert_eq!(session.welcome.quota_bytes, 1 << 20);
+    session.lease(1 << 20).unwrap();
+    assert_eq!(session.lease(1), Err(Reason::QUOTA));
+    assert_eq!(daemon.state().vgpus[0].used_bytes, 1 << 20);
+}
+
+#[test]
+fn release_makes_room_again_without_drift() {
+    let daemon = Daemon::with_config(QUOTA);
+    let mut session = Session::greet(&daemon.socket(), &hello());
+    for _ in 0..100 {
+        let base = session.lease(1 << 20).unwrap();
+        session.release(base);
+    }
+    session.lease(1 << 20).unwrap();
+}
+
+#[test]
+fn refused_lease_leaves_no_trace() {
+    let daemon = Daemon::with_config(QUOTA);
+    let mut session = Session::greet(&daemon.socket(), &hello());
+    assert_eq!(session.lease(u64::MAX), Err(Reason::INVALID));
+    assert_eq!(session.lease(0), Err(Reason::INVALID));
+    assert_eq!(session.lease((1 << 20) + 1), Err(Reason::QUOTA));
+    assert_eq!(daemon.state().vgpus[0].used_bytes, 0);
+    session.lease(1 << 20).unwrap();
+}
+
+#[test]
+fn two_clients_share_the_quota_of_their_virtual_gpu() {
+    let daemon = Daemon::with_config(QUOTA);
+    let mut first = Session::greet(&daemon.socket(), &hello());
+    let mut second = Session::greet(&daemon.socket(), &hello());
+    first.lease(600 << 10).unwrap();
+    assert_eq!(second.lease(600 << 10), Err(Reason::QUOTA));
+    second.lease(424 << 10).unwrap();
+    drop(first);
+    eventually("the first client's memory is back", || daemon.state().vgpus[0].used_bytes == 424 << 10);
+    second.lease(600 << 10).unwrap();
+}
+
+#[test]
+fn leased_blocks_never_come_back_at_the_same_address() {
+    let daemon = Daemon::start();
+    let mut session = Session::greet(&daemon.socket(), &hello());
+    let first = session.lease(4096).unwrap();
+    session.release(first);
+    let second = session.lease(4096).unwrap();
+    assert_ne!(first, second);
+    assert_eq!(first.0 % (1 << 16), 0);
+}
