@@ -136,3 +136,47 @@ fn client_that_does_not_read_is_ended_and_others_are_served() {
     let mut other = Session::open(&daemon.socket());
     other.lease(4096).unwrap();
 }
+
+#[test]
+fn worker_gets_nothing_of_the_daemons_surroundings() {
+    let daemon = Daemon::with_config("[host_env]\nVK_DRIVER_FILES = \"/dev/null\"\n");
+    let session = Session::open(&daemon.socket());
+    let worker = daemon.bound_workers()[0];
+    // A worker cannot be looked into but by who may trace it.
+    let (Ok(environment), Ok(open)) =
+        (std::fs::read(format!("/proc/{worker}/environ")), std::fs::read_dir(format!("/proc/{worker}/fd")))
+    else {
+        println!("skipped: may not look into the worker");
+        return;
+    };
+    let mut variables: Vec<String> = environment
+        .split(|byte| *byte == 0)
+        .filter(|variable| !variable.is_empty())
+        .map(|variable| String::from_utf8_lossy(variable).into_owned())
+        .collect();
+    variables.sort();
+    assert_eq!(variables, ["DXG_WORKER=1", "VK_DRIVER_FILES=/dev/null"]);
+    let paths: Vec<String> = open
+        .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .map(|target| target.to_string_lossy().into_owned())
+        .filter(|target| target.starts_with('/') && !target.starts_with("/dev/"))
+        .collect();
+    // Standard error is the daemon's, and may be a file.
+    assert!(paths.len() <= 1, "{paths:?}");
+    drop(session);
+}
+
+#[test]
+fn sixty_clients_at_once_are_all_served() {
+    let daemon = Daemon::start();
+    let socket = daemon.socket();
+    let clients: Vec<_> = (0..60)
+        .map(|_| {
+            let socket = socket.clone();
+            std::thread::spawn(move || Session::open(&socket).lease(4096).unwrap())
+        })
+        .collect();
+    for client in clients {
+        client.join().unwrap();
+    }
+}

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
-/// Most items and waits that may be pending at once.
+/// Most items, waits and points of both that may be pending at once.
 pub const MAX_PENDING: usize = 1 << 16;
 
 /// A synchronization object.
@@ -96,6 +96,12 @@ pub enum Effect {
     Event(EventId),
 }
 
+/// How much of the pending list something takes.
+pub trait Weigh {
+    /// About how many small things it holds.
+    fn weight(&self) -> usize;
+}
+
 /// One step of a queue.
 #[derive(Debug)]
 pub enum Item<W> {
@@ -105,6 +111,16 @@ pub enum Item<W> {
     Wait(Vec<Point>),
     /// Done by the last of several queues to get there.
     Signal(Arc<AtomicUsize>, Effect),
+}
+
+impl<W: Weigh> Item<W> {
+    fn weight(&self) -> usize {
+        1 + match self {
+            Self::Work(work) => work.weight(),
+            Self::Wait(points) | Self::Signal(_, Effect::Points(points)) => points.len(),
+            Self::Signal(_, Effect::Event(_)) => 0,
+        }
+    }
 }
 
 struct Queue<W> {
@@ -146,7 +162,7 @@ impl<W> Default for Timeline<W> {
     }
 }
 
-impl<W> Timeline<W> {
+impl<W: Weigh> Timeline<W> {
     fn id(&mut self) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
@@ -175,7 +191,8 @@ impl<W> Timeline<W> {
     /// Takes a queue away with all that has not run.
     pub fn remove_queue(&mut self, queue: QueueId) {
         if let Some(queue) = self.queues.remove(&queue) {
-            self.pending = self.pending.saturating_sub(queue.items.len());
+            let weight = queue.items.iter().map(Item::weight).sum();
+            self.pending = self.pending.saturating_sub(weight);
         }
     }
 
@@ -190,12 +207,13 @@ impl<W> Timeline<W> {
     /// # Errors
     /// [`Full`] when too much is pending.
     pub fn push(&mut self, queue: QueueId, item: Item<W>) -> Result<(), Full> {
-        if self.pending >= MAX_PENDING {
+        let weight = item.weight();
+        if self.pending.saturating_add(weight) > MAX_PENDING {
             return Err(Full);
         }
         if let Some(queue) = self.queues.get_mut(&queue) {
             queue.items.push_back(item);
-            self.pending += 1;
+            self.pending += weight;
         }
         Ok(())
     }
@@ -205,12 +223,14 @@ impl<W> Timeline<W> {
     /// # Errors
     /// [`Full`] when too much is pending; nothing is appended then.
     pub fn push_signal(&mut self, queues: &[QueueId], effect: &Effect) -> Result<(), Full> {
-        if self.pending.saturating_add(queues.len()) > MAX_PENDING {
+        let left = Arc::new(AtomicUsize::new(queues.len()));
+        let signal = || Item::Signal(Arc::clone(&left), effect.clone());
+        let weight = signal().weight().saturating_mul(queues.len());
+        if self.pending.saturating_add(weight) > MAX_PENDING {
             return Err(Full);
         }
-        let left = Arc::new(AtomicUsize::new(queues.len()));
         for queue in queues {
-            self.push(*queue, Item::Signal(Arc::clone(&left), effect.clone()))?;
+            self.push(*queue, signal())?;
         }
         Ok(())
     }
@@ -236,10 +256,11 @@ impl<W> Timeline<W> {
     /// # Errors
     /// [`Full`] when too much is pending.
     pub fn wait_cpu(&mut self, points: Vec<Point>, mode: WaitMode, event: EventId) -> Result<(), Full> {
-        if self.pending >= MAX_PENDING {
+        let weight = 1 + points.len();
+        if self.pending.saturating_add(weight) > MAX_PENDING {
             return Err(Full);
         }
-        self.pending += 1;
+        self.pending += weight;
         self.cpu_waits.push(CpuWait { points, mode, event });
         Ok(())
     }
@@ -366,14 +387,13 @@ impl<W> Timeline<W> {
         let before = waits.len();
         for wait in waits {
             if self.try_wait(&wait.points, wait.mode) {
+                self.pending = self.pending.saturating_sub(1 + wait.points.len());
                 self.events.push(wait.event);
             } else {
                 self.cpu_waits.push(wait);
             }
         }
-        let settled = before - self.cpu_waits.len();
-        self.pending = self.pending.saturating_sub(settled);
-        settled != 0
+        before != self.cpu_waits.len()
     }
 
     fn step(&mut self, id: QueueId, wants_work: bool) -> Option<Step<W>> {
@@ -394,7 +414,7 @@ impl<W> Timeline<W> {
         }
         let queue = self.queues.get_mut(&id)?;
         let item = queue.items.pop_front()?;
-        self.pending = self.pending.saturating_sub(1);
+        self.pending = self.pending.saturating_sub(item.weight());
         match item {
             Item::Work(work) if !failed => {
                 queue.busy = true;
@@ -427,6 +447,12 @@ mod tests {
     use std::sync::atomic::AtomicU64;
 
     use super::*;
+
+    impl Weigh for char {
+        fn weight(&self) -> usize {
+            0
+        }
+    }
 
     struct Page(Arc<AtomicU64>, bool);
 

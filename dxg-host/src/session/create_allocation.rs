@@ -43,6 +43,8 @@ use super::model::Memory;
 use super::model::OwnedWindow;
 use super::model::Process;
 use super::model::Resource;
+use super::private_data::PrivateBudget;
+use super::private_data::PrivateData;
 use super::share;
 use super::space::Target;
 use crate::failure::Refusal;
@@ -95,7 +97,8 @@ fn try_create(
     };
     let mut objects = session.objects.lock();
     let process = objects.process(process)?;
-    let mut made = Made { process, handles: Vec::new(), resource: RawHandle::NONE };
+    let mut made =
+        Made { process, private: &session.private, handles: Vec::new(), resource: RawHandle::NONE };
     let published = made.publish(message, &planned, &memory, window.as_ref());
     match published {
         Ok(()) => Ok(answer(message, &planned, &made)),
@@ -183,6 +186,7 @@ fn window(session: &Session, size_bytes: u64, shareable: bool) -> Result<(Memory
 /// What a request has published so far.
 struct Made<'a> {
     process: &'a mut Process,
+    private: &'a PrivateBudget,
     handles: Vec<RawHandle>,
     resource: RawHandle,
 }
@@ -205,8 +209,8 @@ impl Made<'_> {
                 allocations: Vec::new(),
                 shareable: command.flags.contains(CreateAllocationFlags::CREATE_SHARED),
                 sealed: false,
-                runtime_data: message.runtime_data.clone(),
-                resource_data: message.resource_data.clone(),
+                runtime_data: self.private.keep(message.runtime_data.clone())?,
+                resource_data: self.private.keep(message.resource_data.clone())?,
                 memory: Arc::clone(memory),
                 exported: None,
             })?;
@@ -223,16 +227,15 @@ impl Made<'_> {
                 Some(window) => Backing::whole(piece(window, planned.offset_bytes, planned.size_bytes)?),
                 None => Backing::default(),
             };
+            let private_data = self.private.keep(planned.private_data.clone())?;
             let allocation = Allocation {
                 device: command.device,
                 resource: Some(resource).filter(|resource| !resource.is_none()),
                 size_bytes: planned.size_bytes,
                 flags: AllocationFlags::CACHED.bits(),
-                private_data: planned.private_data.clone(),
-                ..self.allocation(backing, place, memory)
+                ..self.allocation(backing, place, memory, private_data)
             };
-            let handle = self.process.publish(allocation)?;
-            self.handles.push(handle);
+            self.add(allocation)?;
         }
         if !resource.is_none() {
             self.process.get_mut::<Resource>(resource)?.allocations.extend(&self.handles);
@@ -240,8 +243,23 @@ impl Made<'_> {
         Ok(())
     }
 
+    /// Publishes an allocation.
+    fn add(&mut self, allocation: Allocation) -> Result<(), Refusal> {
+        let target = allocation.target;
+        let published = self.process.publish(allocation);
+        let handle = published.inspect_err(|_| self.process.space.lock().remove(target))?;
+        self.handles.push(handle);
+        Ok(())
+    }
+
     /// An allocation over some memory, to be filled in.
-    fn allocation(&self, backing: Backing, place: Option<Place>, memory: &Arc<Memory>) -> Allocation {
+    fn allocation(
+        &self,
+        backing: Backing,
+        place: Option<Place>,
+        memory: &Arc<Memory>,
+        private_data: PrivateData,
+    ) -> Allocation {
         let backing = Arc::new(backing);
         let target = self.process.space.lock().add(Target::Memory(Arc::clone(&backing)));
         Allocation {
@@ -249,7 +267,7 @@ impl Made<'_> {
             resource: None,
             size_bytes: 0,
             flags: 0,
-            private_data: Vec::new(),
+            private_data,
             target,
             backing,
             place,
@@ -325,31 +343,31 @@ fn try_open(
     let memory = Arc::new(Memory::Opened(share));
     let mut objects = session.objects.lock();
     let process = objects.process(process)?;
-    let mut made = Made { process, handles: Vec::new(), resource: RawHandle::NONE };
+    let mut made =
+        Made { process, private: &session.private, handles: Vec::new(), resource: RawHandle::NONE };
     let published = (|| {
         made.resource = made.process.publish(Resource {
             device: command.device,
             allocations: Vec::new(),
             shareable: false,
             sealed: true,
-            runtime_data: described.runtime_data,
-            resource_data: described.resource_data,
+            runtime_data: made.private.keep(described.runtime_data)?,
+            resource_data: made.private.keep(described.resource_data)?,
             memory: Arc::clone(&memory),
             exported: None,
         })?;
         for shared in described.allocations {
             let backing = Backing::whole(piece(&window, shared.offset_bytes, shared.size_bytes)?);
             let place = Some(Place { base, offset_bytes: shared.offset_bytes });
+            let private_data = made.private.keep(shared.private_data)?;
             let allocation = Allocation {
                 device: command.device,
                 resource: Some(made.resource),
                 size_bytes: shared.size_bytes,
                 flags: shared.flags,
-                private_data: shared.private_data,
-                ..made.allocation(backing, place, &memory)
+                ..made.allocation(backing, place, &memory, private_data)
             };
-            let handle = made.process.publish(allocation)?;
-            made.handles.push(handle);
+            made.add(allocation)?;
         }
         let (resource, handles) = (made.resource, made.handles.clone());
         made.process.get_mut::<Resource>(resource)?.allocations = handles;

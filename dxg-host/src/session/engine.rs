@@ -26,6 +26,7 @@ use crate::objects::timeline::EventId;
 use crate::objects::timeline::Point;
 use crate::objects::timeline::SyncId;
 use crate::objects::timeline::Timeline;
+use crate::objects::timeline::Weigh;
 
 /// Something for the engine to do.
 pub(super) struct Work {
@@ -50,6 +51,15 @@ pub(super) enum Task {
     },
     /// Changes the address space.
     UpdateAddresses(Vec<VaOperation>),
+}
+
+impl Weigh for Work {
+    fn weight(&self) -> usize {
+        match &self.task {
+            Task::Commands { .. } => 0,
+            Task::UpdateAddresses(operations) => operations.len(),
+        }
+    }
 }
 
 /// A fence whose value other sessions set too.

@@ -25,6 +25,7 @@ mod fence_page;
 mod gpu_va;
 mod model;
 mod notify;
+mod private_data;
 mod process;
 mod query;
 mod residency;
@@ -54,6 +55,7 @@ use self::arena::Arena;
 use self::engine::Engine;
 use self::model::Objects;
 use self::notify::Notifier;
+use self::private_data::PrivateBudget;
 use self::share::Shares;
 use crate::adapter::Adapter;
 use crate::failure::Fault;
@@ -80,6 +82,7 @@ struct Session {
     quota_bytes: u64,
     used_bytes: Arc<AtomicU64>,
     reserved_bytes: AtomicU64,
+    private: PrivateBudget,
     arena: Arc<Arena>,
     engine: Arc<Engine>,
     shares: Arc<Shares>,
@@ -124,6 +127,7 @@ pub fn start(
         quota_bytes: bind.quota_bytes,
         used_bytes: Arc::default(),
         reserved_bytes: AtomicU64::new(0),
+        private: PrivateBudget::default(),
         arena: Arc::new(Arena::new(arena)),
         engine: Arc::clone(&engine),
         shares: Arc::new(Shares::new(Arc::clone(&link))),

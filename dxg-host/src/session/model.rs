@@ -11,6 +11,7 @@ use super::answer::NO_MEMORY;
 use super::answer::WRONG_KIND;
 use super::backing::Backing;
 use super::backing::Place;
+use super::private_data::PrivateData;
 use super::share::OpenShare;
 use super::space::SharedSpace;
 use super::space::TargetId;
@@ -20,10 +21,10 @@ use crate::objects::table::Table;
 use crate::objects::timeline::QueueId;
 use crate::worker::BrokerLink;
 
-/// Most processes of a session.
-pub(super) const MAX_PROCESSES: usize = 256;
+/// Most processes of a session: a client is one, and a few more do no harm.
+pub(super) const MAX_PROCESSES: usize = 4;
 /// Most objects of a process.
-pub(super) const MAX_OBJECTS: usize = 1 << 18;
+pub(super) const MAX_OBJECTS: usize = 1 << 16;
 /// The one adapter of a session, as OPENADAPTER answers it.
 pub(super) const ADAPTER: RawHandle = RawHandle(0x4000_0000);
 
@@ -105,8 +106,8 @@ pub(super) struct Resource {
     pub(super) shareable: bool,
     /// No allocation may be added any more.
     pub(super) sealed: bool,
-    pub(super) runtime_data: Vec<u8>,
-    pub(super) resource_data: Vec<u8>,
+    pub(super) runtime_data: PrivateData,
+    pub(super) resource_data: PrivateData,
     pub(super) memory: Arc<Memory>,
     /// Keeps the share of its maker until it goes.
     pub(super) exported: Option<Arc<OpenShare>>,
@@ -119,7 +120,7 @@ pub(super) struct Allocation {
     pub(super) resource: Option<RawHandle>,
     pub(super) size_bytes: u64,
     pub(super) flags: u32,
-    pub(super) private_data: Vec<u8>,
+    pub(super) private_data: PrivateData,
     pub(super) target: TargetId,
     pub(super) backing: Arc<Backing>,
     /// Where the guest may see it; nowhere for the guest's own pages.

@@ -182,8 +182,8 @@ fn describe(session: &Session, process: RawHandle, handle: RawHandle) -> Result<
                 .map(|handle| process.get::<Allocation>(*handle).map(describe_allocation))
                 .collect::<Result<_, Refusal>>()?;
             let object = SharedObject::Resource(SharedResource {
-                runtime_data: resource.runtime_data.clone(),
-                resource_data: resource.resource_data.clone(),
+                runtime_data: resource.runtime_data.to_vec(),
+                resource_data: resource.resource_data.to_vec(),
                 allocations,
             });
             process.get_mut::<Resource>(handle)?.sealed = true;
@@ -198,7 +198,7 @@ fn describe_allocation(allocation: &Allocation) -> SharedAllocation {
         size_bytes: allocation.size_bytes,
         offset_bytes: allocation.place.map_or(0, |place| place.offset_bytes),
         flags: allocation.flags,
-        private_data: allocation.private_data.clone(),
+        private_data: allocation.private_data.to_vec(),
     }
 }
 

@@ -68,6 +68,7 @@ impl Daemon {
             .args(["--ready-fd", &ready_theirs.as_raw_fd().to_string()])
             .args(["--exit-with-fd", &alive_theirs.as_raw_fd().to_string()])
             .env("DXG_LOG", "off")
+            .env("DXG_TEST_SECRET", "the daemon's own")
             .stdin(Stdio::null())
             .spawn()
             .unwrap();
