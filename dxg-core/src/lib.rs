@@ -109,3 +109,17 @@ pub use crate::system_memory::SystemMemory;
 pub use crate::wait::WaitOutcome;
 pub use crate::wait::wait_all;
 pub use crate::wait::wait_any;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_shared_between_threads<T: Send + Sync>() {}
+
+    #[test]
+    fn every_object_is_send_and_sync() {
+        is_shared_between_threads::<(Node, Adapter, Device, Context, HwQueue, PagingQueue)>();
+        is_shared_between_threads::<(Allocation, MappedAllocation, Resource, SystemMemory)>();
+        is_shared_between_threads::<(Fence, QueueFence, Streams, StreamHandle, Block, Error)>();
+    }
+}

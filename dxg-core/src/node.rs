@@ -41,7 +41,7 @@ pub enum Transport {
 
 enum Kind {
     Kernel(KernelNode),
-    Host(HostNode),
+    Host(Box<HostNode>),
 }
 
 /// An open node. Clones are the same node; it closes when the last of them and of its objects is gone.
@@ -83,7 +83,7 @@ impl Node {
     /// As [`Node::connect`].
     pub fn connect_with(socket: &Path, options: &ConnectOptions) -> Result<Self, Error> {
         let node = HostNode::connect(socket, options)?;
-        Ok(Self { kind: Arc::new(Kind::Host(node)) })
+        Ok(Self { kind: Arc::new(Kind::Host(Box::new(node))) })
     }
 
     /// What is behind it.

@@ -1,5 +1,7 @@
 //! The host node against a host of the test's own: honest, absent, lost and hostile.
 
+#![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
+
 mod fake_host;
 
 use std::os::fd::AsFd;
@@ -375,5 +377,69 @@ fn node_dropped_with_objects_alive_closes_with_the_last_of_them() {
     assert!(fence.signal(FenceValue(1)).is_ok());
     drop(fence);
     // The script ends when the client hangs up.
+    host.join();
+}
+
+#[test]
+fn ring_index_that_makes_no_sense_ends_the_session() {
+    let host = FakeHost::start(|mut session| {
+        session.serve_until(|command| matches!(command, GuestCommand::CreateDevice(_)));
+        // The write index of the ring to the guest: beyond the data area and misaligned.
+        session.control.write(fake_host::RING_BYTES as usize, &0xffff_fff1_u32).expect("the control page");
+        doorbell::ring(&session.vgpu_bell);
+        while fake_host::recv(&session.socket).is_some() {}
+    });
+    let node = host.connect();
+    let error = node.first_adapter().unwrap().create_device().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeviceLost);
+    assert_eq!(node.lost_reason().unwrap().reason, Reason::VIOLATION);
+    host.join();
+}
+
+#[test]
+fn packet_longer_than_the_ring_ends_the_session() {
+    let host = FakeHost::start(|mut session| {
+        session.serve_until(|command| matches!(command, GuestCommand::CreateDevice(_)));
+        let at = fake_host::RING_BYTES as usize;
+        let start: u32 = session.control.read(at).expect("the write index");
+        // A completion that claims half a megabyte, and 24 bytes of it.
+        let descriptor = [11u16, 2, u16::MAX, 0].as_bytes().to_vec();
+        let data = at + 4096 + start as usize;
+        session.control.copy_in(data, &descriptor).expect("the data area");
+        session.control.write(at, &(start + 24)).expect("the control page");
+        doorbell::ring(&session.vgpu_bell);
+        while fake_host::recv(&session.socket).is_some() {}
+    });
+    let node = host.connect();
+    let error = node.first_adapter().unwrap().create_device().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::DeviceLost);
+    assert_eq!(node.lost_reason().unwrap().reason, Reason::VIOLATION);
+    host.join();
+}
+
+#[test]
+fn requests_that_fill_the_ring_wait_for_room() {
+    let host = FakeHost::start(|mut session| {
+        session.serve(|_, command| match command {
+            GuestCommand::Escape(escape) => Answer::Payload(escape.private_data.clone()),
+            _ => Answer::Default,
+        });
+    });
+    let node = host.connect();
+    let adapter = node.first_adapter().unwrap();
+    std::thread::scope(|scope| {
+        for thread in 0..8u8 {
+            let adapter = &adapter;
+            scope.spawn(move || {
+                for turn in 0..50u8 {
+                    let sent = [thread, turn].repeat(10_000);
+                    let mut data = sent.clone();
+                    adapter.escape(Default::default(), Default::default(), &mut data).unwrap();
+                    assert!(data == sent, "thread {thread}, turn {turn}");
+                }
+            });
+        }
+    });
+    drop((adapter, node));
     host.join();
 }

@@ -7,41 +7,73 @@
 //! [`Pool::allocate`] says so and the caller then asks the host.
 
 use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::hash::Hasher;
+use std::sync::Arc;
 
 use ash::vk;
 use parking_lot::Mutex;
 
-/// Descriptors by type.
-pub type Counts = Vec<(vk::DescriptorType, u32)>;
+/// Descriptors by type; bytes for inline uniform blocks. Sets of one layout share them.
+pub type Counts = Arc<[(vk::DescriptorType, u32)]>;
 
 /// What a set layout needs of a pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Layout {
-    /// Descriptors of each type; bytes for inline uniform blocks.
-    pub counts: Counts,
-    /// Type and layout count of the binding whose count an allocation may lower.
-    pub variable: Option<(vk::DescriptorType, u32)>,
+    counts: Counts,
+    variable: Option<(vk::DescriptorType, u32)>,
+}
+
+fn add(counts: &mut Vec<(vk::DescriptorType, u32)>, kind: vk::DescriptorType, count: u32) {
+    match counts.iter_mut().find(|(have, _)| *have == kind) {
+        Some((_, have)) => *have = have.saturating_add(count),
+        None => counts.push((kind, count)),
+    }
 }
 
 impl Layout {
-    /// Adds a binding.
-    pub fn add(&mut self, kind: vk::DescriptorType, count: u32) {
-        match self.counts.iter_mut().find(|(have, _)| *have == kind) {
-            Some((_, have)) => *have = have.saturating_add(count),
-            None => self.counts.push((kind, count)),
+    /// A layout of these bindings. `variable` is the type and the count of the binding whose count an allocation may lower;
+    /// it is among the bindings.
+    pub fn new(
+        bindings: impl IntoIterator<Item = (vk::DescriptorType, u32)>,
+        variable: Option<(vk::DescriptorType, u32)>,
+    ) -> Self {
+        let mut counts = Vec::new();
+        for (kind, count) in bindings {
+            add(&mut counts, kind, count);
         }
+        Self { counts: counts.into(), variable }
     }
 
     /// What one set needs when its variable binding has `variable_count` descriptors.
     #[must_use]
     pub fn needs(&self, variable_count: u32) -> Counts {
-        let mut counts = self.counts.clone();
-        if let Some((kind, most)) = self.variable
-            && let Some((_, have)) = counts.iter_mut().find(|(have, _)| *have == kind)
-        {
-            *have = have.saturating_sub(most).saturating_add(variable_count);
+        let Some((kind, most)) = self.variable else { return Arc::clone(&self.counts) };
+        let lowered = self.counts.iter().map(|(have, count)| {
+            let lowered = count.saturating_sub(most).saturating_add(variable_count);
+            (*have, if *have == kind { lowered } else { *count })
+        });
+        lowered.collect()
+    }
+}
+
+/// Hashes ids, which are slots: distinct already, and only to be spread.
+#[derive(Debug, Default)]
+struct SlotHasher(u64);
+
+impl Hasher for SlotHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u64(self.0 ^ u64::from(*byte));
         }
-        counts
+    }
+
+    fn write_u64(&mut self, id: u64) {
+        self.0 = id.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }
 
@@ -62,49 +94,48 @@ pub struct Exhausted;
 /// A descriptor pool.
 #[derive(Debug)]
 pub struct Pool {
-    capacity: HashMap<vk::DescriptorType, u32>,
+    capacity: Vec<(vk::DescriptorType, u32)>,
     max_sets: u32,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    left: HashMap<vk::DescriptorType, u32>,
-    sets: HashMap<u64, Counts>,
+    left: Vec<(vk::DescriptorType, u32)>,
+    sets: HashMap<u64, Counts, BuildHasherDefault<SlotHasher>>,
     freed_since_reset: bool,
 }
 
 impl Pool {
     /// A pool of `max_sets` sets; sizes of the same type add up.
     pub fn new(max_sets: u32, sizes: impl IntoIterator<Item = (vk::DescriptorType, u32)>) -> Self {
-        let mut capacity = HashMap::new();
+        let mut capacity = Vec::new();
         for (kind, count) in sizes {
-            let total: &mut u32 = capacity.entry(kind).or_default();
-            *total = total.saturating_add(count);
+            add(&mut capacity, kind, count);
         }
         let left = capacity.clone();
-        let state = Mutex::new(State { left, sets: HashMap::new(), freed_since_reset: false });
+        let state = Mutex::new(State { left, sets: HashMap::default(), freed_since_reset: false });
         Self { capacity, max_sets, state }
     }
 
-    /// Reserves room for all of `sets` or for none.
+    /// Reserves room for all of `sets`, each of which needs what stands at its place in `needs`, or for none.
     ///
     /// # Errors
     /// [`Exhausted`] when the sets or descriptors left do not suffice.
-    pub fn allocate(&self, sets: &[(u64, Counts)]) -> Result<Room, Exhausted> {
+    pub fn allocate(&self, sets: &[u64], needs: &[Counts]) -> Result<Room, Exhausted> {
         let state = &mut *self.state.lock();
         if state.sets.len() + sets.len() > self.max_sets as usize {
             return Err(Exhausted);
         }
-        for (taken, (_, counts)) in sets.iter().enumerate() {
+        for (taken, counts) in needs.iter().enumerate() {
             if !state.take(counts) {
-                for (_, earlier) in sets.iter().take(taken) {
+                for earlier in needs.iter().take(taken) {
                     state.put(earlier);
                 }
                 return Err(Exhausted);
             }
         }
-        state.sets.extend(sets.iter().cloned());
+        state.sets.extend(sets.iter().copied().zip(needs.iter().cloned()));
         Ok(if state.freed_since_reset { Room::AskHost } else { Room::Certain })
     }
 
@@ -127,13 +158,17 @@ impl Pool {
 }
 
 impl State {
+    fn left(&mut self, kind: vk::DescriptorType) -> Option<&mut u32> {
+        self.left.iter_mut().find(|(have, _)| *have == kind).map(|(_, left)| left)
+    }
+
     fn take(&mut self, counts: &Counts) -> bool {
         let fits = counts
             .iter()
-            .all(|(kind, count)| *count == 0 || self.left.get(kind).is_some_and(|left| left >= count));
+            .all(|(kind, count)| *count == 0 || self.left(*kind).is_some_and(|left| *left >= *count));
         if fits {
-            for (kind, count) in counts {
-                if let Some(left) = self.left.get_mut(kind) {
+            for (kind, count) in counts.iter() {
+                if let Some(left) = self.left(*kind) {
                     *left -= count;
                 }
             }
@@ -142,8 +177,8 @@ impl State {
     }
 
     fn put(&mut self, counts: &Counts) {
-        for (kind, count) in counts {
-            if let Some(left) = self.left.get_mut(kind) {
+        for (kind, count) in counts.iter() {
+            if let Some(left) = self.left(*kind) {
                 *left += count;
             }
         }
@@ -157,50 +192,54 @@ mod tests {
     const UNIFORM: vk::DescriptorType = vk::DescriptorType::UNIFORM_BUFFER;
     const STORAGE: vk::DescriptorType = vk::DescriptorType::STORAGE_BUFFER;
 
+    fn counts(kind: vk::DescriptorType, count: u32) -> Counts {
+        Arc::from([(kind, count)])
+    }
+
     #[test]
     fn allocate_within_sizes_is_certain_and_beyond_is_exhausted() {
         let pool = Pool::new(8, [(UNIFORM, 1), (UNIFORM, 1)]);
-        assert_eq!(pool.allocate(&[(1, vec![(UNIFORM, 2)])]), Ok(Room::Certain));
-        assert_eq!(pool.allocate(&[(2, vec![(UNIFORM, 1)])]), Err(Exhausted));
+        assert_eq!(pool.allocate(&[1], &[counts(UNIFORM, 2)]), Ok(Room::Certain));
+        assert_eq!(pool.allocate(&[2], &[counts(UNIFORM, 1)]), Err(Exhausted));
     }
 
     #[test]
     fn allocate_several_sets_is_all_or_nothing() {
         let pool = Pool::new(8, [(UNIFORM, 2)]);
-        let three: Vec<_> = (1..=3).map(|set| (set, vec![(UNIFORM, 1)])).collect();
-        assert_eq!(pool.allocate(&three), Err(Exhausted));
-        assert_eq!(pool.allocate(&three[..2]), Ok(Room::Certain));
+        let three = [counts(UNIFORM, 1), counts(UNIFORM, 1), counts(UNIFORM, 1)];
+        assert_eq!(pool.allocate(&[1, 2, 3], &three), Err(Exhausted));
+        assert_eq!(pool.allocate(&[1, 2], &three[..2]), Ok(Room::Certain));
     }
 
     #[test]
     fn allocate_counts_sets_apart_from_descriptors() {
         let pool = Pool::new(1, [(STORAGE, 9)]);
-        assert_eq!(pool.allocate(&[(1, vec![]), (2, vec![])]), Err(Exhausted));
-        assert_eq!(pool.allocate(&[(1, vec![])]), Ok(Room::Certain));
+        let none = Counts::from([]);
+        assert_eq!(pool.allocate(&[1, 2], &[Arc::clone(&none), Arc::clone(&none)]), Err(Exhausted));
+        assert_eq!(pool.allocate(&[1], &[none]), Ok(Room::Certain));
     }
 
     #[test]
     fn allocate_type_that_the_pool_lacks_is_exhausted() {
         let pool = Pool::new(1, [(STORAGE, 9)]);
-        assert_eq!(pool.allocate(&[(1, vec![(UNIFORM, 1)])]), Err(Exhausted));
+        assert_eq!(pool.allocate(&[1], &[counts(UNIFORM, 1)]), Err(Exhausted));
     }
 
     #[test]
     fn free_makes_room_again_but_the_host_must_be_asked_until_reset() {
         let pool = Pool::new(1, [(STORAGE, 1)]);
-        pool.allocate(&[(1, vec![(STORAGE, 1)])]).unwrap();
+        let one = [counts(STORAGE, 1)];
+        pool.allocate(&[1], &one).unwrap();
         pool.free(1);
-        assert_eq!(pool.allocate(&[(2, vec![(STORAGE, 1)])]), Ok(Room::AskHost));
+        assert_eq!(pool.allocate(&[2], &one), Ok(Room::AskHost));
         assert_eq!(pool.reset(), [2]);
-        assert_eq!(pool.allocate(&[(3, vec![(STORAGE, 1)])]), Ok(Room::Certain));
+        assert_eq!(pool.allocate(&[3], &one), Ok(Room::Certain));
     }
 
     #[test]
     fn needs_variable_binding_uses_the_allocation_count() {
-        let mut layout = Layout { variable: Some((STORAGE, 100)), ..Layout::default() };
-        layout.add(STORAGE, 3);
-        layout.add(STORAGE, 100);
-        assert_eq!(layout.needs(5), [(STORAGE, 8)]);
-        assert_eq!(layout.needs(0), [(STORAGE, 3)]);
+        let layout = Layout::new([(STORAGE, 3), (UNIFORM, 1), (STORAGE, 100)], Some((STORAGE, 100)));
+        assert_eq!(*layout.needs(5), [(STORAGE, 8), (UNIFORM, 1)]);
+        assert_eq!(*layout.needs(0), [(STORAGE, 3), (UNIFORM, 1)]);
     }
 }

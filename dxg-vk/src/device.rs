@@ -107,11 +107,20 @@ impl Default for Objects {
 }
 
 impl Device {
-    /// Puts a command on the stream and does not wait.
+    /// Puts a command on the stream that nothing waits for: creation, destruction, updates. It is executed before whatever
+    /// is put on the stream after it, not necessarily soon.
     ///
     /// # Errors
     /// Device lost.
     pub fn post(&self, op: VkOp, body: impl FnOnce(&mut Encoder)) -> Result<(), vk::Result> {
+        self.stream.post_later(op, body)
+    }
+
+    /// Puts a command on the stream that the host shall execute at once, without waiting for it.
+    ///
+    /// # Errors
+    /// Device lost.
+    pub fn post_now(&self, op: VkOp, body: impl FnOnce(&mut Encoder)) -> Result<(), vk::Result> {
         self.stream.post(op, body).map(|_| ())
     }
 

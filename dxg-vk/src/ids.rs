@@ -75,6 +75,24 @@ impl<T> Table<T> {
         Some(value)
     }
 
+    /// Takes every object out.
+    pub fn take_all(&self) -> Vec<T> {
+        let mut inner = self.inner.write();
+        let taken: Vec<(usize, T)> = inner
+            .slots
+            .iter_mut()
+            .enumerate()
+            .filter_map(|(index, slot)| slot.value.take().map(|value| (index, value)))
+            .collect();
+        for (index, _) in &taken {
+            let is_worn = inner.slots.get(*index).is_none_or(|slot| slot.generation == u32::MAX);
+            if let (false, Ok(index)) = (is_worn, u32::try_from(*index)) {
+                inner.free.push_back(index);
+            }
+        }
+        taken.into_iter().map(|(_, value)| value).collect()
+    }
+
     /// Looks at an object. `None` for an id that is not live.
     pub fn with<R>(&self, id: u64, look: impl FnOnce(&T) -> R) -> Option<R> {
         let (index, generation) = parts(id)?;
@@ -138,6 +156,17 @@ mod tests {
         assert_eq!(table.insert(9).unwrap() as u32, 2);
         assert_eq!(table.insert(9).unwrap() as u32, 1);
         assert_eq!(table.insert(9).unwrap() as u32, 4);
+    }
+
+    #[test]
+    fn take_all_empties_the_table_and_its_ids_are_dead() {
+        let table = Table::default();
+        let ids: Vec<u64> = (0..3).map(|n| table.insert(n).unwrap()).collect();
+        table.remove(ids[1]);
+        assert_eq!(table.take_all(), [0, 2]);
+        assert!(table.is_empty());
+        assert_eq!(table.get(ids[0]), None);
+        assert_eq!(table.insert(9).unwrap(), 2 << 32 | 2);
     }
 
     #[test]

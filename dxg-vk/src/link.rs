@@ -79,11 +79,14 @@ impl HostLink {
     /// Opens a stream.
     ///
     /// # Errors
-    /// `ERROR_INITIALIZATION_FAILED` when the host refuses it.
+    /// `ERROR_INITIALIZATION_FAILED` when the host refuses it, device lost when it is gone.
     pub fn open(streams: &Streams, kind: StreamKind, ring_bytes: u32) -> Result<Self, vk::Result> {
         let handle = streams.open(kind, ring_bytes).map_err(|error| {
             warn!(?kind, %error, "no stream");
-            vk::Result::ERROR_INITIALIZATION_FAILED
+            match error.kind() {
+                ErrorKind::DeviceLost | ErrorKind::WrongProcess => vk::Result::ERROR_DEVICE_LOST,
+                _ => vk::Result::ERROR_INITIALIZATION_FAILED,
+            }
         })?;
         Ok(Self { handle, streams: streams.clone() })
     }

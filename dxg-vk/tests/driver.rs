@@ -1,6 +1,7 @@
 //! The driver interface: negotiation, look-ups and refusals that need no daemon.
 
-#![allow(unsafe_code, reason = "calls the functions that the loader calls")]
+// UNSAFETY: the interface of a driver is C.
+#![expect(unsafe_code, reason = "calls the functions that the loader calls")]
 
 use std::ffi::CStr;
 

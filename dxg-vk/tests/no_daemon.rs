@@ -1,6 +1,7 @@
 //! The driver where no daemon can be reached. A process of its own, because the environment says so.
 
-#![allow(unsafe_code, reason = "calls the functions that the loader calls")]
+// UNSAFETY: the interface of a driver is C.
+#![expect(unsafe_code, reason = "calls the functions that the loader calls")]
 
 use std::ffi::CStr;
 

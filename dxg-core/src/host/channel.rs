@@ -5,8 +5,8 @@
 //! followers). When its own is there it wakes one follower to lead on. On the global channel the service thread receives.
 //!
 //! *Invariants.* A slot is in `pending` before its request is in the ring. A leader gives up the receiver before it looks for a
-//! successor, and a caller is in `pending` before it tries for the receiver; so whoever waits is either seen by the
-//! last leader or leads.
+//! successor, and a caller is in `pending` and marked as sent before it tries for the receiver; so whoever waits is either seen
+//! by the last leader or leads. A caller that still waits for room in the ring is no successor: the room may depend on one.
 //!
 //! *Locks.* `sender`, then `pending`; `receiver`, then `pending`; a slot's own lock is a leaf.
 //!
@@ -45,11 +45,14 @@ struct Outgoing {
     next_transaction: u64,
 }
 
+/// Where the payload of a completion goes.
+type Pending = Slot<Vec<u8>>;
+
 /// A channel of a session.
 pub(super) struct Channel {
     outgoing: Mutex<Outgoing>,
     receiver: Mutex<ChannelReceiver>,
-    pending: Mutex<HashMap<u64, Arc<Slot<Vec<u8>>>>>,
+    pending: Mutex<HashMap<u64, Arc<Pending>>>,
 }
 
 /// What a channel broke on; ends the session.
@@ -65,9 +68,9 @@ impl Channel {
     }
 
     /// Sends a request and answers the slot of its completion.
-    fn post(&self, message: &Message<'_>, lost: &Lost) -> Result<(u64, Arc<Slot<Vec<u8>>>), CallError> {
+    fn post(&self, message: &Message<'_>, lost: &Lost) -> Result<(u64, Arc<Pending>), CallError> {
         let parts = message.parts()?;
-        let slot = Arc::new(Slot::new());
+        let slot = Arc::new(Slot::sending());
         let mut outgoing = self.outgoing.lock();
         let transaction = outgoing.next_transaction;
         outgoing.next_transaction += 1;
@@ -94,6 +97,7 @@ impl Channel {
             self.pending.lock().remove(&transaction);
             return Err(error);
         }
+        slot.sent();
         Ok((transaction, slot))
     }
 
@@ -137,7 +141,7 @@ impl Channel {
         &self,
         receiver: &mut ChannelReceiver,
         transaction: u64,
-        slot: &Slot<Vec<u8>>,
+        slot: &Pending,
         lost: BorrowedFd<'_>,
     ) -> Result<Result<Vec<u8>, CallError>, Broken> {
         let mut payload = Vec::new();

@@ -433,7 +433,7 @@ impl HostNode {
     pub(super) fn forget_memory(&self, object: &Object) {
         match object {
             Object::QueueFence(page) => self.link.unwatch(page),
-            Object::SyncObject(object) => {
+            Object::Sync(object) => {
                 if let Some(page) = &object.page {
                     self.link.unwatch(page);
                 }

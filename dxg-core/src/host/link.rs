@@ -171,8 +171,9 @@ impl Link {
 
     /// Declares the session lost and ends every call and wait. The first reason counts.
     pub(super) fn lose(&self, reason: LostReason) {
-        tracing::info!(reason = reason.reason.name(), text = reason.text, "session lost");
+        let (name, text) = (reason.reason.name(), reason.text.clone());
         if self.lost.set(reason) {
+            tracing::info!(reason = name, text, "session lost");
             self.vgpu.fail_all();
             self.global.fail_all();
             for (_, slot) in self.calls.lock().drain() {
@@ -192,7 +193,13 @@ impl Link {
         self.hang_up();
     }
 
-    /// Ends the session; the service thread sees it and returns.
+    /// Ends the session because nobody uses it any more.
+    pub(super) fn close(&self) {
+        self.lost.set(LostReason { reason: Reason::NONE, text: String::from("closed here") });
+        self.hang_up();
+    }
+
+    /// Hangs up; the service thread sees it and returns.
     pub(super) fn hang_up(&self) {
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
     }

@@ -202,81 +202,7 @@ impl HostNode {
         if !matches!(ioctl, Ioctl::CLOSE_ADAPTER) {
             self.link.lost.check()?;
         }
-        macro_rules! serve {
-            ($($request:ident => $handler:ident,)*) => {
-                match ioctl {
-                    $(Ioctl::$request => with(bytes, |args| self.$handler(args, memory)),)*
-                    _ => Err(errno::NOT_A_REQUEST),
-                }
-            };
-        }
-        serve! {
-            OPEN_ADAPTER_FROM_LUID => open_adapter_from_luid,
-            ENUM_ADAPTERS2 => enum_adapters_2,
-            ENUM_ADAPTERS3 => enum_adapters_3,
-            CLOSE_ADAPTER => close_adapter,
-            QUERY_ADAPTER_INFO => query_adapter_info,
-            QUERY_VIDEO_MEMORY_INFO => query_video_memory_info,
-            CHANGE_VIDEO_MEMORY_RESERVATION => change_video_memory_reservation,
-            QUERY_STATISTICS => query_statistics,
-            QUERY_CLOCK_CALIBRATION => query_clock_calibration,
-            FLUSH_HEAP_TRANSITIONS => flush_heap_transitions,
-            ESCAPE => escape,
-            ENUM_PROCESSES => enum_processes,
-            IS_FEATURE_ENABLED => is_feature_enabled,
-            CREATE_DEVICE => create_device,
-            DESTROY_DEVICE => destroy_device,
-            GET_DEVICE_STATE => get_device_state,
-            MARK_DEVICE_AS_ERROR => mark_device_as_error,
-            CREATE_CONTEXT_VIRTUAL => create_context_virtual,
-            DESTROY_CONTEXT => destroy_context,
-            GET_CONTEXT_SCHEDULING_PRIORITY => get_context_scheduling_priority,
-            SET_CONTEXT_SCHEDULING_PRIORITY => set_context_scheduling_priority,
-            GET_CONTEXT_IN_PROCESS_SCHEDULING_PRIORITY => get_context_in_process_scheduling_priority,
-            SET_CONTEXT_IN_PROCESS_SCHEDULING_PRIORITY => set_context_in_process_scheduling_priority,
-            CREATE_HW_QUEUE => create_hw_queue,
-            DESTROY_HW_QUEUE => destroy_hw_queue,
-            CREATE_PAGING_QUEUE => create_paging_queue,
-            DESTROY_PAGING_QUEUE => destroy_paging_queue,
-            CREATE_ALLOCATION => create_allocation,
-            DESTROY_ALLOCATION2 => destroy_allocation,
-            LOCK2 => lock_allocation,
-            UNLOCK2 => unlock_allocation,
-            INVALIDATE_CACHE => invalidate_cache,
-            OFFER_ALLOCATIONS => offer_allocations,
-            RECLAIM_ALLOCATIONS2 => reclaim_allocations,
-            QUERY_ALLOCATION_RESIDENCY => query_allocation_residency,
-            GET_ALLOCATION_PRIORITY => get_allocation_priority,
-            SET_ALLOCATION_PRIORITY => set_allocation_priority,
-            MAKE_RESIDENT => make_resident,
-            EVICT => evict,
-            RESERVE_GPU_VIRTUAL_ADDRESS => reserve_gpu_virtual_address,
-            MAP_GPU_VIRTUAL_ADDRESS => map_gpu_virtual_address,
-            UPDATE_GPU_VIRTUAL_ADDRESS => update_gpu_virtual_address,
-            FREE_GPU_VIRTUAL_ADDRESS => free_gpu_virtual_address,
-            UPDATE_ALLOC_PROPERTY => update_allocation_property,
-            CREATE_SYNCHRONIZATION_OBJECT => create_synchronization_object,
-            DESTROY_SYNCHRONIZATION_OBJECT => destroy_synchronization_object,
-            SIGNAL_SYNCHRONIZATION_OBJECT => signal_synchronization_object,
-            SIGNAL_SYNCHRONIZATION_OBJECT_FROM_CPU => signal_from_cpu,
-            SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU => signal_from_gpu,
-            SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU2 => signal_from_gpu_2,
-            SUBMIT_SIGNAL_SYNC_OBJECTS_TO_HW_QUEUE => signal_from_hw_queue,
-            WAIT_FOR_SYNCHRONIZATION_OBJECT => wait_for_synchronization_object,
-            WAIT_FOR_SYNCHRONIZATION_OBJECT_FROM_CPU => wait_from_cpu,
-            WAIT_FOR_SYNCHRONIZATION_OBJECT_FROM_GPU => wait_from_gpu,
-            SUBMIT_WAIT_FOR_SYNC_OBJECTS_TO_HW_QUEUE => wait_from_hw_queue,
-            SUBMIT_COMMAND => submit_command,
-            SUBMIT_COMMAND_TO_HW_QUEUE => submit_command_to_hw_queue,
-            SHARE_OBJECTS => share_objects,
-            OPEN_SYNC_OBJECT_FROM_NT_HANDLE2 => open_sync_object_from_nt_handle,
-            QUERY_RESOURCE_INFO_FROM_NT_HANDLE => query_resource_info_from_nt_handle,
-            OPEN_RESOURCE_FROM_NT_HANDLE => open_resource_from_nt_handle,
-            SHARE_OBJECT_WITH_HOST => share_object_with_host,
-            CREATE_SYNC_FILE => create_sync_file,
-            WAIT_SYNC_FILE => wait_sync_file,
-            OPEN_SYNC_OBJECT_FROM_SYNC_FILE => open_sync_object_from_sync_file,
-        }
+        self.serve(ioctl, bytes, memory)
     }
 
     /// The memory at an address that this node answered. EFAULT when it is none.
@@ -315,12 +241,17 @@ impl HostNode {
         if answer.kind != BrokerMessage::LEASED.0 {
             return Err(Error::refused(op, leased.reason, String::new()));
         }
+        // A block that is of no use is given back; one that overlaps another would take that with it.
+        let useless = |what| {
+            let _ = self.link.tell(ClientMessage::RELEASE, &WindowRef { base: leased.base });
+            Error::protocol(op, what)
+        };
         if leased.size_bytes < size_bytes {
-            return Err(Error::protocol(op, "the leased block is smaller than asked"));
+            return Err(useless("the leased block is smaller than asked"));
         }
-        let memory = answer.into_fd().ok_or(errno::INVALID).op(op)?;
+        let memory = answer.into_fd().ok_or_else(|| useless("the leased block has no memory"))?;
         let memory = windows::map(leased.base, leased.size_bytes, memory, Populate::Lazy)
-            .map_err(|_| Error::protocol(op, "the leased block cannot be mapped"))?;
+            .map_err(|_| useless("the leased block cannot be mapped"))?;
         let inserted = self.link.windows.write().insert(leased.base, memory.clone());
         inserted.map_err(|_| Error::protocol(op, "the leased block overlaps another window"))?;
         Ok(Leasehold { base: leased.base, memory })
@@ -365,6 +296,96 @@ impl HostNode {
     }
 }
 
+macro_rules! requests {
+    ($($request:ident => $handler:ident,)*) => {
+        /// Every request that this node answers.
+        #[cfg(test)]
+        const SERVED: &[Ioctl] = &[$(Ioctl::$request,)*];
+
+        impl HostNode {
+            fn serve(
+                &self,
+                ioctl: Ioctl,
+                bytes: &mut [u8],
+                memory: &mut dyn CallerMemory,
+            ) -> Result<NtStatus, CallError> {
+                match ioctl {
+                    $(Ioctl::$request => with(bytes, |args| self.$handler(args, memory)),)*
+                    _ => Err(errno::NOT_A_REQUEST),
+                }
+            }
+        }
+    };
+}
+
+requests! {
+    OPEN_ADAPTER_FROM_LUID => open_adapter_from_luid,
+    ENUM_ADAPTERS2 => enum_adapters_2,
+    ENUM_ADAPTERS3 => enum_adapters_3,
+    CLOSE_ADAPTER => close_adapter,
+    QUERY_ADAPTER_INFO => query_adapter_info,
+    QUERY_VIDEO_MEMORY_INFO => query_video_memory_info,
+    CHANGE_VIDEO_MEMORY_RESERVATION => change_video_memory_reservation,
+    QUERY_STATISTICS => query_statistics,
+    QUERY_CLOCK_CALIBRATION => query_clock_calibration,
+    FLUSH_HEAP_TRANSITIONS => flush_heap_transitions,
+    ESCAPE => escape,
+    ENUM_PROCESSES => enum_processes,
+    IS_FEATURE_ENABLED => is_feature_enabled,
+    CREATE_DEVICE => create_device,
+    DESTROY_DEVICE => destroy_device,
+    GET_DEVICE_STATE => get_device_state,
+    MARK_DEVICE_AS_ERROR => mark_device_as_error,
+    CREATE_CONTEXT_VIRTUAL => create_context_virtual,
+    DESTROY_CONTEXT => destroy_context,
+    GET_CONTEXT_SCHEDULING_PRIORITY => get_context_scheduling_priority,
+    SET_CONTEXT_SCHEDULING_PRIORITY => set_context_scheduling_priority,
+    GET_CONTEXT_IN_PROCESS_SCHEDULING_PRIORITY => get_context_in_process_scheduling_priority,
+    SET_CONTEXT_IN_PROCESS_SCHEDULING_PRIORITY => set_context_in_process_scheduling_priority,
+    CREATE_HW_QUEUE => create_hw_queue,
+    DESTROY_HW_QUEUE => destroy_hw_queue,
+    CREATE_PAGING_QUEUE => create_paging_queue,
+    DESTROY_PAGING_QUEUE => destroy_paging_queue,
+    CREATE_ALLOCATION => create_allocation,
+    DESTROY_ALLOCATION2 => destroy_allocation,
+    LOCK2 => lock_allocation,
+    UNLOCK2 => unlock_allocation,
+    INVALIDATE_CACHE => invalidate_cache,
+    OFFER_ALLOCATIONS => offer_allocations,
+    RECLAIM_ALLOCATIONS2 => reclaim_allocations,
+    QUERY_ALLOCATION_RESIDENCY => query_allocation_residency,
+    GET_ALLOCATION_PRIORITY => get_allocation_priority,
+    SET_ALLOCATION_PRIORITY => set_allocation_priority,
+    MAKE_RESIDENT => make_resident,
+    EVICT => evict,
+    RESERVE_GPU_VIRTUAL_ADDRESS => reserve_gpu_virtual_address,
+    MAP_GPU_VIRTUAL_ADDRESS => map_gpu_virtual_address,
+    UPDATE_GPU_VIRTUAL_ADDRESS => update_gpu_virtual_address,
+    FREE_GPU_VIRTUAL_ADDRESS => free_gpu_virtual_address,
+    UPDATE_ALLOC_PROPERTY => update_allocation_property,
+    CREATE_SYNCHRONIZATION_OBJECT => create_synchronization_object,
+    DESTROY_SYNCHRONIZATION_OBJECT => destroy_synchronization_object,
+    SIGNAL_SYNCHRONIZATION_OBJECT => signal_synchronization_object,
+    SIGNAL_SYNCHRONIZATION_OBJECT_FROM_CPU => signal_from_cpu,
+    SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU => signal_from_gpu,
+    SIGNAL_SYNCHRONIZATION_OBJECT_FROM_GPU2 => signal_from_gpu_2,
+    SUBMIT_SIGNAL_SYNC_OBJECTS_TO_HW_QUEUE => signal_from_hw_queue,
+    WAIT_FOR_SYNCHRONIZATION_OBJECT => wait_for_synchronization_object,
+    WAIT_FOR_SYNCHRONIZATION_OBJECT_FROM_CPU => wait_from_cpu,
+    WAIT_FOR_SYNCHRONIZATION_OBJECT_FROM_GPU => wait_from_gpu,
+    SUBMIT_WAIT_FOR_SYNC_OBJECTS_TO_HW_QUEUE => wait_from_hw_queue,
+    SUBMIT_COMMAND => submit_command,
+    SUBMIT_COMMAND_TO_HW_QUEUE => submit_command_to_hw_queue,
+    SHARE_OBJECTS => share_objects,
+    OPEN_SYNC_OBJECT_FROM_NT_HANDLE2 => open_sync_object_from_nt_handle,
+    QUERY_RESOURCE_INFO_FROM_NT_HANDLE => query_resource_info_from_nt_handle,
+    OPEN_RESOURCE_FROM_NT_HANDLE => open_resource_from_nt_handle,
+    SHARE_OBJECT_WITH_HOST => share_object_with_host,
+    CREATE_SYNC_FILE => create_sync_file,
+    WAIT_SYNC_FILE => wait_sync_file,
+    OPEN_SYNC_OBJECT_FROM_SYNC_FILE => open_sync_object_from_sync_file,
+}
+
 /// Runs a handler on a typed copy of the argument and puts the copy back.
 fn with<R: Request>(
     bytes: &mut [u8],
@@ -383,9 +404,27 @@ impl Drop for HostNode {
             return;
         }
         // The end of the session frees everything on the host at once; messages per object would only delay it.
-        self.link.hang_up();
+        self.link.close();
         if let Some(service) = self.service.take() {
             let _ = service.join();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dxg_ioctl::request::Support;
+
+    use super::*;
+
+    #[test]
+    fn node_serves_exactly_the_requests_that_the_driver_serves() {
+        let driver = Ioctl::table().iter().filter(|row| row.support == Support::Driver);
+        let mut expected: Vec<Ioctl> = driver.map(|row| row.ioctl).collect();
+        let mut served = SERVED.to_vec();
+        expected.sort();
+        served.sort();
+        assert_eq!(served.len(), 65);
+        assert_eq!(served, expected);
     }
 }

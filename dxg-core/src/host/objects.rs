@@ -106,7 +106,7 @@ pub(super) enum Object {
     PagingQueue(Arc<PagingQueue>),
     Allocation(Arc<Allocation>),
     Resource(Arc<Resource>),
-    SyncObject(Arc<SyncObject>),
+    Sync(Arc<SyncObject>),
     /// The fence of a queue, with its page.
     QueueFence(SharedSlice),
 }
@@ -118,12 +118,12 @@ pub(super) struct Objects {
 }
 
 macro_rules! lookups {
-    ($($(#[$doc:meta])* $name:ident: $kind:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $variant:ident $kind:ident;)*) => {
         impl Objects {
             $($(#[$doc])*
             pub(super) fn $name(&self, handle: RawHandle) -> Result<Arc<$kind>, CallError> {
                 match self.table.lock().get(handle)? {
-                    Object::$kind(object) => Ok(Arc::clone(object)),
+                    Object::$variant(object) => Ok(Arc::clone(object)),
                     _ => Err(errno::INVALID),
                 }
             })*
@@ -133,19 +133,19 @@ macro_rules! lookups {
 
 lookups! {
     /// The device under a handle.
-    device: Device;
+    device: Device Device;
     /// The context under a handle.
-    context: Context;
+    context: Context Context;
     /// The hardware queue under a handle.
-    hw_queue: HwQueue;
+    hw_queue: HwQueue HwQueue;
     /// The paging queue under a handle.
-    paging_queue: PagingQueue;
+    paging_queue: PagingQueue PagingQueue;
     /// The allocation under a handle.
-    allocation: Allocation;
+    allocation: Allocation Allocation;
     /// The resource under a handle.
-    resource: Resource;
+    resource: Resource Resource;
     /// The synchronization object under a handle.
-    sync_object: SyncObject;
+    sync_object: Sync SyncObject;
 }
 
 impl Objects {

@@ -86,7 +86,7 @@ impl HostNode {
         let list: Vec<RawHandle> = memory.array(args.objects, 1)?;
         let handle = list.first().copied().ok_or(errno::INVALID)?;
         let descriptor = match self.objects.get(handle)? {
-            Object::SyncObject(object) if object.shareable => self.export(handle, &object.exported)?,
+            Object::Sync(object) if object.shareable => self.export(handle, &object.exported)?,
             Object::Resource(resource) if resource.shareable => {
                 resource.sealed.store(true, Ordering::Release);
                 if !resource.has_private_data.load(Ordering::Acquire) {
@@ -181,7 +181,7 @@ impl HostNode {
             page: page.clone(),
             exported: Mutex::default(),
         };
-        let object = Object::SyncObject(Arc::new(object));
+        let object = Object::Sync(Arc::new(object));
         if monitored {
             self.publish(&device, reply.sync_object, object)?;
         } else {

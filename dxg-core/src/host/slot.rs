@@ -5,6 +5,8 @@ use parking_lot::Condvar;
 use parking_lot::Mutex;
 
 enum State<T> {
+    /// What is waited for is still being sent.
+    Sending,
     Waiting,
     Lead,
     Done(Result<T, CallError>),
@@ -30,16 +32,29 @@ impl<T> Slot<T> {
         Self { state: Mutex::new(State::Waiting), changed: Condvar::new() }
     }
 
+    /// A place for the answer to what is still being sent: its waiter cannot receive for others yet.
+    pub(super) fn sending() -> Self {
+        Self { state: Mutex::new(State::Sending), changed: Condvar::new() }
+    }
+
+    /// It is sent: the waiter looks for the receiver next.
+    pub(super) fn sent(&self) {
+        let mut state = self.state.lock();
+        if matches!(*state, State::Sending) {
+            *state = State::Waiting;
+        }
+    }
+
     /// Brings the answer. The first one counts.
     pub(super) fn put(&self, answer: Result<T, CallError>) {
         let mut state = self.state.lock();
-        if matches!(*state, State::Waiting | State::Lead) {
+        if matches!(*state, State::Sending | State::Waiting | State::Lead) {
             *state = State::Done(answer);
             self.changed.notify_one();
         }
     }
 
-    /// Asks the waiter to receive. Answers whether there is a waiter that still needs its answer.
+    /// Asks the waiter to receive. Answers whether there is a waiter that can and still needs its answer.
     pub(super) fn promote(&self) -> bool {
         let mut state = self.state.lock();
         let waits = matches!(*state, State::Waiting | State::Lead);
@@ -88,5 +103,46 @@ impl<T> Slot<T> {
                 None
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slot_keeps_the_first_answer() {
+        let slot = Slot::new();
+        slot.put(Ok(1));
+        slot.put(Ok(2));
+        assert!(matches!(slot.try_take(), Some(Ok(1))));
+        assert!(slot.try_take().is_none());
+    }
+
+    #[test]
+    fn slot_asked_to_lead_wakes_its_waiter_without_an_answer() {
+        let slot = Slot::<u8>::new();
+        assert!(slot.promote());
+        assert!(matches!(slot.wait(), Woken::Lead));
+        slot.put(Ok(3));
+        assert!(matches!(slot.wait(), Woken::Done(Ok(3))));
+    }
+
+    #[test]
+    fn slot_that_is_still_being_sent_cannot_lead_but_is_answered() {
+        let slot = Slot::sending();
+        assert!(!slot.promote());
+        slot.put(Ok(4));
+        slot.sent();
+        assert!(!slot.promote());
+        assert!(matches!(slot.wait(), Woken::Done(Ok(4))));
+    }
+
+    #[test]
+    fn slot_answered_after_it_was_asked_to_lead_has_its_answer() {
+        let slot = Slot::new();
+        assert!(slot.promote());
+        slot.put(Ok(5));
+        assert!(matches!(slot.wait(), Woken::Done(Ok(5))));
     }
 }

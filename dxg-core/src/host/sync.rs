@@ -137,7 +137,7 @@ impl HostNode {
             page: page.clone(),
             exported: Default::default(),
         };
-        let object = Object::SyncObject(Arc::new(object));
+        let object = Object::Sync(Arc::new(object));
         if is_fence {
             self.publish(device, handle, object)?
         } else {
@@ -350,7 +350,7 @@ impl HostNode {
         let first = objects.first().copied().ok_or(errno::INVALID)?;
         let monitored = match self.objects.get(first)? {
             Object::QueueFence(_) => true,
-            Object::SyncObject(object) => object.page.is_some(),
+            Object::Sync(object) => object.page.is_some(),
             _ => return Err(errno::INVALID),
         };
         let values = if monitored {

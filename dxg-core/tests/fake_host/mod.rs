@@ -78,6 +78,10 @@ pub(crate) struct Session {
     pub(crate) vgpu: Channel,
     pub(crate) global: Channel,
     pub(crate) arena: SharedSlice,
+    /// The memory of all rings: vgpu to host, vgpu to guest, global to host, global to guest.
+    pub(crate) control: SharedSlice,
+    /// What the client sleeps on for its virtual GPU.
+    pub(crate) vgpu_bell: OwnedFd,
     pub(crate) hello: Hello,
     next_handle: u32,
 }
@@ -140,7 +144,8 @@ impl Drop for FakeHost {
 }
 
 fn ring(memory: &SharedSlice, at: u32) -> SharedRing {
-    let ring = memory.sub((at * RING_BYTES) as usize, RING_BYTES as usize).expect("within the control memory");
+    let ring =
+        memory.sub((at * RING_BYTES) as usize, RING_BYTES as usize).expect("within the control memory");
     SharedRing::new(&ring).expect("a ring")
 }
 
@@ -178,10 +183,27 @@ impl Session {
             quota_bytes: 1 << 30,
             session: 1,
         };
-        let fds = [control.as_fd(), arena.as_fd(), bells[0].as_fd(), bells[1].as_fd(), bells[2].as_fd(), bells[3].as_fd()];
+        let fds = [
+            control.as_fd(),
+            arena.as_fd(),
+            bells[0].as_fd(),
+            bells[1].as_fd(),
+            bells[2].as_fd(),
+            bells[3].as_fd(),
+        ];
         session_io::send_message(&socket, BrokerMessage::WELCOME.0, &body, &fds).expect("sent");
         let arena = map(&arena, ARENA_BYTES);
-        Self { socket, vgpu, global, arena, hello: hello.body(), next_handle: 0x4000_0000 }
+        let vgpu_bell = copy(1);
+        Self {
+            socket,
+            vgpu,
+            global,
+            arena,
+            control: memory,
+            vgpu_bell,
+            hello: hello.body(),
+            next_handle: 0x4000_0000,
+        }
     }
 
     /// A handle that was not given before.
@@ -230,7 +252,10 @@ impl Session {
     }
 
     /// Serves until a message fits.
-    pub(crate) fn serve_until(&mut self, fits: impl Fn(&GuestCommand) -> bool) -> Option<(PacketHeader, GuestCommand)> {
+    pub(crate) fn serve_until(
+        &mut self,
+        fits: impl Fn(&GuestCommand) -> bool,
+    ) -> Option<(PacketHeader, GuestCommand)> {
         while let Some((from_global, header, command)) = self.next() {
             if fits(&command) {
                 return Some((header, command));
@@ -264,7 +289,8 @@ impl Session {
                 }
             }
             let (vgpu, global) = (self.vgpu.receiver.doorbell(), self.global.receiver.doorbell());
-            let empty = self.vgpu.receiver.arm().expect("a ring") & self.global.receiver.arm().expect("a ring");
+            let empty =
+                self.vgpu.receiver.arm().expect("a ring") & self.global.receiver.arm().expect("a ring");
             let fds = [vgpu.as_fd(), global.as_fd(), self.socket.as_fd()];
             let ready = if empty { doorbell::wait(&fds, Some(HANG)).expect("poll") } else { 0 };
             self.vgpu.receiver.disarm();
@@ -289,7 +315,9 @@ impl Session {
             GuestCommand::GetInternalAdapterInfo(_) => {
                 GetInternalAdapterInfoReply::new_zeroed().as_bytes().to_vec()
             }
-            GuestCommand::CreateProcess(_) => CreateProcessReply { hprocess: RawHandle(0x4000_2000) }.as_bytes().to_vec(),
+            GuestCommand::CreateProcess(_) => {
+                CreateProcessReply { hprocess: RawHandle(0x4000_2000) }.as_bytes().to_vec()
+            }
             GuestCommand::CreateDevice(_) => self.handle().as_bytes().to_vec(),
             GuestCommand::CreateSyncObject(_) => {
                 let mut reply = dxg_wire::messages::CreateSyncObjectReply::new_zeroed();
@@ -303,10 +331,12 @@ impl Session {
     }
 }
 
-/// Sends a completion.
+/// Sends a completion, waiting for room.
 pub(crate) fn complete(sender: &mut ChannelSender, transaction: u64, payload: &[u8]) {
-    let sent = sender.try_send(PacketType::COMPLETION, PacketFlags::NONE, transaction, &[payload]);
-    assert!(sent.expect("a ring"), "room in the ring");
+    let until = Some(std::time::Instant::now() + HANG);
+    let sent =
+        sender.send(PacketType::COMPLETION, PacketFlags::NONE, transaction, &[payload], until, &|| false);
+    sent.expect("room in the ring");
 }
 
 /// A message of the client; none when it is gone.

@@ -16,6 +16,9 @@ use super::pointers::put;
 use crate::generated::commands;
 
 /// `vkBindBufferMemory`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn bind_buffer_memory(
     device: vk::Device,
     buffer: vk::Buffer,
@@ -34,6 +37,9 @@ pub(crate) unsafe extern "system" fn bind_buffer_memory(
 }
 
 /// `vkBindBufferMemory2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn bind_buffer_memory2(
     device: vk::Device,
     count: u32,
@@ -50,6 +56,9 @@ pub(crate) unsafe extern "system" fn bind_buffer_memory2(
 }
 
 /// `vkBindImageMemory`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn bind_image_memory(
     device: vk::Device,
     image: vk::Image,
@@ -68,6 +77,9 @@ pub(crate) unsafe extern "system" fn bind_image_memory(
 }
 
 /// `vkBindImageMemory2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn bind_image_memory2(
     device: vk::Device,
     count: u32,
@@ -84,6 +96,9 @@ pub(crate) unsafe extern "system" fn bind_image_memory2(
 }
 
 /// `vkTrimCommandPool`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn trim_command_pool(
     device: vk::Device,
     pool: vk::CommandPool,
@@ -101,6 +116,9 @@ pub(crate) unsafe extern "system" fn trim_command_pool(
 }
 
 /// `vkCreateEvent`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_event(
     device: vk::Device,
     info: *const vk::EventCreateInfo<'_>,
@@ -121,6 +139,9 @@ pub(crate) unsafe extern "system" fn create_event(
 }
 
 /// `vkDestroyEvent`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_event(
     device: vk::Device,
     event: vk::Event,

@@ -83,6 +83,9 @@ impl CommandBuffer {
 }
 
 /// `vkCreateCommandPool`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_command_pool(
     device: vk::Device,
     info: *const vk::CommandPoolCreateInfo<'_>,
@@ -103,6 +106,9 @@ pub(crate) unsafe extern "system" fn create_command_pool(
 }
 
 /// `vkDestroyCommandPool`: its command buffers go with it.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_command_pool(
     device: vk::Device,
     pool: vk::CommandPool,
@@ -121,6 +127,16 @@ pub(crate) unsafe extern "system" fn destroy_command_pool(
     });
 }
 
+/// Ends the command buffers of every pool of a device that is going away. Each holds on to the device.
+pub(crate) fn retire_all(device: &Device) {
+    for pool in device.objects.command_pools.take_all() {
+        for buffer in pool.take_all() {
+            // SAFETY: the pool held it, so it is live, and a destroyed device's command buffers are not used any more.
+            unsafe { retire(device, buffer) };
+        }
+    }
+}
+
 /// # Safety
 /// `buffer` is a live command buffer of the device that nothing uses any more; its destruction was posted.
 unsafe fn retire(device: &Device, buffer: vk::CommandBuffer) {
@@ -130,6 +146,9 @@ unsafe fn retire(device: &Device, buffer: vk::CommandBuffer) {
 }
 
 /// `vkResetCommandPool`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn reset_command_pool(
     device: vk::Device,
     pool: vk::CommandPool,
@@ -146,6 +165,9 @@ pub(crate) unsafe extern "system" fn reset_command_pool(
 }
 
 /// `vkAllocateCommandBuffers`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn allocate_command_buffers(
     device: vk::Device,
     info: *const vk::CommandBufferAllocateInfo<'_>,
@@ -184,6 +206,9 @@ pub(crate) unsafe extern "system" fn allocate_command_buffers(
 }
 
 /// `vkFreeCommandBuffers`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn free_command_buffers(
     device: vk::Device,
     pool: vk::CommandPool,
@@ -209,6 +234,9 @@ pub(crate) unsafe extern "system" fn free_command_buffers(
 }
 
 /// `vkBeginCommandBuffer`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn begin_command_buffer(
     buffer: vk::CommandBuffer,
     info: *const vk::CommandBufferBeginInfo<'_>,
@@ -231,6 +259,9 @@ pub(crate) unsafe extern "system" fn begin_command_buffer(
 }
 
 /// `vkEndCommandBuffer`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn end_command_buffer(buffer: vk::CommandBuffer) -> vk::Result {
     // SAFETY: the program passes a live command buffer that it uses in this thread alone.
     let object = unsafe { handles::object_mut::<CommandBuffer>(buffer) };
@@ -238,6 +269,9 @@ pub(crate) unsafe extern "system" fn end_command_buffer(buffer: vk::CommandBuffe
 }
 
 /// `vkResetCommandBuffer`. The host's command buffer is reset when it begins anew.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn reset_command_buffer(
     buffer: vk::CommandBuffer,
     _flags: vk::CommandBufferResetFlags,

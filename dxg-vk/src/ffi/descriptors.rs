@@ -25,6 +25,9 @@ use crate::device::Device;
 use crate::generated::commands;
 
 /// `vkCreateDescriptorSetLayout`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_descriptor_set_layout(
     device: vk::Device,
     info: *const vk::DescriptorSetLayoutCreateInfo<'_>,
@@ -58,20 +61,20 @@ unsafe fn layout_of(info: &vk::DescriptorSetLayoutCreateInfo<'_>) -> Layout {
     let flags = unsafe { find::<vk::DescriptorSetLayoutBindingFlagsCreateInfo<'_>>(info.p_next) };
     // SAFETY: as above.
     let flags = flags.map_or(&[][..], |flags| unsafe { slice(flags.p_binding_flags, flags.binding_count) });
-    let mut layout = Layout::default();
-    for (index, binding) in bindings.iter().enumerate() {
-        layout.add(binding.descriptor_type, binding.descriptor_count);
-        let is_variable = flags
-            .get(index)
-            .is_some_and(|flags| flags.contains(vk::DescriptorBindingFlags::VARIABLE_DESCRIPTOR_COUNT));
-        if is_variable {
-            layout.variable = Some((binding.descriptor_type, binding.descriptor_count));
-        }
-    }
-    layout
+    let is_variable = |flags: &vk::DescriptorBindingFlags| {
+        flags.contains(vk::DescriptorBindingFlags::VARIABLE_DESCRIPTOR_COUNT)
+    };
+    let variable = bindings.iter().zip(flags).find(|(_, flags)| is_variable(flags));
+    Layout::new(
+        bindings.iter().map(|binding| (binding.descriptor_type, binding.descriptor_count)),
+        variable.map(|(binding, _)| (binding.descriptor_type, binding.descriptor_count)),
+    )
 }
 
 /// `vkDestroyDescriptorSetLayout`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_descriptor_set_layout(
     device: vk::Device,
     layout: vk::DescriptorSetLayout,
@@ -88,6 +91,9 @@ pub(crate) unsafe extern "system" fn destroy_descriptor_set_layout(
 }
 
 /// `vkCreateDescriptorPool`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_descriptor_pool(
     device: vk::Device,
     info: *const vk::DescriptorPoolCreateInfo<'_>,
@@ -121,6 +127,9 @@ fn forget_sets(device: &Device, pool: &Pool) {
 }
 
 /// `vkDestroyDescriptorPool`: its sets go with it.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_descriptor_pool(
     device: vk::Device,
     pool: vk::DescriptorPool,
@@ -137,6 +146,9 @@ pub(crate) unsafe extern "system" fn destroy_descriptor_pool(
 }
 
 /// `vkResetDescriptorPool`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn reset_descriptor_pool(
     device: vk::Device,
     pool: vk::DescriptorPool,
@@ -156,6 +168,9 @@ pub(crate) unsafe extern "system" fn reset_descriptor_pool(
 }
 
 /// `vkAllocateDescriptorSets`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn allocate_descriptor_sets(
     device: vk::Device,
     info: *const vk::DescriptorSetAllocateInfo<'_>,
@@ -173,15 +188,14 @@ pub(crate) unsafe extern "system" fn allocate_descriptor_sets(
         let pool = pool.ok_or(vk::Result::ERROR_UNKNOWN)?;
         // SAFETY: the program passes a valid structure.
         let needs = unsafe { needs_of(device, parameters) };
-        let mut wanted = Vec::with_capacity(needs.len());
-        for counts in needs {
-            wanted.push((device.objects.descriptor_sets.insert(()).map_err(vk::Result::from)?, counts));
+        let mut ids = Vec::with_capacity(needs.len());
+        for _ in &needs {
+            ids.push(device.objects.descriptor_sets.insert(()).map_err(vk::Result::from)?);
         }
-        let ids: Vec<u64> = wanted.iter().map(|(id, _)| *id).collect();
         // SAFETY: the program passes a valid structure.
         let body =
             |encoder: &mut Encoder| unsafe { commands::encode_allocate_descriptor_sets(encoder, info, &ids) };
-        let result = match pool.allocate(&wanted) {
+        let result = match pool.allocate(&ids, &needs) {
             Err(_) => Err(vk::Result::ERROR_OUT_OF_POOL_MEMORY),
             Ok(Room::Certain) => device.post(VkOp::ALLOCATE_DESCRIPTOR_SETS, body),
             Ok(Room::AskHost) => device
@@ -215,12 +229,19 @@ unsafe fn needs_of(device: &Device, info: &vk::DescriptorSetAllocateInfo<'_>) ->
     });
     let needs = layouts.iter().enumerate().map(|(index, layout)| {
         let count = variable.get(index).copied().unwrap_or_default();
-        device.objects.layouts.with(layout.as_raw(), |layout| layout.needs(count)).unwrap_or_default()
+        device
+            .objects
+            .layouts
+            .with(layout.as_raw(), |layout| layout.needs(count))
+            .unwrap_or_else(|| Counts::from([]))
     });
     needs.collect()
 }
 
 /// `vkFreeDescriptorSets`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn free_descriptor_sets(
     device: vk::Device,
     pool: vk::DescriptorPool,
@@ -248,6 +269,9 @@ pub(crate) unsafe extern "system" fn free_descriptor_sets(
 }
 
 /// `vkUpdateDescriptorSets`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn update_descriptor_sets(
     device: vk::Device,
     write_count: u32,

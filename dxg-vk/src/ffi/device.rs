@@ -15,6 +15,7 @@ use dxg_wire::vulkan::op;
 use parking_lot::Mutex;
 use tracing::debug;
 
+use super::command;
 use super::forward;
 use super::guard::guard;
 use super::guard::guard_result;
@@ -58,6 +59,9 @@ impl Drop for DeviceObject {
 }
 
 /// `vkCreateDevice`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_device(
     physical: vk::PhysicalDevice,
     info: *const vk::DeviceCreateInfo<'_>,
@@ -163,6 +167,9 @@ unsafe fn queues_of(
 }
 
 /// `vkDestroyDevice`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_device(
     device: vk::Device,
     _allocator: *const vk::AllocationCallbacks<'_>,
@@ -175,6 +182,7 @@ pub(crate) unsafe extern "system" fn destroy_device(
     guard(|| {
         // A lost device is gone already.
         let _ = object.device.call(VkOp(op::DESTROY_DEVICE), |_| (), |_| Ok(()));
+        command::retire_all(&object.device);
         drop(object);
     });
 }
@@ -189,6 +197,9 @@ unsafe fn find_queue(device: vk::Device, is_wanted: impl Fn(&Queue) -> bool) -> 
 }
 
 /// `vkGetDeviceQueue`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_device_queue(
     device: vk::Device,
     family: u32,
@@ -203,6 +214,9 @@ pub(crate) unsafe extern "system" fn get_device_queue(
 }
 
 /// `vkGetDeviceQueue2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_device_queue2(
     device: vk::Device,
     info: *const vk::DeviceQueueInfo2<'_>,

@@ -43,6 +43,9 @@ fn target(device: &Device, point: Point) -> Result<Target, vk::Result> {
 }
 
 /// `vkCreateFence`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_fence(
     _device: vk::Device,
     info: *const vk::FenceCreateInfo<'_>,
@@ -60,6 +63,9 @@ pub(crate) unsafe extern "system" fn create_fence(
 }
 
 /// `vkDestroyFence`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_fence(
     _device: vk::Device,
     fence: vk::Fence,
@@ -72,6 +78,9 @@ pub(crate) unsafe extern "system" fn destroy_fence(
 }
 
 /// `vkResetFences`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn reset_fences(
     _device: vk::Device,
     count: u32,
@@ -87,6 +96,9 @@ pub(crate) unsafe extern "system" fn reset_fences(
 }
 
 /// `vkGetFenceStatus`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_fence_status(device: vk::Device, fence: vk::Fence) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
@@ -102,6 +114,9 @@ pub(crate) unsafe extern "system" fn get_fence_status(device: vk::Device, fence:
 }
 
 /// `vkWaitForFences`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn wait_for_fences(
     device: vk::Device,
     count: u32,

@@ -68,6 +68,9 @@ fn new_instance(api_version: u32, wanted: &[&CStr]) -> Result<Instance, vk::Resu
 }
 
 /// `vkCreateInstance`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_instance(
     info: *const vk::InstanceCreateInfo<'_>,
     _allocator: *const vk::AllocationCallbacks<'_>,
@@ -89,6 +92,9 @@ pub(crate) unsafe extern "system" fn create_instance(
 }
 
 /// `vkDestroyInstance`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_instance(
     instance: vk::Instance,
     _allocator: *const vk::AllocationCallbacks<'_>,
@@ -100,6 +106,9 @@ pub(crate) unsafe extern "system" fn destroy_instance(
 }
 
 /// `vkEnumeratePhysicalDevices`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn enumerate_physical_devices(
     instance: vk::Instance,
     count: *mut u32,
@@ -112,6 +121,9 @@ pub(crate) unsafe extern "system" fn enumerate_physical_devices(
 }
 
 /// `vkEnumeratePhysicalDeviceGroups`: each device is a group of its own.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn enumerate_physical_device_groups(
     instance: vk::Instance,
     count: *mut u32,
@@ -143,6 +155,9 @@ pub(crate) unsafe extern "system" fn enumerate_physical_device_groups(
 }
 
 /// `vkEnumerateInstanceVersion`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn enumerate_instance_version(version: *mut u32) -> vk::Result {
     // SAFETY: the program passes a place for the version.
     unsafe { put(version, API_VERSION) };
@@ -150,6 +165,9 @@ pub(crate) unsafe extern "system" fn enumerate_instance_version(version: *mut u3
 }
 
 /// `vkEnumerateInstanceExtensionProperties`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn enumerate_instance_extension_properties(
     layer: *const c_char,
     count: *mut u32,
@@ -166,6 +184,9 @@ pub(crate) unsafe extern "system" fn enumerate_instance_extension_properties(
 }
 
 /// `vkEnumerateInstanceLayerProperties`: there are no layers.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn enumerate_instance_layer_properties(
     count: *mut u32,
     _properties: *mut vk::LayerProperties,

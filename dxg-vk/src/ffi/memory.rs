@@ -26,6 +26,9 @@ use crate::memory::Memory;
 use crate::ranges::GRANULE_BYTES;
 
 /// `vkAllocateMemory`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn allocate_memory(
     device: vk::Device,
     info: *const vk::MemoryAllocateInfo<'_>,
@@ -111,15 +114,27 @@ fn take_piece(device: &Device, size_bytes: u64) -> Result<Piece<Block>, vk::Resu
     // The host imports whole multiples of the alignment.
     let whole =
         size_bytes.checked_next_multiple_of(alignment).ok_or(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)?;
-    device.memory_heap.take(device.stream.lease(), whole, alignment, device.stream.executed()).map_err(
-        |error| match error {
-            vk::Result::ERROR_DEVICE_LOST => error,
-            _ => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
-        },
-    )
+    let stream = &device.stream;
+    let take = || device.memory_heap.take(stream.lease(), whole, alignment, stream.executed());
+    let piece = take().or_else(|error| match error {
+        vk::Result::ERROR_DEVICE_LOST => Err(error),
+        _ => {
+            // What the program has freed may still wait for the host to let go of it.
+            stream.drain()?;
+            device.memory_heap.reclaim(stream.executed());
+            take()
+        }
+    });
+    piece.map_err(|error| match error {
+        vk::Result::ERROR_DEVICE_LOST => error,
+        _ => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
+    })
 }
 
 /// `vkFreeMemory`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn free_memory(
     device: vk::Device,
     memory: vk::DeviceMemory,
@@ -134,6 +149,7 @@ pub(crate) unsafe extern "system" fn free_memory(
         let posted = device.stream.post(VkOp::FREE_MEMORY, |encoder| encoder.u64(memory.as_raw()));
         if let (Ok(position), Some(piece)) = (posted, state.piece) {
             device.memory_heap.give(piece, position);
+            device.memory_heap.reclaim(device.stream.executed());
         }
     });
 }
@@ -148,6 +164,9 @@ fn address(device: &Device, memory: vk::DeviceMemory, offset_bytes: u64) -> Resu
 }
 
 /// `vkMapMemory`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn map_memory(
     device: vk::Device,
     memory: vk::DeviceMemory,
@@ -167,6 +186,9 @@ pub(crate) unsafe extern "system" fn map_memory(
 }
 
 /// `vkMapMemory2KHR`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn map_memory2_khr(
     device: vk::Device,
     info: *const vk::MemoryMapInfoKHR<'_>,
@@ -185,9 +207,15 @@ pub(crate) unsafe extern "system" fn map_memory2_khr(
 }
 
 /// `vkUnmapMemory`: memory stays mapped for its life.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn unmap_memory(_device: vk::Device, _memory: vk::DeviceMemory) {}
 
 /// `vkUnmapMemory2KHR`: memory stays mapped for its life.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn unmap_memory2_khr(
     _device: vk::Device,
     _info: *const vk::MemoryUnmapInfoKHR<'_>,
@@ -196,6 +224,9 @@ pub(crate) unsafe extern "system" fn unmap_memory2_khr(
 }
 
 /// `vkFlushMappedMemoryRanges`: both sides see the same pages.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn flush_mapped_memory_ranges(
     _device: vk::Device,
     _count: u32,
@@ -205,6 +236,9 @@ pub(crate) unsafe extern "system" fn flush_mapped_memory_ranges(
 }
 
 /// `vkInvalidateMappedMemoryRanges`: both sides see the same pages.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn invalidate_mapped_memory_ranges(
     _device: vk::Device,
     _count: u32,
@@ -214,6 +248,9 @@ pub(crate) unsafe extern "system" fn invalidate_mapped_memory_ranges(
 }
 
 /// `vkGetDeviceMemoryCommitment`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_device_memory_commitment(
     device: vk::Device,
     memory: vk::DeviceMemory,

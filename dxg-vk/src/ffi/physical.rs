@@ -37,6 +37,9 @@ unsafe fn fill_chain(mut next: *mut c_void, known: &Structures) {
 }
 
 /// `vkGetPhysicalDeviceProperties`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_properties(
     device: vk::PhysicalDevice,
     properties: *mut vk::PhysicalDeviceProperties,
@@ -48,6 +51,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_properties(
 }
 
 /// `vkGetPhysicalDeviceProperties2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_properties2(
     device: vk::PhysicalDevice,
     properties: *mut vk::PhysicalDeviceProperties2<'_>,
@@ -64,6 +70,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_properties2(
 }
 
 /// `vkGetPhysicalDeviceFeatures`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_features(
     device: vk::PhysicalDevice,
     features: *mut vk::PhysicalDeviceFeatures,
@@ -75,6 +84,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_features(
 }
 
 /// `vkGetPhysicalDeviceFeatures2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_features2(
     device: vk::PhysicalDevice,
     features: *mut vk::PhysicalDeviceFeatures2<'_>,
@@ -96,6 +108,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_features2(
 }
 
 /// `vkGetPhysicalDeviceMemoryProperties`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_memory_properties(
     device: vk::PhysicalDevice,
     properties: *mut vk::PhysicalDeviceMemoryProperties,
@@ -107,6 +122,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_memory_properties(
 }
 
 /// `vkGetPhysicalDeviceMemoryProperties2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_memory_properties2(
     device: vk::PhysicalDevice,
     properties: *mut vk::PhysicalDeviceMemoryProperties2<'_>,
@@ -119,6 +137,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_memory_properties2(
 }
 
 /// `vkGetPhysicalDeviceQueueFamilyProperties`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_queue_family_properties(
     device: vk::PhysicalDevice,
     count: *mut u32,
@@ -135,6 +156,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_queue_family_properties
 }
 
 /// `vkGetPhysicalDeviceQueueFamilyProperties2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_queue_family_properties2(
     device: vk::PhysicalDevice,
     count: *mut u32,
@@ -165,6 +189,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_queue_family_properties
 }
 
 /// `vkGetPhysicalDeviceFormatProperties`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_format_properties(
     device: vk::PhysicalDevice,
     format: vk::Format,
@@ -178,6 +205,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_format_properties(
 }
 
 /// `vkGetPhysicalDeviceFormatProperties2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_format_properties2(
     device: vk::PhysicalDevice,
     format: vk::Format,
@@ -205,6 +235,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_format_properties2(
 }
 
 /// `vkGetPhysicalDeviceToolProperties`: there are no tools.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_tool_properties(
     _device: vk::PhysicalDevice,
     count: *mut u32,
@@ -216,6 +249,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_tool_properties(
 }
 
 /// `vkEnumerateDeviceExtensionProperties`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn enumerate_device_extension_properties(
     device: vk::PhysicalDevice,
     layer: *const c_char,
@@ -233,6 +269,9 @@ pub(crate) unsafe extern "system" fn enumerate_device_extension_properties(
 }
 
 /// `vkEnumerateDeviceLayerProperties`: there are no layers.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn enumerate_device_layer_properties(
     _device: vk::PhysicalDevice,
     count: *mut u32,

@@ -34,6 +34,9 @@ fn use_of(is_used: impl Iterator<Item = u32>) -> Attachment {
 }
 
 /// `vkCreateRenderPass`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_render_pass(
     device: vk::Device,
     info: *const vk::RenderPassCreateInfo<'_>,
@@ -68,6 +71,9 @@ pub(crate) unsafe extern "system" fn create_render_pass(
 }
 
 /// `vkCreateRenderPass2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_render_pass2(
     device: vk::Device,
     info: *const vk::RenderPassCreateInfo2<'_>,
@@ -102,6 +108,9 @@ pub(crate) unsafe extern "system" fn create_render_pass2(
 }
 
 /// `vkDestroyRenderPass`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_render_pass(
     device: vk::Device,
     pass: vk::RenderPass,
@@ -139,6 +148,9 @@ unsafe fn uses_of(device: &Device, info: &vk::GraphicsPipelineCreateInfo<'_>) ->
 }
 
 /// `vkCreateGraphicsPipelines`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_graphics_pipelines(
     device: vk::Device,
     cache: vk::PipelineCache,

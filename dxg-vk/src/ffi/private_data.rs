@@ -28,6 +28,9 @@ unsafe fn slot_of<'a>(slot: vk::PrivateDataSlot) -> &'a PrivateSlot {
 }
 
 /// `vkCreatePrivateDataSlot`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_private_data_slot(
     _device: vk::Device,
     _info: *const vk::PrivateDataSlotCreateInfo<'_>,
@@ -41,6 +44,9 @@ pub(crate) unsafe extern "system" fn create_private_data_slot(
 }
 
 /// `vkDestroyPrivateDataSlot`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_private_data_slot(
     _device: vk::Device,
     slot: vk::PrivateDataSlot,
@@ -54,6 +60,9 @@ pub(crate) unsafe extern "system" fn destroy_private_data_slot(
 }
 
 /// `vkSetPrivateData`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn set_private_data(
     _device: vk::Device,
     kind: vk::ObjectType,
@@ -70,6 +79,9 @@ pub(crate) unsafe extern "system" fn set_private_data(
 }
 
 /// `vkGetPrivateData`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_private_data(
     _device: vk::Device,
     kind: vk::ObjectType,

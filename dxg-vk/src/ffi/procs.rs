@@ -186,6 +186,9 @@ fn has(extensions: &[String], name: &str) -> bool {
 }
 
 /// `vkGetInstanceProcAddr`.
+///
+/// # Safety
+/// As the specification of this command demands.
 unsafe extern "system" fn get_instance_proc_addr(
     instance: vk::Instance,
     name: *const c_char,
@@ -197,6 +200,9 @@ unsafe extern "system" fn get_instance_proc_addr(
 }
 
 /// `vkGetDeviceProcAddr`.
+///
+/// # Safety
+/// As the specification of this command demands.
 unsafe extern "system" fn get_device_proc_addr(
     device: vk::Device,
     name: *const c_char,

@@ -23,6 +23,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(1);
 /// `vkGetQueryPoolResults`.
 ///
 /// Waiting happens here: a host that waited would hold up the stream that carries the submission to wait for.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_query_pool_results(
     device: vk::Device,
     pool: vk::QueryPool,
@@ -70,6 +73,9 @@ pub(crate) unsafe extern "system" fn get_query_pool_results(
 }
 
 /// `vkGetEventStatus`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_event_status(device: vk::Device, event: vk::Event) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
@@ -84,20 +90,29 @@ pub(crate) unsafe extern "system" fn get_event_status(device: vk::Device, event:
 }
 
 /// `vkSetEvent`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn set_event(device: vk::Device, event: vk::Event) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
-    guard_result(|| device.post(VkOp::SET_EVENT, |encoder| encoder.u64(event.as_raw())))
+    guard_result(|| device.post_now(VkOp::SET_EVENT, |encoder| encoder.u64(event.as_raw())))
 }
 
 /// `vkResetEvent`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn reset_event(device: vk::Device, event: vk::Event) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
-    guard_result(|| device.post(VkOp::RESET_EVENT, |encoder| encoder.u64(event.as_raw())))
+    guard_result(|| device.post_now(VkOp::RESET_EVENT, |encoder| encoder.u64(event.as_raw())))
 }
 
 /// `vkGetBufferDeviceAddress`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_buffer_device_address(
     device: vk::Device,
     info: *const vk::BufferDeviceAddressInfo<'_>,

@@ -31,6 +31,9 @@ fn code(result: Result<vk::Result, vk::Result>) -> vk::Result {
 }
 
 /// `vkGetPhysicalDeviceImageFormatProperties`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties(
     device: vk::PhysicalDevice,
     format: vk::Format,
@@ -59,6 +62,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties
 }
 
 /// `vkGetPhysicalDeviceImageFormatProperties2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties2(
     device: vk::PhysicalDevice,
     info: *const vk::PhysicalDeviceImageFormatInfo2<'_>,
@@ -89,6 +95,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties
 }
 
 /// `vkGetPhysicalDeviceSparseImageFormatProperties`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_sparse_image_format_properties(
     device: vk::PhysicalDevice,
     format: vk::Format,
@@ -122,6 +131,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_sparse_image_format_pro
 }
 
 /// `vkGetPhysicalDeviceSparseImageFormatProperties2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_sparse_image_format_properties2(
     device: vk::PhysicalDevice,
     info: *const vk::PhysicalDeviceSparseImageFormatInfo2<'_>,
@@ -151,6 +163,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_sparse_image_format_pro
 }
 
 /// `vkGetPhysicalDeviceExternalBufferProperties`: handles of the host's kernel mean nothing here.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_external_buffer_properties(
     _device: vk::PhysicalDevice,
     _info: *const vk::PhysicalDeviceExternalBufferInfo<'_>,
@@ -162,6 +177,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_external_buffer_propert
 }
 
 /// `vkGetPhysicalDeviceExternalFenceProperties`: no fence leaves this driver.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_external_fence_properties(
     _device: vk::PhysicalDevice,
     _info: *const vk::PhysicalDeviceExternalFenceInfo<'_>,
@@ -175,6 +193,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_external_fence_properti
 }
 
 /// `vkGetPhysicalDeviceExternalSemaphoreProperties`: no semaphore leaves this driver.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_external_semaphore_properties(
     _device: vk::PhysicalDevice,
     _info: *const vk::PhysicalDeviceExternalSemaphoreInfo<'_>,
@@ -190,6 +211,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_external_semaphore_prop
 macro_rules! listed {
     ($($(#[$meta:meta])* $name:ident($element:ty), $op:ident, $encode:ident, $reply:ident;)*) => {
         $($(#[$meta])*
+        ///
+        /// # Safety
+        /// As the specification of this command demands.
         pub(crate) unsafe extern "system" fn $name(
             device: vk::PhysicalDevice,
             count: *mut u32,
@@ -230,6 +254,9 @@ listed! {
 }
 
 /// `vkGetPhysicalDeviceMultisamplePropertiesEXT`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_multisample_properties_ext(
     device: vk::PhysicalDevice,
     samples: vk::SampleCountFlags,

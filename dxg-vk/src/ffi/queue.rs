@@ -91,7 +91,7 @@ unsafe fn advance(
     let queue = object.queue()?;
     let mut submitted = queue.submitted.lock();
     let sequence = *submitted + 1;
-    object.device.post(VkOp(op), |encoder| {
+    object.device.post_now(VkOp(op), |encoder| {
         encoder.u32(queue.number);
         encoder.u64(sequence);
         body(encoder);
@@ -196,6 +196,9 @@ unsafe fn batch_of_2(info: &vk::SubmitInfo2<'_>) -> Batch {
 }
 
 /// `vkQueueSubmit`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn queue_submit(
     queue: vk::Queue,
     submit_count: u32,
@@ -214,6 +217,9 @@ pub(crate) unsafe extern "system" fn queue_submit(
 }
 
 /// `vkQueueSubmit2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn queue_submit2(
     queue: vk::Queue,
     submit_count: u32,
@@ -232,6 +238,9 @@ pub(crate) unsafe extern "system" fn queue_submit2(
 }
 
 /// `vkQueueBindSparse`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn queue_bind_sparse(
     queue: vk::Queue,
     bind_count: u32,
@@ -256,6 +265,9 @@ pub(crate) unsafe extern "system" fn queue_bind_sparse(
 }
 
 /// `vkQueueWaitIdle`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn queue_wait_idle(queue: vk::Queue) -> vk::Result {
     // SAFETY: the program passes a live queue.
     let object = unsafe { forward::queue(queue) };
@@ -266,6 +278,9 @@ pub(crate) unsafe extern "system" fn queue_wait_idle(queue: vk::Queue) -> vk::Re
 }
 
 /// `vkDeviceWaitIdle`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn device_wait_idle(device: vk::Device) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };

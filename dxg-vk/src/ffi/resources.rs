@@ -19,8 +19,12 @@ use crate::device::Device;
 use crate::generated::commands;
 use crate::generated::structs;
 use crate::requirements::Requirements;
+use crate::stream::with_scratch;
 
 /// `vkCreateBuffer`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_buffer(
     device: vk::Device,
     info: *const vk::BufferCreateInfo<'_>,
@@ -30,12 +34,13 @@ pub(crate) unsafe extern "system" fn create_buffer(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard_result(|| {
-        let mut key = Encoder::new();
         // SAFETY: the program passes a valid structure.
         let parameters = unsafe { &*info };
-        // SAFETY: as above, its chain included.
-        unsafe { structs::enc_buffer_create_info(&mut key, parameters) };
-        let requirements = device.objects.buffer_cache.entry(key.as_slice());
+        let requirements = with_scratch(|key| {
+            // SAFETY: as above, its chain included.
+            unsafe { structs::enc_buffer_create_info(key, parameters) };
+            device.objects.buffer_cache.entry(key.as_slice())
+        });
         let id = device.objects.buffers.insert(requirements).map_err(vk::Result::from)?;
         // SAFETY: the program passes a valid structure.
         device.post(VkOp::CREATE_BUFFER, |encoder| unsafe {
@@ -48,6 +53,9 @@ pub(crate) unsafe extern "system" fn create_buffer(
 }
 
 /// `vkDestroyBuffer`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_buffer(
     device: vk::Device,
     buffer: vk::Buffer,
@@ -64,6 +72,9 @@ pub(crate) unsafe extern "system" fn destroy_buffer(
 }
 
 /// `vkCreateImage`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_image(
     device: vk::Device,
     info: *const vk::ImageCreateInfo<'_>,
@@ -73,12 +84,13 @@ pub(crate) unsafe extern "system" fn create_image(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard_result(|| {
-        let mut key = Encoder::new();
         // SAFETY: the program passes a valid structure.
         let parameters = unsafe { &*info };
-        // SAFETY: as above, its chain included.
-        unsafe { structs::enc_image_create_info(&mut key, parameters) };
-        let requirements = device.objects.image_cache.entry(key.as_slice());
+        let requirements = with_scratch(|key| {
+            // SAFETY: as above, its chain included.
+            unsafe { structs::enc_image_create_info(key, parameters) };
+            device.objects.image_cache.entry(key.as_slice())
+        });
         let id = device.objects.images.insert(requirements).map_err(vk::Result::from)?;
         // SAFETY: the program passes a valid structure.
         device.post(VkOp::CREATE_IMAGE, |encoder| unsafe {
@@ -91,6 +103,9 @@ pub(crate) unsafe extern "system" fn create_image(
 }
 
 /// `vkDestroyImage`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_image(
     device: vk::Device,
     image: vk::Image,
@@ -111,15 +126,15 @@ fn ask(
     device: &Device,
     known: Option<Arc<Requirements>>,
     op: VkOp,
-    question: Vec<u8>,
+    question: &[u8],
     body: impl FnOnce(&mut Encoder),
 ) -> Result<Arc<[u8]>, vk::Result> {
-    if let Some(reply) = known.as_ref().and_then(|known| known.reply(&question)) {
+    if let Some(reply) = known.as_ref().and_then(|known| known.reply(question)) {
         return Ok(reply);
     }
     let reply: Arc<[u8]> = device.call(op, body, |reply| Ok(Arc::from(reply.rest())))?;
     if let Some(known) = known {
-        known.remember(question, Arc::clone(&reply));
+        known.remember(question.to_vec(), Arc::clone(&reply));
     }
     Ok(reply)
 }
@@ -131,6 +146,9 @@ fn decode_error<E>(_: E) -> vk::Result {
 macro_rules! requirements {
     ($($(#[$meta:meta])* $name:ident($handle:ty, $objects:ident), $op:ident, $encode:ident, $reply:ident;)*) => {
         $($(#[$meta])*
+        ///
+        /// # Safety
+        /// As the specification of this command demands.
         pub(crate) unsafe extern "system" fn $name(
             device: vk::Device,
             object: $handle,
@@ -140,10 +158,10 @@ macro_rules! requirements {
             let device = unsafe { forward::device(device) };
             guard(|| {
                 let known = device.objects.$objects.get(object.as_raw());
-                let question = VkOp::$op.0.to_le_bytes().to_vec();
+                let question = VkOp::$op.0.to_le_bytes();
                 // SAFETY: only values are encoded.
                 let body = |encoder: &mut Encoder| unsafe { commands::$encode(encoder, object) };
-                let answer = ask(device, known, VkOp::$op, question, body).and_then(|reply| {
+                let answer = ask(device, known, VkOp::$op, &question, body).and_then(|reply| {
                     // SAFETY: the program passes a place for the answer.
                     unsafe { commands::$reply(&mut Decoder::new(&reply), requirements) }.map_err(decode_error)
                 });
@@ -169,6 +187,9 @@ macro_rules! requirements_2 {
     ($($(#[$meta:meta])* $name:ident($info:ident, $object:ident, $objects:ident, $handle:ident), $op:ident, $encode:ident,
         $reply:ident;)*) => {
         $($(#[$meta])*
+        ///
+        /// # Safety
+        /// As the specification of this command demands.
         pub(crate) unsafe extern "system" fn $name(
             device: vk::Device,
             info: *const vk::$info<'_>,
@@ -192,7 +213,7 @@ macro_rules! requirements_2 {
                     unsafe { commands::$encode(encoder, info, requirements) };
                 };
                 // After an error the place keeps what it had: a lost device requires nothing.
-                let _ = ask(device, known, VkOp::$op, question.into_vec(), body).and_then(|reply| {
+                let _ = ask(device, known, VkOp::$op, question.as_slice(), body).and_then(|reply| {
                     // SAFETY: the program passes a place for the answer.
                     unsafe { commands::$reply(&mut Decoder::new(&reply), requirements) }.map_err(decode_error)
                 });
@@ -214,6 +235,9 @@ macro_rules! device_requirements {
     ($($(#[$meta:meta])* $name:ident($info:ident, $cache:ident), $op:ident, $encode:ident,
         $reply:ident;)*) => {
         $($(#[$meta])*
+        ///
+        /// # Safety
+        /// As the specification of this command demands.
         pub(crate) unsafe extern "system" fn $name(
             device: vk::Device,
             info: *const vk::$info<'_>,
@@ -231,7 +255,7 @@ macro_rules! device_requirements {
                 body(&mut question);
                 let known = device.objects.$cache.entry(question.as_slice());
                 // After an error the place keeps what it had: a lost device requires nothing.
-                let _ = ask(device, Some(known), VkOp::$op, Vec::new(), body).and_then(|reply| {
+                let _ = ask(device, Some(known), VkOp::$op, &[], body).and_then(|reply| {
                     // SAFETY: the program passes a place for the answer.
                     unsafe { commands::$reply(&mut Decoder::new(&reply), requirements) }.map_err(decode_error)
                 });
@@ -252,6 +276,9 @@ device_requirements! {
 }
 
 /// `vkGetImageSparseMemoryRequirements`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_image_sparse_memory_requirements(
     device: vk::Device,
     image: vk::Image,
@@ -276,6 +303,9 @@ pub(crate) unsafe extern "system" fn get_image_sparse_memory_requirements(
 }
 
 /// `vkGetImageSparseMemoryRequirements2`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_image_sparse_memory_requirements2(
     device: vk::Device,
     info: *const vk::ImageSparseMemoryRequirementsInfo2<'_>,
@@ -300,6 +330,9 @@ pub(crate) unsafe extern "system" fn get_image_sparse_memory_requirements2(
 }
 
 /// `vkGetDeviceImageSparseMemoryRequirements`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_device_image_sparse_memory_requirements(
     device: vk::Device,
     info: *const vk::DeviceImageMemoryRequirements<'_>,

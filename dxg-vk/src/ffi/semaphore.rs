@@ -28,6 +28,9 @@ fn timeline(device: &Device, semaphore: vk::Semaphore) -> Result<Cell, vk::Resul
 }
 
 /// `vkCreateSemaphore`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_semaphore(
     device: vk::Device,
     info: *const vk::SemaphoreCreateInfo<'_>,
@@ -62,6 +65,9 @@ pub(crate) unsafe extern "system" fn create_semaphore(
 }
 
 /// `vkDestroySemaphore`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_semaphore(
     device: vk::Device,
     semaphore: vk::Semaphore,
@@ -80,6 +86,9 @@ pub(crate) unsafe extern "system" fn destroy_semaphore(
 }
 
 /// `vkGetSemaphoreCounterValue`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_semaphore_counter_value(
     device: vk::Device,
     semaphore: vk::Semaphore,
@@ -99,6 +108,9 @@ pub(crate) unsafe extern "system" fn get_semaphore_counter_value(
 }
 
 /// `vkSignalSemaphore`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn signal_semaphore(
     device: vk::Device,
     info: *const vk::SemaphoreSignalInfo<'_>,
@@ -109,7 +121,7 @@ pub(crate) unsafe extern "system" fn signal_semaphore(
     let info = unsafe { &*info };
     guard_result(|| {
         let cell = timeline(device, info.semaphore)?;
-        device.post(VkOp(op::SIGNAL_SEMAPHORE), |encoder| {
+        device.post_now(VkOp(op::SIGNAL_SEMAPHORE), |encoder| {
             encoder.u64(info.semaphore.as_raw());
             encoder.u64(info.value);
         })?;
@@ -120,6 +132,9 @@ pub(crate) unsafe extern "system" fn signal_semaphore(
 }
 
 /// `vkWaitSemaphores`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn wait_semaphores(
     device: vk::Device,
     info: *const vk::SemaphoreWaitInfo<'_>,

@@ -144,6 +144,9 @@ unsafe fn with_writes(
 }
 
 /// `vkCreateDescriptorUpdateTemplate`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_descriptor_update_template(
     _device: vk::Device,
     info: *const vk::DescriptorUpdateTemplateCreateInfo<'_>,
@@ -164,6 +167,9 @@ pub(crate) unsafe extern "system" fn create_descriptor_update_template(
 }
 
 /// `vkDestroyDescriptorUpdateTemplate`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_descriptor_update_template(
     _device: vk::Device,
     template: vk::DescriptorUpdateTemplate,
@@ -177,6 +183,9 @@ pub(crate) unsafe extern "system" fn destroy_descriptor_update_template(
 }
 
 /// `vkUpdateDescriptorSetWithTemplate`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn update_descriptor_set_with_template(
     device: vk::Device,
     set: vk::DescriptorSet,
@@ -210,6 +219,9 @@ pub(crate) unsafe extern "system" fn update_descriptor_set_with_template(
 }
 
 /// `vkCmdPushDescriptorSetWithTemplateKHR`.
+///
+/// # Safety
+/// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn cmd_push_descriptor_set_with_template_khr(
     buffer: vk::CommandBuffer,
     template: vk::DescriptorUpdateTemplate,

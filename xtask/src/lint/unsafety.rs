@@ -20,10 +20,13 @@ use crate::workspace::Workspace;
 
 /// The modules that may hold unsafe code, and what for. A name stands for `NAME.rs` and for all of `NAME/`.
 const PLACES: &[(&str, &str)] = &[
+    ("dxg-core/src/kernel", "requests with addresses, and what the kernel maps"),
+    ("dxg-core/src/signals", "a thread without signals"),
     ("dxg-ioctl/src/sys", "the raw ioctl"),
     ("dxg-wire/src/shm", "mappings and atomics in shared memory, fd passing"),
     ("dxg-vk/src/ffi", "the entry points the Vulkan loader calls"),
     ("dxg-vk/src/generated", "the generated encoders of what programs pass"),
+    ("dxg-vk/tests", "calls the driver interface as the loader does"),
     ("dxg-cuda-shim/src/ffi", "the entry points CUDA programs call"),
     ("dxg-ptx/src/call", "the call into generated code"),
     ("dxg-host/src/adapter", "the calls into host drivers"),
@@ -32,7 +35,8 @@ const PLACES: &[(&str, &str)] = &[
     ("dxg-host/tests/vulkan_codec", "structures of raw pointers, compared"),
     ("dxg-host/src/sandbox", "namespaces, limits and filters of a worker"),
     ("samples/src/bin/mandelbrot", "plain Vulkan, every call of which is unsafe in Rust"),
-    ("tests/preload", "a library that stands between a program and libc"),
+    ("tests/fake-dxg/src", "a library that stands between a program and libc"),
+    ("tests/src/fork", "a copy of the test's process"),
 ];
 
 /// Where the counts stand, relative to the workspace root.
@@ -471,7 +475,7 @@ mod tests {
     fn root_file_may_hold_unsafe_when_it_is_or_has_a_place() {
         assert!(may_hold_unsafe(Path::new("dxg-wire/src/lib.rs")));
         assert!(may_hold_unsafe(Path::new("samples/src/bin/mandelbrot.rs")));
-        assert!(may_hold_unsafe(Path::new("tests/preload/src/lib.rs")));
+        assert!(may_hold_unsafe(Path::new("tests/fake-dxg/src/lib.rs")));
         assert!(!may_hold_unsafe(Path::new("samples/src/bin/share.rs")));
         assert!(!may_hold_unsafe(Path::new("samples/src/lib.rs")));
         assert!(!may_hold_unsafe(Path::new("xtask/src/main.rs")));
