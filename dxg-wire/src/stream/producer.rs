@@ -4,7 +4,6 @@ use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::time::Duration;
-use std::time::Instant;
 
 use super::Layout;
 use super::ProducerCore;
@@ -111,14 +110,8 @@ impl Producer {
 
     fn wait_head(&self, target: u64, cancelled: &dyn Fn() -> bool) -> Result<(), StreamError> {
         let reached = || self.consumed() >= target;
-        let until = Instant::now() + SPIN;
-        while Instant::now() < until {
-            for _ in 0..32 {
-                if reached() {
-                    return Ok(());
-                }
-                std::hint::spin_loop();
-            }
+        if crate::spin::spin(SPIN, || reached().then_some(())).is_some() {
+            return Ok(());
         }
         let word = self.memory.word32(Word32::Progress);
         while let Some(seen) = wish_for_head(&self.memory, target) {
