@@ -7,6 +7,7 @@ mod gpu;
 mod shader;
 
 pub mod bench;
+pub mod comparison;
 pub mod device_info;
 pub mod scenarios;
 pub mod stage;
