@@ -32,6 +32,8 @@ const LOADER_VARIABLES: &[&str] = &[
     "VK_DRIVER_FILES",
     "VK_ICD_FILENAMES",
     "VK_ADD_DRIVER_FILES",
+    "VK_LOADER_DRIVERS_SELECT",
+    "VK_LOADER_DRIVERS_DISABLE",
     "VK_INSTANCE_LAYERS",
     "DXG_VISIBLE_DEVICES",
     "DXG_RUNTIME_DIR",
@@ -80,6 +82,10 @@ impl Place {
         command.args(arguments);
         for variable in LOADER_VARIABLES {
             command.env_remove(variable);
+        }
+        if *self == Self::Native {
+            // The driver may be installed on this machine too.
+            command.env("VK_LOADER_DRIVERS_DISABLE", "dxg_icd*");
         }
         // What a program finds must not depend on who is logged in or on the window system.
         command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env("XDG_RUNTIME_DIR", "/nonexistent");
@@ -167,4 +173,38 @@ fn end(child: &mut Child) {
     }
     let _ = child.kill();
     let _ = child.wait();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn follow_gives_the_lines_and_the_status() {
+        let mut lines = Vec::new();
+        let limit = Duration::from_secs(60);
+        let ended = Place::Native
+            .follow("sh", &["-c", "echo a; echo b; exit 3"], limit, |line| lines.push(line.to_owned()));
+        assert_eq!(lines, ["a", "b"]);
+        assert_eq!(ended.unwrap(), "exit status: 3");
+    }
+
+    #[test]
+    fn follow_program_that_prints_nothing_is_ended() {
+        let ended = Place::Native.follow("sleep", &["1000"], Duration::from_millis(50), |_| {});
+        assert!(ended.unwrap().contains("hung"));
+    }
+
+    #[test]
+    fn output_program_that_does_not_end_is_an_error() {
+        assert!(Place::Native.output("sleep", &["1000"], Duration::from_millis(50)).is_err());
+    }
+
+    #[test]
+    fn command_over_the_driver_goes_through_dxgctl() {
+        let command = Place::Staged(PathBuf::from("/p")).command("prog", &["x"]);
+        assert_eq!(command.get_program(), "/p/bin/dxgctl");
+        let arguments: Vec<_> = command.get_args().collect();
+        assert_eq!(arguments, ["run", "--private", "--", "prog", "x"]);
+    }
 }

@@ -10,6 +10,8 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use dxg_tests_vulkan::comparison;
+use dxg_tests_vulkan::comparison::Outcome;
 use dxg_tests_vulkan::scenarios;
 use dxg_tests_vulkan::stage;
 use dxg_tests_vulkan::stage::Place;
@@ -51,13 +53,6 @@ impl Asked {
             |filter: &String| if self.exact { filter == name } else { name.contains(filter.as_str()) };
         self.filters.is_empty() || self.filters.iter().any(matches)
     }
-}
-
-/// How a test went.
-enum Outcome {
-    Ok,
-    Skipped(String),
-    Failed(String),
 }
 
 fn main() -> ExitCode {
@@ -122,7 +117,17 @@ fn outcomes(chosen: &[&str]) -> Vec<Outcome> {
         Ok((run(&Place::Native, native, chosen)?, run(&Place::Staged(prefix), ours, chosen)?))
     });
     match lines {
-        Ok((native, ours)) => chosen.iter().map(|name| judge(name, &native, &ours)).collect(),
+        Ok((native, ours)) => chosen
+            .iter()
+            .map(|name| {
+                let allowed = ALLOWED.iter().find(|(allowed, _)| allowed == name).map(|(_, why)| *why);
+                comparison::judge(
+                    name,
+                    [&native, &ours].map(|lines| lines.get(*name).map(String::as_str)),
+                    allowed,
+                )
+            })
+            .collect(),
         Err(error) => chosen.iter().map(|_| Outcome::Failed(format!("{error:#}"))).collect(),
     }
 }
@@ -185,21 +190,4 @@ fn run(place: &Place, device: usize, names: &[&str]) -> Result<BTreeMap<String, 
         left = behind;
     }
     Ok(lines)
-}
-
-fn judge(name: &str, native: &BTreeMap<String, String>, ours: &BTreeMap<String, String>) -> Outcome {
-    let (Some(native), Some(ours)) = (native.get(name), ours.get(name)) else {
-        return Outcome::Failed("it printed nothing".to_owned());
-    };
-    let skipped = native.strip_prefix(&format!("{name} skipped: "));
-    let differs = native != ours;
-    let failed = [native, ours].iter().any(|line| line.starts_with(&format!("{name} FAILED")));
-    let allowed = ALLOWED.iter().find(|(allowed, _)| *allowed == name);
-    match (allowed, skipped) {
-        (Some((_, why)), _) if differs => Outcome::Skipped((*why).to_owned()),
-        (Some(_), _) => Outcome::Failed("it is allowed to differ and does not any more".to_owned()),
-        (None, _) if differs || failed => Outcome::Failed(format!("native: {native}\nours:   {ours}")),
-        (None, Some(why)) => Outcome::Skipped(why.to_owned()),
-        (None, None) => Outcome::Ok,
-    }
 }

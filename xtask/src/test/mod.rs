@@ -51,8 +51,8 @@ struct Step {
     outcome: Outcome,
 }
 
-/// The package of the end to end tests.
-const END_TO_END: &str = "tests";
+/// The packages of the end to end tests.
+const END_TO_END: &[&str] = &["tests", "dxg-tests-vulkan"];
 
 /// Runs the command. The line with the numbers is the last one in every case.
 pub(crate) fn run(args: &Args) -> ExitCode {
@@ -91,8 +91,8 @@ fn steps(args: &Args, workspace: &Workspace) -> Vec<Step> {
     if args.fast {
         step("tests", &mut || {
             let mut select = words(&["--workspace", "--lib", "--bins", "--tests"]);
-            if workspace.package(END_TO_END).is_some() {
-                select.extend(words(&["--exclude", END_TO_END]));
+            for package in END_TO_END.iter().filter(|package| workspace.package(package).is_some()) {
+                select.extend(words(&["--exclude", package]));
             }
             cargo_test(workspace, select, Cfg::Plain)
         });
