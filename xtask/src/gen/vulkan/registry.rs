@@ -154,7 +154,8 @@ fn block(node: Node<'_, '_>) -> Block {
             match item.tag_name().name() {
                 "type" => block.types.push(name),
                 "command" => block.commands.push(name),
-                "enum" if name.ends_with("_SPEC_VERSION") => {
+                // An old name of the constant has no value of its own.
+                "enum" if name.ends_with("_SPEC_VERSION") && item.has_attribute("value") => {
                     block.spec_version = item.attribute("value").and_then(|v| v.parse().ok()).unwrap_or(1);
                 }
                 _ => {}
