@@ -6,6 +6,7 @@
 //! *Source.* The layout is in `dxg_wire::vulkan`.
 
 use std::ffi::CStr;
+use std::ffi::c_char;
 use std::ops::RangeInclusive;
 
 use ash::vk;
@@ -13,7 +14,9 @@ use dxg_wire::codec::Encoder;
 use dxg_wire::vulkan::DESCRIPTION_VERSION;
 use dxg_wire::vulkan::END_OF_CHAIN;
 
+use super::chain::Chain;
 use super::driver::Driver;
+use super::driver::OWN_DRIVER_NAME;
 use super::memory::HostPointers;
 use super::objects::Objects;
 use super::reader::Reader;
@@ -109,6 +112,15 @@ pub(crate) fn describe(
         // SAFETY:
         // - the device came from this instance, and the chain is one structure that it has.
         unsafe { instance.get_physical_device_properties2(device, &mut properties) };
+        // SAFETY:
+        // - the chain is one whole structure of the arena that lives through this closure.
+        let mut chain = unsafe { Chain::new(chain.cast_const().cast()) };
+        if let Some(named) = chain.find::<vk::PhysicalDeviceDriverProperties<'_>>() {
+            name_ourselves(&mut named.driver_name, &mut named.driver_info);
+        }
+        if let Some(named) = chain.find::<vk::PhysicalDeviceVulkan12Properties<'_>>() {
+            name_ourselves(&mut named.driver_name, &mut named.driver_info);
+        }
     })?;
     list(&mut to, driver, structs::EXTENDS_PHYSICAL_DEVICE_FEATURES2, |chain| {
         let mut features = vk::PhysicalDeviceFeatures2 { p_next: chain.cast(), ..Default::default() };
@@ -118,6 +130,25 @@ pub(crate) fn describe(
     })?;
     all_formats(&mut to, driver);
     Ok(to.into_vec())
+}
+
+/// Says that this driver stands between program and device, and which driver is behind it. Its id stays what it is:
+/// programs know by it how the device behaves.
+fn name_ourselves(
+    name: &mut [c_char; vk::MAX_DRIVER_NAME_SIZE],
+    info: &mut [c_char; vk::MAX_DRIVER_INFO_SIZE],
+) {
+    let behind: Vec<c_char> = [&name[..], &[b' '.cast_signed()], &info[..]]
+        .iter()
+        .flat_map(|part| part.iter().copied().take_while(|c| *c != 0))
+        .take(info.len() - 1)
+        .collect();
+    *info = [0; vk::MAX_DRIVER_INFO_SIZE];
+    info[..behind.len()].copy_from_slice(&behind);
+    *name = [0; vk::MAX_DRIVER_NAME_SIZE];
+    for (to, from) in name.iter_mut().zip(OWN_DRIVER_NAME.to_bytes()) {
+        *to = from.cast_signed();
+    }
 }
 
 /// Puts a structure list: each structure that the device has, as `query` fills it.
@@ -230,4 +261,38 @@ pub(crate) fn offered(driver: &Driver) -> Vec<vk::ExtensionProperties> {
             Some(vk::ExtensionProperties { spec_version, ..*extension })
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+
+    use super::*;
+
+    fn field<const N: usize>(text: &str) -> [c_char; N] {
+        let mut field = [0; N];
+        for (to, from) in field.iter_mut().zip(text.bytes()) {
+            *to = from.cast_signed();
+        }
+        field
+    }
+
+    fn text(field: &[c_char]) -> String {
+        let bytes: Vec<u8> = field.iter().map(|c| c.cast_unsigned()).collect();
+        CStr::from_bytes_until_nul(&bytes).unwrap().to_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_driver_behind_stands_in_the_info() {
+        let (mut name, mut info) = (field("llvmpipe"), field("Mesa 22"));
+        name_ourselves(&mut name, &mut info);
+        assert_eq!((text(&name), text(&info)), ("dxg".to_owned(), "llvmpipe Mesa 22".to_owned()));
+    }
+
+    #[test]
+    fn a_long_info_is_cut_and_still_ends() {
+        let (mut name, mut info) = (field("driver"), [b'x'.cast_signed(); vk::MAX_DRIVER_INFO_SIZE]);
+        name_ourselves(&mut name, &mut info);
+        assert_eq!(text(&info).len(), vk::MAX_DRIVER_INFO_SIZE - 1);
+    }
 }

@@ -19,7 +19,7 @@ pub(crate) const LIBRARY: &str = "libvulkan.so.1";
 /// Newest version of the core interface that is asked of a driver.
 pub(crate) const API_VERSION: u32 = vk::API_VERSION_1_3;
 /// `driverName` of this project's own driver, which must never be behind itself.
-const OWN_DRIVER_NAME: &CStr = c"dxg";
+pub(crate) const OWN_DRIVER_NAME: &CStr = c"dxg";
 
 /// A Vulkan library with an instance made from it. It stays loaded until the process ends.
 pub(crate) struct Library {
