@@ -171,16 +171,10 @@ pub fn wait_any(
     if let Some(index) = reached(cells) {
         return AnyOutcome::Reached(index);
     }
-    if !spin.is_zero() && deadline.is_none_or(|deadline| deadline > Instant::now()) {
-        let until = Instant::now() + spin;
-        while Instant::now() < until {
-            for _ in 0..16 {
-                std::hint::spin_loop();
-                if let Some(index) = reached(cells) {
-                    return AnyOutcome::Reached(index);
-                }
-            }
-        }
+    if deadline.is_none_or(|deadline| deadline > Instant::now())
+        && let Some(index) = crate::spin::spin(spin, || reached(cells))
+    {
+        return AnyOutcome::Reached(index);
     }
     let _announced = Announced::new(cells);
     let mut expected = Vec::with_capacity(cells.len());

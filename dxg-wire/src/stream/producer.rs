@@ -6,7 +6,6 @@ use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::sync::atomic::fence;
 use std::time::Duration;
-use std::time::Instant;
 
 use super::Layout;
 use super::ProducerCore;
@@ -111,14 +110,8 @@ impl Producer {
 
     fn wait_head(&self, target: u64, cancelled: &dyn Fn() -> bool) -> Result<(), StreamError> {
         let reached = || self.consumed() >= target;
-        let until = Instant::now() + SPIN;
-        while Instant::now() < until {
-            for _ in 0..32 {
-                if reached() {
-                    return Ok(());
-                }
-                std::hint::spin_loop();
-            }
+        if crate::spin::spin(SPIN, || reached().then_some(())).is_some() {
+            return Ok(());
         }
         let word = self.memory.word32(Word32::Progress);
         self.memory.add_u32(Word32::ProgressWaiters, 1);

@@ -10,7 +10,6 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::sync::atomic::fence;
 use std::time::Duration;
-use std::time::Instant;
 
 use crate::shm::OutOfBounds;
 use crate::shm::SharedSlice;
@@ -103,14 +102,8 @@ impl ReplySlot {
         if finished() {
             return self.take();
         }
-        let until = Instant::now() + spin;
-        while Instant::now() < until {
-            for _ in 0..32 {
-                std::hint::spin_loop();
-                if finished() {
-                    return self.take();
-                }
-            }
+        if crate::spin::spin(spin, || finished().then_some(())).is_some() {
+            return self.take();
         }
         let waiters = self.word(WAITERS);
         waiters.fetch_add(1, Ordering::AcqRel);

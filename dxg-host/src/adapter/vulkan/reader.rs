@@ -456,3 +456,99 @@ impl<'a, 'o> Reader<'a, 'o> {
 fn native(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(0, |chunk| u64::from_ne_bytes(*chunk))
 }
+
+#[cfg(test)]
+mod tests {
+    use ash::vk;
+    use dxg_wire::codec::Encoder;
+    use dxg_wire::generated::vulkan::ObjectKind;
+
+    use super::Objects;
+    use super::ReadError;
+    use super::Reader;
+    use super::arena;
+
+    const KNOWN: u64 = 1 | 1 << 32;
+
+    /// What `read` makes of the words of a request; one buffer is known.
+    fn read<T>(
+        words: &[u32],
+        read: impl FnOnce(&mut Reader<'_, '_>) -> Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let mut request = Encoder::new();
+        request.u32s(words);
+        let mut objects = Objects::default();
+        assert_eq!(objects.insert(ObjectKind::BUFFER, KNOWN, 7, 0), Ok(()));
+        let arena = arena();
+        read(&mut Reader::new(request.as_slice(), &arena, &objects))
+    }
+
+    #[test]
+    fn count_beyond_the_request_is_refused() {
+        let list = |r: &mut Reader<'_, '_>| r.array(Reader::u32).map(|(_, count)| count);
+        assert_eq!(read(&[2, 5, 6], list), Ok(Some(2)));
+        assert!(matches!(read(&[3, 5, 6], list), Err(ReadError::Decode(_))));
+        assert!(matches!(read(&[u32::MAX - 1, 5, 6], list), Err(ReadError::Decode(_))));
+        assert_eq!(read(&[u32::MAX], list), Ok(None));
+    }
+
+    #[test]
+    fn room_beyond_the_arena_is_refused() {
+        let room =
+            |r: &mut Reader<'_, '_>| r.out_array::<vk::QueueFamilyProperties>().map(|(_, count)| count);
+        assert_eq!(read(&[100], room), Ok(100));
+        assert_eq!(read(&[u32::MAX - 1], room), Err(ReadError::Arena));
+        assert_eq!(read(&[], |r| r.out_bytes(usize::MAX).map(|_| ())), Err(ReadError::Arena));
+    }
+
+    #[test]
+    fn list_that_its_count_does_not_fit_is_refused() {
+        let agree = |have, want, optional| read(&[], |r| r.agree(have, want, optional));
+        assert_eq!(agree(Some(2), 2, false), Ok(()));
+        assert_eq!(agree(Some(2), 3, true), Err(ReadError::Count));
+        assert_eq!(agree(None, 3, false), Err(ReadError::Count));
+        assert_eq!(agree(None, 0, false), Ok(()));
+        assert_eq!(agree(None, 3, true), Ok(()));
+    }
+
+    #[test]
+    fn handle_of_another_type_is_refused_or_null_where_it_may_be_stale() {
+        let words = [KNOWN as u32, (KNOWN >> 32) as u32];
+        assert_eq!(read(&words, |r| r.handle(ObjectKind::BUFFER)), Ok(7));
+        assert!(matches!(read(&words, |r| r.handle(ObjectKind::IMAGE)), Err(ReadError::Id(_))));
+        assert_eq!(read(&words, |r| r.handle_lenient(ObjectKind::IMAGE)), Ok(0));
+        assert!(matches!(read(&[0, 0], |r| r.handle(ObjectKind::BUFFER)), Err(ReadError::Id(_))));
+        assert_eq!(read(&[0, 0], |r| r.handle_or_null(ObjectKind::BUFFER)), Ok(0));
+    }
+
+    #[test]
+    fn two_new_objects_in_one_slot_are_refused() {
+        let ids = |r: &mut Reader<'_, '_>| r.new_ids(ObjectKind::PIPELINE).map(<[u64]>::len);
+        assert_eq!(read(&[2, 1, 1, 2, 1], ids), Ok(2));
+        assert!(matches!(read(&[2, 1, 1, 1, 2], ids), Err(ReadError::Id(_))));
+    }
+
+    #[test]
+    fn chain_holds_what_is_allowed_once() {
+        const FEATURES: i32 = vk::StructureType::PHYSICAL_DEVICE_FEATURES_2.as_raw();
+        let chain = |r: &mut Reader<'_, '_>| {
+            let body = |r: &mut Reader<'_, '_>, _| r.boxed(|_| Ok(vk::BaseOutStructure::default()));
+            r.chain(&[FEATURES], body).map(|first| !first.is_null())
+        };
+        let word = FEATURES.cast_unsigned();
+        assert_eq!(read(&[u32::MAX], chain), Ok(false));
+        assert_eq!(read(&[word, u32::MAX], chain), Ok(true));
+        assert_eq!(read(&[word, word, u32::MAX], chain), Err(ReadError::Chain));
+        assert_eq!(read(&[word + 1, u32::MAX], chain), Err(ReadError::Chain));
+        assert!(matches!(read(&[word], chain), Err(ReadError::Decode(_))));
+    }
+
+    #[test]
+    fn string_with_a_zero_inside_is_refused() {
+        let text = |r: &mut Reader<'_, '_>| r.text(true).map(|text| text.is_null());
+        assert_eq!(read(&[4, u32::from_le_bytes(*b"main")], text), Ok(false));
+        assert!(matches!(read(&[4, u32::from_le_bytes(*b"ma\0n")], text), Err(ReadError::Decode(_))));
+        assert_eq!(read(&[u32::MAX], text), Ok(true));
+        assert!(matches!(read(&[u32::MAX], |r| r.text(false).map(|_| ())), Err(ReadError::Decode(_))));
+    }
+}

@@ -37,7 +37,7 @@ const SPIN: Duration = Duration::from_micros(50);
 /// hand-over just before the end costs two more wake-ups.
 const SPIN_FOR_WORK: Duration = Duration::from_micros(100);
 /// After so long the thread offers its core to others between two looks.
-const SPIN_ALONE: Duration = Duration::from_micros(5);
+const SPIN_ALONE: Duration = Duration::from_micros(2);
 /// Most bytes that one indirect entry runs.
 const MAX_INDIRECT_BYTES: u64 = 256 << 20;
 /// Status of a reply that does not fit its slot: the payload is the number of bytes it takes, u64.
