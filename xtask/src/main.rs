@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoInner(args) => demo::inner::run(&args),
-        Command::Gen(args) => r#gen::run(args.check),
+        Command::Gen(args) => r#gen::run(&args),
         Command::Install(args) => stage::install(&args),
         Command::Lint(args) => lint::run(&args),
         Command::Setup(args) => setup::run(&args),

@@ -19,7 +19,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("dxg-vk", &["dxg-core", "dxg-wire"]),
     ("dxg-cuda-shim", &["dxg-core", "dxg-wire"]),
     ("dxg-ptx", &[]),
-    ("dxg-host", &["dxg-ioctl", "dxg-wire", "dxg-ptx"]),
+    ("dxg-host", &["dxg-ioctl", "dxg-wire", "dxg-ptx", "fake-vk-driver"]),
     ("dxgctl", &["dxg-core", "dxg-wire"]),
     ("dxg-capi", &["dxg-core"]),
     ("dxg-supervisor", &["dxg-core"]),
