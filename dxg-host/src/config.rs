@@ -158,6 +158,16 @@ mod tests {
     }
 
     #[test]
+    fn documented_configuration_is_accepted() {
+        let manual = include_str!("../../docs/dxgd.md");
+        let (_, rest) = manual.split_once("```toml\n").unwrap();
+        let (example, _) = rest.split_once("```").unwrap();
+        let config: Config = toml::from_str(example).unwrap();
+        assert_eq!(config.vgpu[0].max_clients, Some(64));
+        assert_eq!(config.access.allowed_uids, Some(vec![1000, 1001]));
+    }
+
+    #[test]
     fn unknown_key_is_refused() {
         assert!(toml::from_str::<Config>("quota = 1").is_err());
     }
