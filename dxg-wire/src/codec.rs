@@ -21,6 +21,9 @@ use crate::stream::ReplyRequest;
 /// Count of an absent array or string, and the end of an extension chain.
 pub const NULL: u32 = u32::MAX;
 
+/// Most words of the body of an [`Encoder::entry`].
+pub const MAX_FIXED_WORDS: usize = 62;
+
 /// Writes requests (in the guest) and replies (in the host).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Encoder {
@@ -244,14 +247,14 @@ impl Encoder {
     /// An entry of a fixed number of words, size and padding included, in one step. `words` is the body.
     #[inline]
     pub fn entry<const N: usize>(&mut self, opcode: u16, words: [u32; N]) {
-        let padded = N.next_multiple_of(2);
-        let size = ENTRY_HEADER_BYTES + padded * 4;
-        self.bytes.reserve(size);
-        self.put_u32s([u32::from(opcode), size as u32]);
-        self.put_u32s(words);
-        if padded != N {
-            self.u32(0);
-        }
+        const { assert!(N <= MAX_FIXED_WORDS, "larger entries have no fixed size") };
+        let size = ENTRY_HEADER_BYTES + N.next_multiple_of(2) * 4;
+        // Put together first, so that the vector grows and is copied to once.
+        let mut entry = [0_u32; MAX_FIXED_WORDS + 2];
+        entry[0] = u32::from(opcode).to_le();
+        entry[1] = (size as u32).to_le();
+        entry[2..2 + N].copy_from_slice(&words.map(u32::to_le));
+        self.bytes.extend_from_slice(&entry.as_bytes()[..size]);
     }
 
     #[inline]

@@ -50,20 +50,22 @@ fn cell_needs_sixteen_aligned_bytes() {
 #[test]
 fn sleeping_waiter_is_woken_through_another_mapping() {
     let (here, there) = two_views(4096);
+    // Without wake-ups every sleep would last its slice, and all of them more than twice as long as this.
+    let hang = Some(Instant::now() + Duration::from_secs(20));
     thread::scope(|scope| {
         let waiter = scope.spawn(|| {
             let ping = cell_at(&there, 0);
             let pong = cell_at(&there, 1);
-            for round in 1..=300 {
-                assert_eq!(ping.wait(round, None, NO_SPIN, NEVER), WaitOutcome::Reached);
+            for round in 1..=600 {
+                assert_eq!(ping.wait(round, hang, NO_SPIN, NEVER), WaitOutcome::Reached);
                 pong.publish(round);
             }
         });
         let ping = cell_at(&here, 0);
         let pong = cell_at(&here, 1);
-        for round in 1..=300 {
+        for round in 1..=600 {
             ping.publish(round);
-            assert_eq!(pong.wait(round, None, NO_SPIN, NEVER), WaitOutcome::Reached);
+            assert_eq!(pong.wait(round, hang, NO_SPIN, NEVER), WaitOutcome::Reached);
         }
         waiter.join().unwrap();
     });

@@ -10,6 +10,7 @@ use dxg_wire::stream::Pushed;
 use dxg_wire::stream::StreamMemory;
 use dxg_wire::stream::Word32;
 use dxg_wire::stream::Word64;
+use dxg_wire::stream::wish_for_head;
 use loom::sync::Arc;
 use loom::sync::Condvar;
 use loom::sync::Mutex;
@@ -25,7 +26,7 @@ struct LoomStream {
     head: AtomicU64,
     sleeping: AtomicU32,
     progress: AtomicU32,
-    waiters: AtomicU32,
+    wanted: AtomicU64,
     ring: Vec<AtomicU64>,
     doorbell: Mutex<bool>,
     rung: Condvar,
@@ -40,7 +41,7 @@ impl LoomStream {
             head: AtomicU64::new(0),
             sleeping: AtomicU32::new(0),
             progress: AtomicU32::new(0),
-            waiters: AtomicU32::new(0),
+            wanted: AtomicU64::new(0),
             ring: (0..ring_bytes / 8).map(|_| AtomicU64::new(0)).collect(),
             doorbell: Mutex::new(false),
             rung: Condvar::new(),
@@ -53,6 +54,7 @@ impl LoomStream {
         match word {
             Word64::Tail => &self.tail,
             Word64::Head => &self.head,
+            Word64::Wanted => &self.wanted,
         }
     }
 
@@ -60,7 +62,6 @@ impl LoomStream {
         match word {
             Word32::ConsumerSleeping => &self.sleeping,
             Word32::Progress => &self.progress,
-            Word32::ProgressWaiters => &self.waiters,
             Word32::Status | Word32::StatusDetail => unreachable!("not part of the model"),
         }
     }
@@ -101,6 +102,12 @@ impl StreamMemory for LoomStream {
     }
     fn store_u64(&self, word: Word64, value: u64) {
         self.word64(word).store(value, Ordering::Release);
+    }
+    fn swap_u64(&self, word: Word64, value: u64) -> u64 {
+        self.word64(word).swap(value, Ordering::AcqRel)
+    }
+    fn min_u64(&self, word: Word64, value: u64) {
+        self.word64(word).fetch_min(value, Ordering::AcqRel);
     }
     fn load_u32(&self, word: Word32) -> u32 {
         self.word32(word).load(Ordering::Acquire)
@@ -157,17 +164,9 @@ fn consume(stream: &LoomStream, entries: u64) {
 
 /// Waits until the head is at least `target`, as [`dxg_wire::stream::Producer`] does.
 fn wait_head(stream: &LoomStream, target: u64) {
-    stream.add_u32(Word32::ProgressWaiters, 1);
-    stream.full_barrier();
-    loop {
-        let seen = stream.load_u32(Word32::Progress);
-        stream.full_barrier();
-        if stream.load_u64(Word64::Head) >= target {
-            break;
-        }
+    while let Some(seen) = wish_for_head(stream, target) {
         stream.futex_wait(seen);
     }
-    stream.add_u32(Word32::ProgressWaiters, 1_u32.wrapping_neg());
 }
 
 /// Pushes numbered entries, sleeping when the ring is full, and waits until all are executed. A lost wake-up is a

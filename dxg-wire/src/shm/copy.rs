@@ -6,6 +6,8 @@
 //! [`BULK_BYTES`] a block copy is several times faster, so there the copy runs in a function that is not inlined, on
 //! pointers that the optimizer cannot trace: it has to assume that the call reads the source once, like a system call.
 //!
+//! See `docs/decisions/shared-memory-is-copied-by-words-then-blocks.md`.
+//!
 //! *Races.* A copy that races with a writer holds a mix of old and new bytes, whole at best per word. Callers that
 //! need a consistent value order the copy behind an acquire load of an index or sequence.
 
@@ -20,7 +22,7 @@ use std::sync::atomic::Ordering;
 
 const WORD: usize = size_of::<u64>();
 /// From this many bytes on a copy goes by blocks.
-const BULK_BYTES: usize = 512;
+const BULK_BYTES: usize = 128;
 
 /// Copies `len` bytes of shared memory at `shared` to private memory at `private`.
 ///

@@ -16,10 +16,11 @@ pub const CONSUMER_SLEEPING: usize = 128;
 pub const STATUS: usize = 192;
 /// i32: what goes with the status; written by the host before it.
 pub const STATUS_DETAIL: usize = 196;
-/// u32: futex word that the consumer bumps when it made progress that somebody waits for.
+/// u32: futex word that the consumer bumps when the head reached what was wanted.
 pub const PROGRESS: usize = 256;
-/// u32: how many wait on the progress word; written by the producer's side.
-pub const PROGRESS_WAITERS: usize = 260;
+/// u64: the least head that somebody waits for; lowered by the producer's side, set to all ones by the consumer when the
+/// head is there.
+pub const WANTED: usize = 264;
 /// Smallest ring.
 pub const MIN_RING_BYTES: u32 = 4096;
 /// Largest ring.

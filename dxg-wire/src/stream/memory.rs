@@ -18,6 +18,8 @@ pub enum Word64 {
     Tail = layout::TAIL,
     /// [`layout::HEAD`].
     Head = layout::HEAD,
+    /// [`layout::WANTED`].
+    Wanted = layout::WANTED,
 }
 
 /// A 32-bit word of the header, by its offset.
@@ -32,8 +34,6 @@ pub enum Word32 {
     StatusDetail = layout::STATUS_DETAIL,
     /// [`layout::PROGRESS`].
     Progress = layout::PROGRESS,
-    /// [`layout::PROGRESS_WAITERS`].
-    ProgressWaiters = layout::PROGRESS_WAITERS,
 }
 
 /// Memory of one stream. The protocol passes only ranges within the ring.
@@ -44,6 +44,10 @@ pub trait StreamMemory {
     fn load_u64(&self, word: Word64) -> u64;
     /// Stores a word, with release ordering.
     fn store_u64(&self, word: Word64, value: u64);
+    /// Exchanges a word, with acquire and release ordering.
+    fn swap_u64(&self, word: Word64, value: u64) -> u64;
+    /// Lowers a word to at most `value`, with acquire and release ordering.
+    fn min_u64(&self, word: Word64, value: u64);
     /// Loads a word, with acquire ordering.
     fn load_u32(&self, word: Word32) -> u32;
     /// Stores a word, with release ordering.
@@ -69,6 +73,12 @@ impl<M: StreamMemory + ?Sized> StreamMemory for &M {
     }
     fn store_u64(&self, word: Word64, value: u64) {
         (**self).store_u64(word, value);
+    }
+    fn swap_u64(&self, word: Word64, value: u64) -> u64 {
+        (**self).swap_u64(word, value)
+    }
+    fn min_u64(&self, word: Word64, value: u64) {
+        (**self).min_u64(word, value);
     }
     fn load_u32(&self, word: Word32) -> u32 {
         (**self).load_u32(word)
@@ -145,6 +155,14 @@ impl StreamMemory for SharedStream {
     #[inline]
     fn store_u64(&self, word: Word64, value: u64) {
         self.word64(word).store(value, Ordering::Release);
+    }
+    #[inline]
+    fn swap_u64(&self, word: Word64, value: u64) -> u64 {
+        self.word64(word).swap(value, Ordering::AcqRel)
+    }
+    #[inline]
+    fn min_u64(&self, word: Word64, value: u64) {
+        self.word64(word).fetch_min(value, Ordering::AcqRel);
     }
     #[inline]
     fn load_u32(&self, word: Word32) -> u32 {

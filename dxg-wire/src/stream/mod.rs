@@ -42,6 +42,7 @@ pub use producer::Producer;
 pub use protocol::ConsumerCore;
 pub use protocol::ProducerCore;
 pub use protocol::Pushed;
+pub use protocol::wish_for_head;
 pub use reply::Reply;
 pub use reply::ReplyError;
 pub use reply::ReplySlot;

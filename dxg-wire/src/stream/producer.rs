@@ -3,8 +3,6 @@
 use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::Ordering;
-use std::sync::atomic::fence;
 use std::time::Duration;
 
 use super::Layout;
@@ -15,6 +13,7 @@ use super::StreamError;
 use super::StreamMemory;
 use super::Word32;
 use super::Word64;
+use super::protocol::wish_for_head;
 use crate::doorbell;
 use crate::shm::SharedSlice;
 use crate::shm::futex;
@@ -67,9 +66,10 @@ impl Producer {
                     return Ok(Position(position));
                 }
                 Pushed::Full => {
-                    let seen = self.consumed();
-                    // Wait until the head has moved at all; the next push tells whether it moved enough.
-                    self.wait_head(seen.saturating_add(1), cancelled)?;
+                    // A quarter of the ring at once, so that a full ring does not mean one wake-up per entry. Where the entry
+                    // needs more than that, the next round waits for the rest.
+                    let quarter = u64::from(self.layout().ring_bytes()) / 4;
+                    self.wait_head((core.head() + quarter).min(core.tail()), cancelled)?;
                 }
             }
         }
@@ -114,20 +114,12 @@ impl Producer {
             return Ok(());
         }
         let word = self.memory.word32(Word32::Progress);
-        self.memory.add_u32(Word32::ProgressWaiters, 1);
-        fence(Ordering::SeqCst);
-        let outcome = loop {
-            let seen = word.load(Ordering::Acquire);
-            fence(Ordering::SeqCst);
-            if reached() {
-                break Ok(());
-            }
+        while let Some(seen) = wish_for_head(&self.memory, target) {
             if cancelled() {
-                break Err(StreamError::Cancelled);
+                return Err(StreamError::Cancelled);
             }
             futex::wait(word, seen, futex::SLICE);
-        };
-        self.memory.add_u32(Word32::ProgressWaiters, 1_u32.wrapping_neg());
-        outcome
+        }
+        Ok(())
     }
 }

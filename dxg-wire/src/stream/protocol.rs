@@ -1,7 +1,7 @@
 //! The stream protocol without waiting: what producer and consumer do to the memory, step by step.
 //!
 //! *Why apart.* The steps run over any [`StreamMemory`], so that they can be checked under every interleaving and against
-//! memory that lies.
+//! memory that lies. See also `docs/decisions/stream-waiters-name-the-head-they-want.md`.
 
 use super::ENTRY_HEADER_BYTES;
 use super::EntryFlags;
@@ -22,6 +22,15 @@ pub enum Pushed {
     At(u64),
     /// The bytes are published up to here; the doorbell must be rung.
     AtAndRing(u64),
+}
+
+/// One step of waiting for a head: `None` when it is there, else the value of the progress word to sleep on. To be repeated
+/// after every wake-up, as the wish is forgotten by then.
+pub fn wish_for_head<M: StreamMemory>(memory: &M, target: u64) -> Option<u32> {
+    let seen = memory.load_u32(Word32::Progress);
+    memory.min_u64(Word64::Wanted, target);
+    memory.full_barrier();
+    (memory.load_u64(Word64::Head) < target).then_some(seen)
 }
 
 /// The producer's steps.
@@ -47,6 +56,11 @@ impl<M: StreamMemory> ProducerCore<M> {
     /// Bytes published.
     pub fn tail(&self) -> u64 {
         self.tail
+    }
+
+    /// The consumer's head when last looked at: after a full ring it is as of then.
+    pub fn head(&self) -> u64 {
+        self.head
     }
 
     /// Publishes whole entries that together are at most half of the ring: `entries` must begin with a header, and its
@@ -168,17 +182,20 @@ impl<M: StreamMemory> ConsumerCore<M> {
         }
     }
 
-    /// Says that all entries taken so far are executed; answers whether somebody waits to be woken for it.
+    /// Says that all entries taken so far are executed; answers whether somebody is to be woken for it.
     #[inline]
     pub fn done(&mut self) -> bool {
         self.memory.store_u64(Word64::Head, self.taken);
-        // The head is visible before the waiters are counted: a waiter counts itself before its last look at the head.
+        // The head is visible before the wish is read: a waiter wishes before its last look at the head.
         self.memory.full_barrier();
-        let waited_for = self.memory.load_u32(Word32::ProgressWaiters) != 0;
-        if waited_for {
+        let reached = self.memory.load_u64(Word64::Wanted) <= self.taken;
+        if reached {
+            // All waiters are woken and wish again if need be. The wish is cleared before the futex word changes, so whoever
+            // wished before the clearing sees the change.
+            self.memory.swap_u64(Word64::Wanted, u64::MAX);
             self.memory.add_u32(Word32::Progress, 1);
         }
-        waited_for
+        reached
     }
 
     /// Whether nothing is published beyond what was taken.

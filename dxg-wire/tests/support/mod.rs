@@ -138,6 +138,15 @@ impl StreamMemory for TestMemory {
     fn store_u64(&self, word: Word64, value: u64) {
         self.set_word(word as usize, value);
     }
+    fn swap_u64(&self, word: Word64, value: u64) -> u64 {
+        let old = self.read(word as usize);
+        self.set_word(word as usize, value);
+        old
+    }
+    fn min_u64(&self, word: Word64, value: u64) {
+        let old = self.read(word as usize);
+        self.set_word(word as usize, old.min(value));
+    }
     fn load_u32(&self, word: Word32) -> u32 {
         self.read(word as usize) as u32
     }
