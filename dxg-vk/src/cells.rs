@@ -99,3 +99,27 @@ fn cells_of(page: &Piece<Block>) -> impl Iterator<Item = Cell> {
         Some(Cell { words, io_address: io_base + at })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake_host::Act;
+    use crate::fake_host::FakeHost;
+
+    #[test]
+    fn give_cell_is_reused_only_after_its_position_and_stands_at_its_new_value() {
+        let (_host, stream) = FakeHost::start(4096, |_, _| Act::Silence);
+        let cells = Cells::default();
+        let take = |value, executed| cells.take(&stream.heap, stream.lease(), value, executed).unwrap();
+        let per_page = GRANULE_BYTES / CELL_STRIDE_BYTES;
+        let mut page: Vec<Cell> = (0..per_page).map(|_| take(3, 0)).collect();
+        let last = page.pop().unwrap();
+        let address = last.io_address();
+        last.words().publish(99);
+        cells.give(last, 10);
+        assert_ne!(take(0, 9).io_address(), address);
+        let again: Vec<Cell> = (0..per_page).map(|_| take(5, 10)).collect();
+        let same = again.iter().find(|cell| cell.io_address() == address).unwrap();
+        assert_eq!(same.value(), 5);
+    }
+}

@@ -16,6 +16,7 @@ use crate::cells::Cell;
 use crate::cells::Cells;
 use crate::command_pool::CommandPool;
 use crate::descriptors;
+use crate::ffi::guard::contain;
 use crate::heap::Heap;
 use crate::ids::Table;
 use crate::ids::TableFull;
@@ -113,7 +114,8 @@ impl Device {
     /// # Errors
     /// Device lost.
     pub fn post(&self, op: VkOp, body: impl FnOnce(&mut Encoder)) -> Result<(), vk::Result> {
-        self.stream.post_later(op, body)
+        // Generated entry points stand on this and do not contain panics by themselves.
+        contain(|| self.stream.post_later(op, body))
     }
 
     /// Puts a command on the stream that the host shall execute at once, without waiting for it.
@@ -134,7 +136,7 @@ impl Device {
         body: impl FnOnce(&mut Encoder),
         reply: impl FnOnce(&mut Decoder<'_>) -> Result<R, DecodeError>,
     ) -> Result<R, vk::Result> {
-        self.stream.call(op, body, reply)
+        contain(|| self.stream.call(op, body, reply))
     }
 
     /// A new id for an object of which the guest keeps nothing.

@@ -105,12 +105,14 @@ impl<B> Heap<B> {
                 }
             }
         }
-        let block_bytes = if is_shared {
-            self.block_bytes
-        } else {
-            size_bytes.checked_next_multiple_of(GRANULE_BYTES).unwrap_or(size_bytes)
+        let exact_bytes = size_bytes.checked_next_multiple_of(GRANULE_BYTES).unwrap_or(size_bytes);
+        let shared = if is_shared { lessor.lease(self.block_bytes).ok() } else { None };
+        let (memory, block_bytes, is_shared) = match shared {
+            Some(memory) => (memory, self.block_bytes, true),
+            // Near the quota there may be room for the piece, if not for a block to share.
+            None => (lessor.lease(exact_bytes)?, exact_bytes, false),
         };
-        let memory = Arc::new(lessor.lease(block_bytes)?);
+        let memory = Arc::new(memory);
         let serial = state.next_serial;
         state.next_serial += 1;
         let mut ranges = Ranges::new(block_bytes);
@@ -198,6 +200,22 @@ mod tests {
         assert_eq!(heap.block_count(), 1);
         heap.reclaim(5);
         assert_eq!(heap.block_count(), 0);
+    }
+
+    #[test]
+    fn take_small_piece_near_the_quota_has_an_exact_block() {
+        struct Tight;
+        impl Lessor for Tight {
+            type Block = u64;
+            type Error = ();
+
+            fn lease(&self, size_bytes: u64) -> Result<u64, ()> {
+                if size_bytes <= 2 * GRANULE_BYTES { Ok(size_bytes) } else { Err(()) }
+            }
+        }
+        let heap = Heap::new(BLOCK_BYTES);
+        assert_eq!(*heap.take(&Tight, GRANULE_BYTES + 1, 1, 0).unwrap().block, 2 * GRANULE_BYTES);
+        assert!(heap.take(&Tight, 2 * GRANULE_BYTES + 1, 1, 0).is_err());
     }
 
     #[test]

@@ -75,6 +75,17 @@ impl<T> Table<T> {
         Some(value)
     }
 
+    /// Runs `destroy`, which tells the host, and takes the object out after it. `None`, and nothing run, for an id that is not
+    /// live.
+    ///
+    /// *Why.* A slot that is free may be named again by another thread at once, and the host must hear of the destruction
+    /// before it hears of the new object in its place.
+    pub fn remove_after<R>(&self, id: u64, destroy: impl FnOnce() -> R) -> Option<(T, R)> {
+        self.with(id, |_| ())?;
+        let told = destroy();
+        Some((self.remove(id)?, told))
+    }
+
     /// Takes every object out.
     pub fn take_all(&self) -> Vec<T> {
         let mut inner = self.inner.write();
@@ -156,6 +167,16 @@ mod tests {
         assert_eq!(table.insert(9).unwrap() as u32, 2);
         assert_eq!(table.insert(9).unwrap() as u32, 1);
         assert_eq!(table.insert(9).unwrap() as u32, 4);
+    }
+
+    #[test]
+    fn remove_after_slot_is_not_free_until_the_host_was_told() {
+        let table = Table::default();
+        let id = table.insert('a').unwrap();
+        let (value, meanwhile) = table.remove_after(id, || table.insert('b').unwrap()).unwrap();
+        assert_eq!((value, meanwhile), ('a', 1 << 32 | 2));
+        assert_eq!(table.insert('c').unwrap(), 2 << 32 | 1);
+        assert_eq!(table.remove_after(id, || panic!("not live")), None::<(char, ())>);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use dxg_wire::session::IoAddress;
 use dxg_wire::session::StreamKind;
 use dxg_wire::shm::SharedSlice;
 use dxg_wire::stream::Producer;
+use tracing::debug;
 use tracing::warn;
 
 use crate::heap::Lessor;
@@ -99,7 +100,7 @@ impl Link for HostLink {
 
     fn lease(&self, size_bytes: u64) -> Result<Block, vk::Result> {
         let lease = self.streams.lease(size_bytes).map_err(|error| {
-            warn!(size_bytes, %error, "no block");
+            debug!(size_bytes, %error, "no block");
             match error.kind() {
                 ErrorKind::DeviceLost | ErrorKind::WrongProcess => vk::Result::ERROR_DEVICE_LOST,
                 ErrorKind::Quota => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,

@@ -324,10 +324,11 @@ fn readdress(encoder: &mut Encoder, request: ReplyRequest) {
 
 /// Runs `run` with an empty encoder that this thread keeps.
 pub(crate) fn with_scratch<R>(run: impl FnOnce(&mut Encoder) -> R) -> R {
-    let mut encoder = SCRATCH.take();
+    // A thread that ends may still call; its encoder is gone by then.
+    let mut encoder = SCRATCH.try_with(Cell::take).unwrap_or_default();
     encoder.clear();
     let result = run(&mut encoder);
-    SCRATCH.set(encoder);
+    let _ = SCRATCH.try_with(|kept| kept.set(encoder));
     result
 }
 

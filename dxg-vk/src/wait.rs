@@ -104,3 +104,93 @@ pub fn pause(deadline: Option<Instant>) -> Outcome {
     std::thread::sleep(left.min(PAUSE));
     Outcome::Reached
 }
+
+#[cfg(test)]
+mod tests {
+    use dxg_wire::codec::Decoder;
+    use dxg_wire::generated::vulkan::VkOp;
+    use parking_lot::Mutex;
+
+    use super::*;
+    use crate::cells::Cells;
+    use crate::fake_host::Act;
+    use crate::fake_host::FakeHost;
+    use crate::fence::Fence;
+    use crate::fence::Point;
+    use crate::fence::State;
+    use crate::stream::Stream;
+
+    const SUBMIT: VkOp = VkOp(200);
+    /// Hangs are cut here; no test depends on it.
+    const GUARD: Duration = Duration::from_secs(60);
+
+    /// A host that completes each submission, whose body is a sequence number, on the cell that a test gives it.
+    fn host_with_cell() -> (FakeHost, Stream, Cell) {
+        let shared = std::sync::Arc::new(Mutex::new(None::<Cell>));
+        let cell_of_host = std::sync::Arc::clone(&shared);
+        let (host, stream) = FakeHost::start(4096, move |_, body| {
+            let sequence = Decoder::new(body).u64().unwrap();
+            cell_of_host.lock().as_ref().unwrap().words().publish(sequence);
+            Act::Reply(Vec::new())
+        });
+        let cell = Cells::default().take(&stream.heap, stream.lease(), 0, 0).unwrap();
+        *shared.lock() = Some(cell.clone());
+        (host, stream, cell)
+    }
+
+    fn guard() -> Option<Instant> {
+        Instant::now().checked_add(GUARD)
+    }
+
+    #[test]
+    fn wait_fence_of_a_submission_is_signalled_when_the_host_completes_it() {
+        let (_host, stream, cell) = host_with_cell();
+        let fence = Fence::new(State::Unsignaled);
+        for sequence in 1..=100 {
+            stream.post(SUBMIT, |encoder| encoder.u64(sequence)).unwrap();
+            fence.set(State::Pending(Point { queue: 0, sequence }));
+            let State::Pending(point) = fence.state() else { panic!("pending") };
+            let target = Target { cell: cell.clone(), value: point.sequence };
+            assert_eq!(wait(&[target], Which::All, guard(), || stream.check()), Ok(Outcome::Reached));
+        }
+        assert_eq!(cell.value(), 100);
+    }
+
+    #[test]
+    fn wait_deadline_in_the_past_times_out_unless_reached() {
+        let (_host, stream, cell) = host_with_cell();
+        let now = Some(Instant::now());
+        let target = |value| [Target { cell: cell.clone(), value }];
+        assert_eq!(wait(&target(1), Which::All, now, || stream.check()), Ok(Outcome::TimedOut));
+        assert_eq!(wait(&target(0), Which::All, now, || stream.check()), Ok(Outcome::Reached));
+    }
+
+    #[test]
+    fn wait_any_of_two_cells_ends_with_either() {
+        let (_host, stream, cell) = host_with_cell();
+        let other = Cells::default().take(&stream.heap, stream.lease(), 7, 0).unwrap();
+        let targets = [Target { cell, value: 1 }, Target { cell: other.clone(), value: 7 }];
+        assert_eq!(wait(&targets, Which::Any, guard(), || stream.check()), Ok(Outcome::Reached));
+        let targets = [targets[0].clone(), Target { cell: other, value: 8 }];
+        stream.post(SUBMIT, |encoder| encoder.u64(1)).unwrap();
+        assert_eq!(wait(&targets, Which::Any, guard(), || stream.check()), Ok(Outcome::Reached));
+    }
+
+    #[test]
+    fn wait_host_lost_meanwhile_is_device_lost() {
+        let (host, stream, cell) = host_with_cell();
+        std::thread::scope(|scope| {
+            let target = [Target { cell, value: 1 }];
+            let check = || stream.check();
+            let waiter = scope.spawn(move || wait(&target, Which::All, None, check));
+            host.lose();
+            assert_eq!(waiter.join().unwrap(), Err(vk::Result::ERROR_DEVICE_LOST));
+        });
+    }
+
+    #[test]
+    fn deadline_of_the_largest_timeout_is_never() {
+        assert_eq!(deadline(u64::MAX), None);
+        assert!(deadline(0).is_some_and(|deadline| deadline <= Instant::now()));
+    }
+}

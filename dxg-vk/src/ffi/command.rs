@@ -117,9 +117,11 @@ pub(crate) unsafe extern "system" fn destroy_command_pool(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard(|| {
-        let Some(state) = device.objects.command_pools.remove(pool.as_raw()) else { return };
         // A lost device has nothing left to destroy.
-        let _ = device.post(VkOp::DESTROY_COMMAND_POOL, |encoder| encoder.u64(pool.as_raw()));
+        let destroy = || device.post(VkOp::DESTROY_COMMAND_POOL, |encoder| encoder.u64(pool.as_raw()));
+        let Some((state, _)) = device.objects.command_pools.remove_after(pool.as_raw(), destroy) else {
+            return;
+        };
         for buffer in state.take_all() {
             // SAFETY: the pool held it, so it is live, and a destroyed pool's command buffers are not used any more.
             unsafe { retire(device, buffer) };

@@ -83,10 +83,10 @@ pub(crate) unsafe extern "system" fn destroy_descriptor_set_layout(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard(|| {
-        if device.objects.layouts.remove(layout.as_raw()).is_some() {
-            // A lost device has nothing left to destroy.
-            let _ = device.post(VkOp::DESTROY_DESCRIPTOR_SET_LAYOUT, |encoder| encoder.u64(layout.as_raw()));
-        }
+        // A lost device has nothing left to destroy.
+        let destroy =
+            || device.post(VkOp::DESTROY_DESCRIPTOR_SET_LAYOUT, |encoder| encoder.u64(layout.as_raw()));
+        device.objects.layouts.remove_after(layout.as_raw(), destroy);
     });
 }
 
@@ -138,9 +138,11 @@ pub(crate) unsafe extern "system" fn destroy_descriptor_pool(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard(|| {
-        let Some(state) = device.objects.descriptor_pools.remove(pool.as_raw()) else { return };
         // A lost device has nothing left to destroy.
-        let _ = device.post(VkOp::DESTROY_DESCRIPTOR_POOL, |encoder| encoder.u64(pool.as_raw()));
+        let destroy = || device.post(VkOp::DESTROY_DESCRIPTOR_POOL, |encoder| encoder.u64(pool.as_raw()));
+        let Some((state, _)) = device.objects.descriptor_pools.remove_after(pool.as_raw(), destroy) else {
+            return;
+        };
         forget_sets(device, &state);
     });
 }

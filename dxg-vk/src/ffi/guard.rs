@@ -43,6 +43,11 @@ pub(crate) fn guard_result(logic: impl FnOnce() -> Result<(), vk::Result>) -> vk
     guard(|| status(logic()))
 }
 
+/// Runs logic that succeeds or fails with a Vulkan error; a panic becomes an error.
+pub(crate) fn contain<R>(logic: impl FnOnce() -> Result<R, vk::Result>) -> Result<R, vk::Result> {
+    catch_unwind(AssertUnwindSafe(logic)).unwrap_or(Err(vk::Result::ERROR_UNKNOWN))
+}
+
 /// The code for a success without a value, or an error.
 pub(crate) fn status(result: Result<(), vk::Result>) -> vk::Result {
     match result {

@@ -143,10 +143,10 @@ pub(crate) unsafe extern "system" fn free_memory(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard(|| {
-        let Some(state) = device.objects.memory.remove(memory.as_raw()) else { return };
-        device.usage.uncharge(state.heap, state.size_bytes);
         // A lost device has nothing left to free; its blocks go with the device.
-        let posted = device.stream.post(VkOp::FREE_MEMORY, |encoder| encoder.u64(memory.as_raw()));
+        let free = || device.stream.post(VkOp::FREE_MEMORY, |encoder| encoder.u64(memory.as_raw()));
+        let Some((state, posted)) = device.objects.memory.remove_after(memory.as_raw(), free) else { return };
+        device.usage.uncharge(state.heap, state.size_bytes);
         if let (Ok(position), Some(piece)) = (posted, state.piece) {
             device.memory_heap.give(piece, position);
             device.memory_heap.reclaim(device.stream.executed());

@@ -11,7 +11,7 @@ mod device;
 mod fence;
 pub mod fork;
 pub(crate) mod forward;
-mod guard;
+pub(crate) mod guard;
 mod handles;
 mod instance;
 pub mod loader;

@@ -119,10 +119,9 @@ pub(crate) unsafe extern "system" fn destroy_render_pass(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard(|| {
-        if device.objects.render_passes.remove(pass.as_raw()).is_some() {
-            // A lost device has nothing left to destroy.
-            let _ = device.post(VkOp::DESTROY_RENDER_PASS, |encoder| encoder.u64(pass.as_raw()));
-        }
+        // A lost device has nothing left to destroy.
+        let destroy = || device.post(VkOp::DESTROY_RENDER_PASS, |encoder| encoder.u64(pass.as_raw()));
+        device.objects.render_passes.remove_after(pass.as_raw(), destroy);
     });
 }
 

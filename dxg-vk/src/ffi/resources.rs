@@ -64,10 +64,9 @@ pub(crate) unsafe extern "system" fn destroy_buffer(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard(|| {
-        if device.objects.buffers.remove(buffer.as_raw()).is_some() {
-            // A lost device has nothing left to destroy.
-            let _ = device.post(VkOp::DESTROY_BUFFER, |encoder| encoder.u64(buffer.as_raw()));
-        }
+        // A lost device has nothing left to destroy.
+        let destroy = || device.post(VkOp::DESTROY_BUFFER, |encoder| encoder.u64(buffer.as_raw()));
+        device.objects.buffers.remove_after(buffer.as_raw(), destroy);
     });
 }
 
@@ -114,10 +113,9 @@ pub(crate) unsafe extern "system" fn destroy_image(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard(|| {
-        if device.objects.images.remove(image.as_raw()).is_some() {
-            // A lost device has nothing left to destroy.
-            let _ = device.post(VkOp::DESTROY_IMAGE, |encoder| encoder.u64(image.as_raw()));
-        }
+        // A lost device has nothing left to destroy.
+        let destroy = || device.post(VkOp::DESTROY_IMAGE, |encoder| encoder.u64(image.as_raw()));
+        device.objects.images.remove_after(image.as_raw(), destroy);
     });
 }
 

@@ -76,9 +76,11 @@ pub(crate) unsafe extern "system" fn destroy_semaphore(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard(|| {
-        let Some(cell) = device.objects.semaphores.remove(semaphore.as_raw()) else { return };
         // A lost device has nothing left to destroy.
-        let posted = device.stream.post(VkOp::DESTROY_SEMAPHORE, |encoder| encoder.u64(semaphore.as_raw()));
+        let destroy =
+            || device.stream.post(VkOp::DESTROY_SEMAPHORE, |encoder| encoder.u64(semaphore.as_raw()));
+        let removed = device.objects.semaphores.remove_after(semaphore.as_raw(), destroy);
+        let Some((cell, posted)) = removed else { return };
         if let (Ok(position), Some(cell)) = (posted, cell) {
             device.cells.give(cell, position);
         }
