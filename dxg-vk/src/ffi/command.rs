@@ -2,6 +2,12 @@
 //!
 //! *Why.* Recording is an append to a private buffer. The end of recording puts the whole on the device's stream, where
 //! the host replays it at once into its own command buffer, so that a submission names command buffers only.
+//!
+//! # Safety
+//!
+//! The loader and the program call entry points as the Vulkan specification says: handles are live and of the type
+//! that the parameter says, pointers are valid for what the command does with them, and what the specification calls
+//! externally synchronized is.
 
 // UNSAFETY: entry points of the program, which passes handles and pointers.
 #![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]

@@ -1,4 +1,10 @@
 //! Devices and their queues' handles.
+//!
+//! # Safety
+//!
+//! The loader and the program call entry points as the Vulkan specification says: handles are live and of the type
+//! that the parameter says, pointers are valid for what the command does with them, and what the specification calls
+//! externally synchronized is.
 
 // UNSAFETY: entry points of the program, which passes handles and pointers.
 #![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]

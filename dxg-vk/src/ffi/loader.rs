@@ -2,6 +2,12 @@
 //!
 //! *Why.* These are the only symbols of the library: everything else is found by name through them, so that the library
 //! never stands in for the loader's own `vk*` functions.
+//!
+//! # Safety
+//!
+//! The loader and the program call entry points as the Vulkan specification says: handles are live and of the type
+//! that the parameter says, pointers are valid for what the command does with them, and what the specification calls
+//! externally synchronized is.
 
 // UNSAFETY: exports symbols and is called from C.
 #![expect(unsafe_code, reason = "exported functions of the driver interface")]

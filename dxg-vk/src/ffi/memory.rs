@@ -3,6 +3,12 @@
 //! *Why.* Host-visible memory is ours: a piece of a leased block, which the host imports into its driver. Allocation is a
 //! command without an answer, mapping is an addition, and flushing is nothing. Memory that the program never maps is the
 //! host driver's own, and asking for it waits for the answer.
+//!
+//! # Safety
+//!
+//! The loader and the program call entry points as the Vulkan specification says: handles are live and of the type
+//! that the parameter says, pointers are valid for what the command does with them, and what the specification calls
+//! externally synchronized is.
 
 // UNSAFETY: entry points of the program, which passes handles and pointers.
 #![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]

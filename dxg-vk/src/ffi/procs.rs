@@ -3,6 +3,12 @@
 //! *Why.* What a look-up answers depends on whom it is for: global commands need no instance; an instance has its version's
 //! and its extensions' commands and, since devices come later, every device command that some device could have; a device has
 //! what its version and its enabled extensions bring and nothing else.
+//!
+//! # Safety
+//!
+//! The loader and the program call entry points as the Vulkan specification says: handles are live and of the type
+//! that the parameter says, pointers are valid for what the command does with them, and what the specification calls
+//! externally synchronized is.
 
 // UNSAFETY: function addresses change their type on the way to the program, which knows each by its name.
 #![expect(unsafe_code, reason = "commands are found as untyped function pointers")]

@@ -1,6 +1,12 @@
 //! Descriptor update templates, which live in the guest alone: an update with one becomes ordinary writes.
 //!
 //! A template handle is a pointer to a [`Template`].
+//!
+//! # Safety
+//!
+//! The loader and the program call entry points as the Vulkan specification says: handles are live and of the type
+//! that the parameter says, pointers are valid for what the command does with them, and what the specification calls
+//! externally synchronized is.
 
 // UNSAFETY: entry points of the program, which passes handles and pointers; the data of an update is untyped memory.
 #![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]

@@ -52,6 +52,11 @@ const ALLOWANCES: &[Allowance] = &[
         why: "mapping is the driver's own work, whatever the host has",
     },
     Allowance { what: "*/ Device Extensions", why: "the count of the extensions above" },
+    Allowance { what: "*driverName", why: "it says that this driver stands in between: `dxg`" },
+    Allowance {
+        what: "*driverInfo",
+        why: "it says which driver is behind, and that driver's own information",
+    },
 ];
 
 const LIMIT: Duration = Duration::from_secs(120);
