@@ -1,4 +1,9 @@
 //! The device, its queues and what is made of it.
+//!
+//! # Safety
+//!
+//! Every command is called as the Vulkan specification says: handles are live and of the right type, and pointers are
+//! valid for what the command does with them.
 
 use std::ffi::CStr;
 use std::ffi::c_void;

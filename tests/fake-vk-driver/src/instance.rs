@@ -1,4 +1,9 @@
 //! The library, its one instance and its one physical device.
+//!
+//! # Safety
+//!
+//! Every command is called as the Vulkan specification says: handles are live and of the right type, and pointers are
+//! valid for what the command does with them.
 
 use std::ffi::CStr;
 use std::ffi::c_char;
