@@ -54,6 +54,7 @@ const READABLE: &[&str] = &[
     "/etc/ld.so.preload",
     // Driver manifests and settings.
     "/etc/vulkan",
+    "/etc/xdg/vulkan",
     "/etc/drirc",
     "/etc/glvnd",
     "/etc/nvidia",
