@@ -12,6 +12,8 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::sandbox::Policy;
+
 /// A configuration that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -44,6 +46,10 @@ pub struct Config {
     pub warm_workers: usize,
     /// Environment of the workers, where a host driver needs one: nothing else is passed on.
     pub host_env: BTreeMap<String, String>,
+    /// How far workers are closed in.
+    pub sandbox: Policy,
+    /// Files and trees that workers may read beside those that drivers have on most systems.
+    pub sandbox_readable: Vec<PathBuf>,
     /// Who may use a virtual GPU that says nothing else.
     pub access: Access,
     /// Virtual GPUs; without any, there is one for each adapter.
@@ -52,7 +58,14 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { warm_workers: 1, host_env: BTreeMap::new(), access: Access::default(), vgpu: Vec::new() }
+        Self {
+            warm_workers: 1,
+            host_env: BTreeMap::new(),
+            sandbox: Policy::default(),
+            sandbox_readable: Vec::new(),
+            access: Access::default(),
+            vgpu: Vec::new(),
+        }
     }
 }
 
@@ -170,6 +183,13 @@ mod tests {
     #[test]
     fn unknown_key_is_refused() {
         assert!(toml::from_str::<Config>("quota = 1").is_err());
+    }
+
+    #[test]
+    fn sandbox_is_one_of_three_words() {
+        assert_eq!(toml::from_str::<Config>("sandbox = \"require\"").unwrap().sandbox, Policy::Require);
+        assert_eq!(toml::from_str::<Config>("").unwrap().sandbox, Policy::Best);
+        assert!(toml::from_str::<Config>("sandbox = \"maybe\"").is_err());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use dxg_host::broker;
 use dxg_host::broker::ServeOptions;
 use dxg_host::config::Config;
 use dxg_host::sandbox;
+use dxg_host::sandbox::Policy;
 use dxg_host::worker;
 use tracing_subscriber::EnvFilter;
 
@@ -38,6 +39,12 @@ enum Command {
         /// The adapter to load.
         #[arg(long)]
         adapter: AdapterChoice,
+        /// How far to close in.
+        #[arg(long, default_value = "best")]
+        sandbox: Policy,
+        /// What may be read beside what drivers have on most systems.
+        #[arg(long, value_name = "PATH")]
+        readable: Vec<PathBuf>,
     },
     /// Print what adapters there are, as JSON.
     Probe {
@@ -78,7 +85,9 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let done = match cli.command {
         Command::Serve(args) => serve(args),
-        Command::Worker { adapter } => worker::run(adapter).context("worker"),
+        Command::Worker { adapter, sandbox, readable } => {
+            worker::run(adapter, sandbox, &readable).context("worker")
+        }
         Command::Probe { adapter } => print_probe(adapter),
     };
     match done {

@@ -155,7 +155,13 @@ fn worker_gets_nothing_of_the_daemons_surroundings() {
         .map(|variable| String::from_utf8_lossy(variable).into_owned())
         .collect();
     variables.sort();
-    assert_eq!(variables, ["DXG_WORKER=1", "VK_DRIVER_FILES=/dev/null"]);
+    let ours = [
+        "DXG_WORKER=1",
+        "MESA_SHADER_CACHE_DISABLE=true",
+        "VK_DRIVER_FILES=/dev/null",
+        "__GL_SHADER_DISK_CACHE=0",
+    ];
+    assert_eq!(variables, ours);
     let paths: Vec<String> = open
         .filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
         .map(|target| target.to_string_lossy().into_owned())

@@ -93,6 +93,8 @@ pub struct Daemon {
     pub version: String,
     /// How long it has run.
     pub uptime_seconds: u64,
+    /// How far its workers are closed in: `full`, `partial` or `off`, and what of it. Empty until one has started.
+    pub sandbox: String,
 }
 
 /// An adapter of the host.

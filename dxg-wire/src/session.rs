@@ -534,7 +534,7 @@ body! {
         reason: Reason,
         /// Zero.
         reserved: u32,
-        /// A sentence for people, UTF-8, zero-padded.
+        /// A sentence for people, UTF-8, zero-padded: why not, or how far the worker is closed in.
         text: [u8; 96],
     }
 }

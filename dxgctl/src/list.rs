@@ -118,11 +118,12 @@ fn gpu_lines(index: usize, gpu: &Vgpu, state: &State) -> String {
 fn daemon_lines(answer: &Answer) -> String {
     let daemon = &answer.state.daemon;
     format!(
-        "daemon     dxgd {} (pid {}), up {}\nruntime    {}\n",
+        "daemon     dxgd {} (pid {}), up {}\nruntime    {}\nsandbox    {}\n",
         daemon.version,
         daemon.pid,
         span(Duration::from_secs(daemon.uptime_seconds)),
-        answer.runtime_dir.display()
+        answer.runtime_dir.display(),
+        or_unknown(&printable(&daemon.sandbox))
     )
 }
 

@@ -129,6 +129,7 @@ impl Broker {
                 pid: std::process::id(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_seconds: self.started.elapsed().as_secs(),
+                sandbox: self.sandbox_level.clone(),
             },
             adapters: self.adapters.iter().map(|found| found.identity.describe(found.choice)).collect(),
             vgpus: self

@@ -95,6 +95,8 @@ struct Broker {
     /// Given up for a moment when descriptors run out, to turn connections away.
     spare: Option<OwnedFd>,
     worker_ids: Counter,
+    /// How far the last worker that started is closed in, in its words.
+    sandbox_level: String,
 }
 
 impl Broker {

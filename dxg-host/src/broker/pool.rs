@@ -72,11 +72,28 @@ impl Broker {
         if ready.reason != Reason::NONE {
             return self.end_worker(id, ready.reason, &text_of(&ready.text));
         }
+        self.note_sandbox(text_of(&ready.text));
         if let Some(worker) = self.workers.get_mut(&id) {
             worker.state = WorkerState::Ready;
             let choice = worker.choice;
             self.failing.remove(&choice);
         }
+    }
+
+    /// Workers say how far they are closed in; people hear of it when it changes.
+    fn note_sandbox(&mut self, level: String) {
+        if level == self.sandbox_level {
+            return;
+        }
+        if level.starts_with("partial") {
+            tracing::warn!(
+                level,
+                "workers are not wholly closed in; `sandbox = \"require\"` would refuse service"
+            );
+        } else {
+            tracing::info!(level, "sandbox");
+        }
+        self.sandbox_level = level;
     }
 
     /// A worker ended before it served anyone.
@@ -129,7 +146,7 @@ impl Broker {
 
     fn start_worker(&mut self, choice: AdapterChoice) -> std::io::Result<()> {
         let id = WorkerId(self.worker_ids.next());
-        let worker = Worker::start(id, choice, &self.config.host_env)?;
+        let worker = Worker::start(id, choice, &self.config)?;
         let watched = self
             .poller
             .watch(worker.outbox.socket(), Source::Worker(id))

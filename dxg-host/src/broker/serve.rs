@@ -112,6 +112,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         violation_log: Default::default(),
         spare: dxg_wire::doorbell::create().ok(),
         worker_ids: Counter::default(),
+        sandbox_level: String::new(),
     };
     if let Some(ready) = options.ready {
         let mut ready = std::fs::File::from(ready);

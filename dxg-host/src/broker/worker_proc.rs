@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
+use clap::ValueEnum;
 use rustix::net::AddressFamily;
 use rustix::net::SocketFlags;
 use rustix::net::SocketType;
@@ -13,10 +14,14 @@ use super::ids::ClientId;
 use super::ids::WorkerId;
 use super::outbox::Outbox;
 use crate::adapter::AdapterChoice;
+use crate::config::Config;
 use crate::sandbox;
 use crate::sandbox::Child;
 use crate::sandbox::Role;
 use crate::sandbox::Stdin;
+
+/// Makes drivers keep compiled shaders in memory: those of Mesa, and NVIDIA's.
+const NO_CACHES: &[(&str, &str)] = &[("MESA_SHADER_CACHE_DISABLE", "true"), ("__GL_SHADER_DISK_CACHE", "0")];
 
 /// What a worker is doing. It is bound once and never comes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,15 +52,12 @@ pub(super) struct Worker {
 
 impl Worker {
     /// Starts a worker.
-    pub(super) fn start(
-        id: WorkerId,
-        choice: AdapterChoice,
-        environment: &BTreeMap<String, String>,
-    ) -> io::Result<Self> {
+    pub(super) fn start(id: WorkerId, choice: AdapterChoice, config: &Config) -> io::Result<Self> {
         let (ours, theirs) = socket_pair()?;
         rustix::io::ioctl_fionbio(&ours, true)?;
-        let arguments = ["--adapter".to_owned(), choice.to_string()];
-        let child = sandbox::spawn(Role::Worker, &arguments, environment, Stdin::Fd(theirs), Stdio::null())?;
+        let arguments = arguments(choice, config);
+        let environment = environment(config);
+        let child = sandbox::spawn(Role::Worker, &arguments, &environment, Stdin::Fd(theirs), Stdio::null())?;
         Ok(Self { id, child, outbox: Outbox::new(ours), choice, state: WorkerState::Starting })
     }
 
@@ -64,6 +66,25 @@ impl Worker {
         self.state = WorkerState::Ended;
         self.child.kill();
     }
+}
+
+fn arguments(choice: AdapterChoice, config: &Config) -> Vec<String> {
+    let policy =
+        config.sandbox.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+    let mut arguments = vec!["--adapter".to_owned(), choice.to_string(), "--sandbox".to_owned(), policy];
+    let from_environment = sandbox::readable_from_environment(&config.host_env);
+    for path in config.sandbox_readable.iter().chain(&from_environment) {
+        arguments.extend(["--readable".to_owned(), path.display().to_string()]);
+    }
+    arguments
+}
+
+/// What the administrator lists, and that drivers keep no files: a worker cannot write any.
+fn environment(config: &Config) -> BTreeMap<String, String> {
+    let mut environment: BTreeMap<String, String> =
+        NO_CACHES.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    environment.extend(config.host_env.clone());
+    environment
 }
 
 /// A pair of session sockets.

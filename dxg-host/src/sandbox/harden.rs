@@ -6,9 +6,13 @@ use rustix::process::DumpableBehavior;
 use rustix::process::Resource;
 use rustix::process::Rlimit;
 use rustix::process::Signal;
+use rustix::thread::CapabilitySet;
+use rustix::thread::CapabilitySets;
 
 /// Most descriptors of a worker.
 const WORKER_FILES: u64 = 256;
+/// Most bytes that a worker locks into memory: drivers lock a few pages for what the GPU reads without faults.
+const WORKER_LOCKED_BYTES: u64 = 8 << 20;
 
 /// Makes the broker ready to hold many descriptors and to leave no core behind.
 ///
@@ -20,8 +24,11 @@ pub fn harden_broker() -> io::Result<()> {
     no_core()
 }
 
-/// Takes from a worker what it does not need: core files, many descriptors, debuggers, gains by exec, and life
-/// without the broker.
+/// Takes from a worker what it does not need: core files, many descriptors, much locked memory, message queues, priority
+/// over others, debuggers, gains by exec, and life without the broker.
+///
+/// The number of processes has no limit of its own: the kernel counts all of the user's, so that a low one would refuse
+/// threads to a driver because the user runs other programs. The filter refuses new processes instead.
 ///
 /// # Errors
 /// What the system says.
@@ -29,13 +36,35 @@ pub fn harden_worker() -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    rustix::process::setrlimit(
-        Resource::Nofile,
-        Rlimit { current: Some(WORKER_FILES), maximum: Some(WORKER_FILES) },
-    )?;
+    lower(Resource::Nofile, WORKER_FILES)?;
+    lower(Resource::Memlock, WORKER_LOCKED_BYTES)?;
+    lower(Resource::Msgqueue, 0)?;
+    lower(Resource::Rtprio, 0)?;
+    lower(Resource::Nice, 0)?;
     no_core()
 }
 
 fn no_core() -> io::Result<()> {
     Ok(rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?)
+}
+
+/// Lowers both limits to `most`, or leaves them where they are lower.
+fn lower(resource: Resource, most: u64) -> io::Result<()> {
+    let limit = rustix::process::getrlimit(resource);
+    let maximum = limit.maximum.map_or(most, |maximum| maximum.min(most));
+    let current = limit.current.map_or(maximum, |current| current.min(maximum));
+    Ok(rustix::process::setrlimit(resource, Rlimit { current: Some(current), maximum: Some(maximum) })?)
+}
+
+/// Gives up all capabilities, for good: a daemon of root has them all. The device nodes stay open to their owner.
+///
+/// # Errors
+/// What the system says; a process without capabilities has none to give up, and succeeds.
+pub(super) fn drop_capabilities() -> io::Result<()> {
+    let none = CapabilitySet::empty();
+    rustix::thread::set_capabilities(
+        None,
+        CapabilitySets { effective: none, permitted: none, inheritable: none },
+    )?;
+    Ok(rustix::thread::clear_ambient_capability_set()?)
 }

@@ -10,6 +10,7 @@ mod streams;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use dxg_wire::session::ARENA_BASE;
@@ -40,6 +41,8 @@ use crate::adapter::null::NullAdapter;
 use crate::adapter::vulkan;
 use crate::failure::Fault;
 use crate::sandbox;
+use crate::sandbox::Level;
+use crate::sandbox::Policy;
 use crate::session;
 use crate::session::Doorbells;
 
@@ -69,18 +72,19 @@ pub enum WorkerError {
 ///
 /// # Errors
 /// When the process cannot be set up, or the broker breaks the protocol.
-pub fn run(choice: AdapterChoice) -> Result<(), WorkerError> {
+pub fn run(choice: AdapterChoice, policy: Policy, readable: &[PathBuf]) -> Result<(), WorkerError> {
     sandbox::harden_worker().map_err(WorkerError::Harden)?;
     let socket = take_stdin().map_err(WorkerError::Socket)?;
     let link = Arc::new(BrokerLink::new(socket, Arc::new(Windows::new())));
-    let adapter = match open(choice) {
-        Ok(adapter) => adapter,
-        Err(fault) => {
-            link.tell(WorkerMessage::READY, &ready(Reason::WORKER, &fault.to_string()));
+    let (adapter, level) = match load(choice, policy, readable) {
+        Ok(loaded) => loaded,
+        Err(sentence) => {
+            link.tell(WorkerMessage::READY, &ready(Reason::WORKER, &sentence));
             return Ok(());
         }
     };
-    link.tell(WorkerMessage::READY, &ready(Reason::NONE, ""));
+    // The broker tells people how far the worker is closed in.
+    link.tell(WorkerMessage::READY, &ready(Reason::NONE, &level.to_string()));
     Worker { link, state: State::Unbound(adapter) }.run()
 }
 
@@ -94,6 +98,18 @@ fn take_stdin() -> io::Result<OwnedFd> {
     let null = std::fs::File::open("/dev/null")?;
     rustix::stdio::dup2_stdin(&null)?;
     Ok(socket)
+}
+
+/// Loads the adapter in a process that is closed in before, and further once it is loaded.
+fn load(
+    choice: AdapterChoice,
+    policy: Policy,
+    readable: &[PathBuf],
+) -> Result<(Arc<dyn Adapter>, Level), String> {
+    let enclosure = sandbox::enclose(policy, readable).map_err(|error| error.to_string())?;
+    let adapter = open(choice).map_err(|fault| fault.to_string())?;
+    let level = enclosure.tighten().map_err(|error| error.to_string())?;
+    Ok((adapter, level))
 }
 
 /// Loads the adapter.

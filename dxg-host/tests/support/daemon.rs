@@ -52,6 +52,11 @@ impl Daemon {
     }
 
     pub fn in_dir(dir: PathBuf, config: &str) -> Self {
+        Self::launched(dir, config, |_| ())
+    }
+
+    /// A daemon whose command `prepare` has had a say in.
+    pub fn launched(dir: PathBuf, config: &str, prepare: impl FnOnce(&mut Command)) -> Self {
         fs::create_dir_all(&dir).unwrap();
         let config_path = dir.join("config.toml");
         fs::write(&config_path, config).unwrap();
@@ -60,7 +65,8 @@ impl Daemon {
         for passed in [&ready_theirs, &alive_theirs] {
             rustix::io::fcntl_setfd(passed, FdFlags::empty()).unwrap();
         }
-        let child = Command::new(env!("CARGO_BIN_EXE_dxgd"))
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dxgd"));
+        command
             .args(["serve", "--adapter", "none", "--foreground", "--runtime-dir"])
             .arg(&dir)
             .arg("--config")
@@ -69,9 +75,9 @@ impl Daemon {
             .args(["--exit-with-fd", &alive_theirs.as_raw_fd().to_string()])
             .env("DXG_LOG", "off")
             .env("DXG_TEST_SECRET", "the daemon's own")
-            .stdin(Stdio::null())
-            .spawn()
-            .unwrap();
+            .stdin(Stdio::null());
+        prepare(&mut command);
+        let child = command.spawn().unwrap();
         drop(ready_theirs);
         let mut line = String::new();
         BufReader::new(fs::File::from(ready)).read_line(&mut line).unwrap();

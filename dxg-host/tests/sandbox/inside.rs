@@ -1,0 +1,35 @@
+//! The process that is closed in as a worker is, and says what it could do.
+
+use std::path::PathBuf;
+
+use dxg_host::sandbox;
+use dxg_host::sandbox::Policy;
+
+use super::attempts;
+
+/// Variable with the policy.
+pub(crate) const POLICY: &str = "DXG_TEST_POLICY";
+/// Variable with a directory outside what drivers read.
+pub(crate) const DIRECTORY: &str = "DXG_TEST_DIRECTORY";
+
+#[test]
+#[ignore = "closes its process in; the other tests start it in one of its own"]
+fn closed_in_process() {
+    let policy = match std::env::var(POLICY).as_deref() {
+        Ok("Best") => Policy::Best,
+        Ok("Off") => Policy::Off,
+        other => panic!("not started by a test: {other:?}"),
+    };
+    let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+    let before = attempts::Prepared::new(&directory);
+    sandbox::harden_worker().unwrap();
+    let enclosure = sandbox::enclose(policy, &[]).unwrap();
+    let level = enclosure.tighten().unwrap();
+    println!("\nlevel {level}");
+    for (name, error) in attempts::forbidden(&before) {
+        println!("attempt {name} {error}");
+    }
+    for (name, error) in attempts::needed(&before) {
+        println!("attempt {name} {error}");
+    }
+}
