@@ -64,6 +64,7 @@ use dxg_wire::shm::SharedSlice;
 use dxg_wire::shm::session_io::Message as SessionMessage;
 use parking_lot::Mutex;
 use zerocopy::FromBytes;
+use zerocopy::IntoBytes;
 
 use self::link::Link;
 use self::message::Message;
@@ -79,7 +80,7 @@ pub use self::connect::ConnectOptions;
 pub use self::lost::LostReason;
 
 /// How long a node that is dropped waits for the host to have cleaned up.
-const GOODBYE: Duration = Duration::from_secs(1);
+const GOODBYE: Duration = Duration::from_millis(250);
 
 /// Facts of a session that do not change.
 #[derive(Clone, Copy, Debug)]
