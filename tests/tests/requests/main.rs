@@ -26,7 +26,6 @@ use crate::well_formed::well_formed;
 
 /// Where the table is.
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/requests.md");
-const INVALID: CallError = CallError::Os(Errno::EINVAL);
 
 /// A node, or the end of the test where no daemon is built.
 macro_rules! node_or_skip {
@@ -124,9 +123,28 @@ fn one_stale(live: Handles, stale: Handles) -> Vec<(&'static str, Handles)> {
     ]
 }
 
-/// What the ABI answers to a request with one stale handle.
-fn expected(ioctl: Ioctl, which: &str) -> Result<NtStatus, CallError> {
-    match (ioctl, which) {
+/// Whether the driver finds the object of a request by this handle, or looks at it for another reason.
+fn is_looked_up_by_the_driver(row: &RequestInfo, which: &str) -> bool {
+    let selected = match which {
+        "hardware queue" => row.selected_by.contains("hwqueue") || row.selected_by == "queue",
+        "paging queue" => row.selected_by == "paging_queue",
+        "fence" => matches!(row.selected_by, "sync_object" | "objects[0]"),
+        other => row.selected_by.contains(other),
+    };
+    let looked_at = match row.ioctl {
+        // All in one device or one resource.
+        Ioctl::DESTROY_ALLOCATION2 => which == "allocation",
+        // The kind of the first decides what the values are.
+        Ioctl::WAIT_FOR_SYNCHRONIZATION_OBJECT_FROM_GPU => which == "fence",
+        _ => false,
+    };
+    selected || looked_at
+}
+
+/// What the ABI answers to a request with one stale handle: EINVAL where the driver looks, the errno of the host's
+/// INVALID_HANDLE where only the host does.
+fn expected(row: &RequestInfo, which: &str) -> Result<NtStatus, CallError> {
+    match (row.ioctl, which) {
         // There is no status in the answer to it.
         (Ioctl::EVICT, "allocation") => Ok(NtStatus::SUCCESS),
         // Refused before anything is looked at, as no such object can exist.
@@ -137,7 +155,8 @@ fn expected(ioctl: Ioctl, which: &str) -> Result<NtStatus, CallError> {
             | Ioctl::OPEN_SYNC_OBJECT_FROM_SYNC_FILE,
             _,
         ) => Err(CallError::Os(Errno::EPERM)),
-        _ => Err(INVALID),
+        _ if is_looked_up_by_the_driver(row, which) => Err(CallError::Os(Errno::EINVAL)),
+        _ => Err(CallError::Os(Errno::EBADF)),
     }
 }
 
@@ -158,7 +177,7 @@ fn requests_with_one_stale_handle_answer_the_error_of_the_abi_and_change_nothing
             }
             tried += 1;
             let answer = node.answer(row.ioctl, &mut bytes, &mut caller);
-            if answer != expected(row.ioctl, which) {
+            if answer != expected(row, which) {
                 wrong.push(format!("{} with a stale {which}: {answer:?}", row.constant));
             }
         }
