@@ -44,6 +44,8 @@ pub struct Config {
     pub warm_workers: usize,
     /// Environment of the workers, where a host driver needs one: nothing else is passed on.
     pub host_env: BTreeMap<String, String>,
+    /// Seconds within which a connection must greet.
+    pub greeting_seconds: u64,
     /// Who may use a virtual GPU that says nothing else.
     pub access: Access,
     /// Virtual GPUs; without any, there is one for each adapter.
@@ -52,7 +54,13 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { warm_workers: 1, host_env: BTreeMap::new(), access: Access::default(), vgpu: Vec::new() }
+        Self {
+            warm_workers: 1,
+            host_env: BTreeMap::new(),
+            greeting_seconds: 10,
+            access: Access::default(),
+            vgpu: Vec::new(),
+        }
     }
 }
 

@@ -9,12 +9,12 @@ use dxg_wire::session::Hello;
 use dxg_wire::session::IoAddress;
 use dxg_wire::session::StreamKind;
 use dxg_wire::session::WINDOW_ALIGNMENT;
-use rustix::net::UCred;
 
 use super::ids::ClientId;
 use super::ids::VgpuId;
 use super::ids::WorkerId;
 use super::outbox::Outbox;
+use crate::sandbox::Peer;
 
 /// Most windows of one session.
 pub(super) const MAX_WINDOWS: usize = 16_384;
@@ -182,7 +182,7 @@ pub(super) struct Client {
     /// The virtual GPU that it connected to.
     pub(super) vgpu: VgpuId,
     /// Who it is, as the kernel says.
-    pub(super) peer: UCred,
+    pub(super) peer: Peer,
     /// Who it says it is.
     pub(super) name: String,
     /// When it connected: seconds since 1970, UTC.
@@ -194,6 +194,11 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Whether it has said nothing yet.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.state, ClientState::Greeting)
+    }
+
     /// Its session, once it has one.
     pub(super) fn bound(&mut self) -> Option<&mut Bound> {
         match &mut self.state {

@@ -125,10 +125,14 @@ impl Broker {
     fn greet(&mut self, id: ClientId, hello: &Hello) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         client.name = name_of(hello);
-        let offered = self.vgpus.get(&client.vgpu).map_or(Features(0), |vgpu| vgpu.offers());
-        match greeting::accept(hello, offered) {
+        let vgpu = client.vgpu;
+        let Some(vgpu) = self.vgpus.get(&vgpu) else { return };
+        // Others may have taken the last place since this one connected.
+        match greeting::accept(hello, vgpu.offers()).and_then(|it| self.has_place(vgpu).map(|()| it)) {
             Ok(accepted) => {
-                client.state = ClientState::Waiting(accepted);
+                if let Some(client) = self.clients.get_mut(&id) {
+                    client.state = ClientState::Waiting(accepted);
+                }
                 self.ask_for_worker(id);
             }
             Err(refusal) => self.end_session(id, Ending::Refused(refusal)),

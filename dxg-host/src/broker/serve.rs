@@ -11,6 +11,7 @@ use rustix::net::SocketType;
 
 use super::Broker;
 use super::control::ControlPort;
+use super::deadlines::Deadlines;
 use super::epoll::Poller;
 use super::ids::Counter;
 use super::ledger::Ledger;
@@ -107,6 +108,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         failing: Default::default(),
         ledger,
         registry: Registry::default(),
+        deadlines: Deadlines::default(),
         client_ids: Counter::default(),
         session_log: Default::default(),
         violation_log: Default::default(),
