@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::IsTerminal;
 use std::io::Write;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -30,7 +31,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve virtual GPUs until SIGTERM or SIGINT.
+    /// Serve virtual GPUs until SIGTERM, SIGINT or SIGHUP.
     Serve(ServeArgs),
     /// Serve one client on the socket at descriptor 0. Started by the daemon.
     #[command(hide = true)]
@@ -75,7 +76,15 @@ struct ServeArgs {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("DXG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Colours are for people; a log that nobody can write to any more is no reason to end.
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .log_internal_errors(false)
+        .with_writer(std::io::stderr)
+        .init();
     let done = match cli.command {
         Command::Serve(args) => serve(args),
         Command::Worker { adapter } => worker::run(adapter).context("worker"),
