@@ -247,6 +247,49 @@ fn shared_memory_is_accounted_until_its_last_descriptor_is_closed() {
 }
 
 #[test]
+fn memory_that_was_shared_twice_is_accounted_until_both_descriptors_are_closed() {
+    let daemon = Daemon::start();
+    let mut maker = Session::open(&daemon.socket());
+    let device = device(&mut maker);
+    let (fence, _) = shared_fence(&mut maker, device);
+    let first = share(&mut maker, fence);
+    let second = share(&mut maker, fence);
+    let first = maker.exported.remove(&first).unwrap();
+    drop(maker.exported.remove(&second).unwrap());
+    let mut command = DestroySyncObjectCommand::for_process(maker.process);
+    command.sync_object = fence;
+    assert_eq!(maker.ask(&command), NtStatus::SUCCESS);
+    let mut user = Session::open(&daemon.socket());
+    // The answer comes after the daemon has seen the end of the second.
+    import(&mut user, first.as_fd()).unwrap();
+    drop(user);
+    eventually("one client is left", || daemon.state().vgpus[0].clients.len() == 1);
+    assert_eq!(daemon.state().vgpus[0].used_bytes, PAGE);
+    drop(first);
+    eventually("nothing is left", || daemon.state().vgpus[0].used_bytes == 0);
+}
+
+#[test]
+fn object_that_is_imported_twice_at_once_is_imported_twice() {
+    let daemon = Daemon::start();
+    let mut maker = Session::open(&daemon.socket());
+    let mut user = Session::open(&daemon.socket());
+    let device = device(&mut maker);
+    let (fence, _) = shared_fence(&mut maker, device);
+    let shared = share(&mut maker, fence);
+    let fd = maker.exported.remove(&shared).unwrap();
+    for request in [1, 2] {
+        let import = Import { request, reserved: 0 };
+        user.client.send(ClientMessage::IMPORT_SHARED, &import, &[fd.as_fd()]);
+    }
+    for request in [1, 2] {
+        let message = user.message(&[BrokerMessage::IMPORTED, BrokerMessage::IMPORT_REFUSED]);
+        let imported: Imported = message.body();
+        assert_eq!((imported.request, imported.reason), (request, Reason::NONE));
+    }
+}
+
+#[test]
 fn destroyed_fence_is_given_back_once_its_descriptor_is_closed() {
     let daemon = Daemon::start();
     let mut maker = Session::open(&daemon.socket());

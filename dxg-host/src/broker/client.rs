@@ -46,8 +46,8 @@ pub(super) enum WindowState {
     },
     /// A shared object's; the client has not mapped it yet.
     ImportPending {
-        /// The client's number for its request.
-        request: u32,
+        /// The client's numbers for its requests: its threads may import the same object at once.
+        requests: Vec<u32>,
         /// The object.
         share: u32,
     },
@@ -63,14 +63,12 @@ pub(super) struct WindowRecord {
     pub(super) state: WindowState,
     /// What keeps it: the worker's object, and each share handle that stands for it.
     pub(super) holds: usize,
-    /// The object that its memory goes on in when the window goes, if that still lives then.
-    pub(super) left_to: Option<u32>,
 }
 
 impl WindowRecord {
     /// A window that one thing keeps.
     pub(super) fn new(size_bytes: u64, state: WindowState) -> Self {
-        Self { size_bytes, state, holds: 1, left_to: None }
+        Self { size_bytes, state, holds: 1 }
     }
 
     /// The memory, where it may be shared.

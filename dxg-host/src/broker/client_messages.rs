@@ -211,10 +211,12 @@ impl Broker {
                 record.state = WindowState::Mapped { shareable: shareable.clone() };
                 self.tell_worker(worker, HostMessage::WINDOW_ACKED, window, Vec::new());
             }
-            WindowState::ImportPending { request, share } => {
-                let (request, share) = (*request, *share);
+            WindowState::ImportPending { requests, share } => {
+                let (requests, share) = (requests.clone(), *share);
                 record.state = WindowState::Imported;
-                self.answer_import(id, request, share);
+                for request in requests {
+                    self.answer_import(id, request, share);
+                }
             }
             _ => self.violation(id, "an acknowledgement of what was not announced"),
         }

@@ -227,9 +227,8 @@ impl Broker {
         if record.holds != 0 {
             return;
         }
-        let (size_bytes, left_to) = (record.size_bytes, record.left_to);
-        bound.windows.remove(&base.0);
-        self.settle_window(client, size_bytes, left_to);
+        let Some(record) = bound.windows.remove(&base.0) else { return };
+        self.settle_window(client, &record);
         self.tell_client(client, BrokerMessage::WINDOW_GONE, &WindowRef { base }, Vec::new());
     }
 }
