@@ -15,6 +15,7 @@ use dxg_host::adapter::AdapterChoice;
 use dxg_host::adapter::probe;
 use dxg_host::adapter::probe::Wanted;
 use dxg_host::broker;
+use dxg_host::broker::Leftovers;
 use dxg_host::broker::ServeOptions;
 use dxg_host::config::Config;
 use dxg_host::sandbox;
@@ -65,6 +66,9 @@ struct ServeArgs {
     /// Environment of the host driver, such as VK_DRIVER_FILES=/path. Workers get nothing else.
     #[arg(long, value_name = "KEY=VALUE")]
     host_env: Vec<String>,
+    /// Remove the runtime directory, with what the daemon made there, at the end.
+    #[arg(long)]
+    remove_dir: bool,
     /// Write one line to this descriptor once clients can connect.
     #[arg(long, value_name = "N")]
     ready_fd: Option<RawFd>,
@@ -112,8 +116,15 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         let (key, value) = variable.split_once('=').context("--host-env wants KEY=VALUE")?;
         config.host_env.insert(key.to_owned(), value.to_owned());
     }
-    let options =
-        ServeOptions { runtime_dir: args.runtime_dir, config, wanted: args.adapter, ready, exit_with };
+    let leftovers = if args.remove_dir { Leftovers::Remove } else { Leftovers::Keep };
+    let options = ServeOptions {
+        runtime_dir: args.runtime_dir,
+        leftovers,
+        config,
+        wanted: args.adapter,
+        ready,
+        exit_with,
+    };
     Ok(broker::serve(options)?)
 }
 

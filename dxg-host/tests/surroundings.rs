@@ -154,3 +154,27 @@ fn daemon_whose_log_nobody_reads_goes_on() {
     assert!(child.wait().unwrap().success());
     fs::remove_dir_all(&dir).unwrap();
 }
+
+#[test]
+fn daemon_that_is_told_to_removes_its_directory_when_its_pipe_closes() {
+    let dir = fresh_dir();
+    let (ready, tell) = rustix::pipe::pipe().unwrap();
+    let (alive_theirs, alive) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+    rustix::io::fcntl_setfd(&alive_theirs, rustix::io::FdFlags::empty()).unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_dxgd"))
+        .args(["serve", "--adapter", "none", "--remove-dir", "--runtime-dir"])
+        .arg(&dir)
+        .args(["--ready-fd", &tell.as_raw_fd().to_string()])
+        .args(["--exit-with-fd", &alive_theirs.as_raw_fd().to_string()])
+        .env("DXG_LOG", "off")
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    drop((tell, alive_theirs));
+    let mut line = String::new();
+    BufReader::new(fs::File::from(ready)).read_line(&mut line).unwrap();
+    assert!(line.starts_with("ready "), "{line:?}");
+    drop(alive);
+    assert!(child.wait().unwrap().success());
+    assert!(!dir.exists());
+}

@@ -62,6 +62,7 @@ use crate::adapter::probe::Found;
 use crate::config::Config;
 use crate::sandbox::TerminationSignals;
 
+pub use runtime::Leftovers;
 pub use serve::ServeError;
 pub use serve::ServeOptions;
 pub use serve::serve;

@@ -39,17 +39,28 @@ pub(super) struct Permissions {
     pub(super) group: Option<u32>,
 }
 
+/// What becomes of the directory when the daemon ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leftovers {
+    /// It stays: who has it mounted elsewhere finds the next daemon there.
+    #[default]
+    Keep,
+    /// It goes, unless there is something in it that is not the daemon's.
+    Remove,
+}
+
 /// The directory, locked.
 pub(super) struct RuntimeDir {
     dir: PathBuf,
     /// Locked for as long as it is open.
     _lock: fs::File,
     sockets: Vec<PathBuf>,
+    leftovers: Leftovers,
 }
 
 impl RuntimeDir {
     /// Makes and locks the directory, and removes what a dead daemon left there.
-    pub(super) fn open(dir: &Path, user: DaemonUser) -> io::Result<Self> {
+    pub(super) fn open(dir: &Path, user: DaemonUser, leftovers: Leftovers) -> io::Result<Self> {
         let mode = match user {
             DaemonUser::Root => 0o755,
             DaemonUser::Other => 0o700,
@@ -65,7 +76,7 @@ impl RuntimeDir {
             }
         }
         remove(&runtime_dir::control_socket(dir))?;
-        Ok(Self { dir: dir.to_owned(), _lock: lock, sockets: Vec::new() })
+        Ok(Self { dir: dir.to_owned(), _lock: lock, sockets: Vec::new(), leftovers })
     }
 
     /// The directory.
@@ -104,6 +115,15 @@ impl RuntimeDir {
 impl Drop for RuntimeDir {
     fn drop(&mut self) {
         self.clear();
+        if self.leftovers == Leftovers::Remove {
+            let vgpus = self.dir.join(runtime_dir::VGPU_DIR);
+            let removed = fs::remove_dir(&vgpus)
+                .and_then(|()| fs::remove_file(runtime_dir::lock_file(&self.dir)))
+                .and_then(|()| fs::remove_dir(&self.dir));
+            if let Err(error) = removed {
+                tracing::warn!(dir = %self.dir.display(), %error, "directory not removed");
+            }
+        }
     }
 }
 
