@@ -208,8 +208,10 @@ impl Client {
 
 /// The name in a greeting, fit for logs.
 pub(super) fn name_of(hello: &Hello) -> String {
-    dxg_wire::session::text_of(&hello.name)
-        .chars()
-        .map(|char| if char.is_control() { '?' } else { char })
-        .collect()
+    printable(&dxg_wire::session::text_of(&hello.name))
+}
+
+/// A text of someone else, without what could steer a terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
 }

@@ -150,7 +150,9 @@ impl Broker {
         match create_sealed(name, size_bytes) {
             Ok(memory) => Ok(Rc::new(memory)),
             Err(error) => {
-                tracing::warn!(session = id.0, size_bytes, %error, "no memory");
+                if let Some(suppressed) = self.violation_log.allow(Instant::now()) {
+                    tracing::warn!(session = id.0, size_bytes, %error, suppressed, "no memory");
+                }
                 self.ledger.uncharge(id, size_bytes);
                 Err(Reason::HOST_RESOURCES)
             }

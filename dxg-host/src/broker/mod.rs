@@ -166,7 +166,9 @@ impl Broker {
         let writes = worker.outbox.is_waiting();
         self.poller.set_writable(worker.outbox.socket().as_fd(), Source::Worker(id), writes);
         if let Err(error) = sent {
-            tracing::error!(worker = id.0, %error, "worker ended");
+            if let Some(suppressed) = self.violation_log.allow(Instant::now()) {
+                tracing::warn!(worker = id.0, %error, suppressed, "worker ended");
+            }
             self.end_worker(id, Reason::DEVICE_LOST, "the worker does not answer");
         }
     }

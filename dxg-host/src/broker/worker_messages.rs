@@ -27,6 +27,7 @@ use super::client::Bound;
 use super::client::MAX_SHAREABLE;
 use super::client::WindowRecord;
 use super::client::WindowState;
+use super::client::printable;
 use super::client_messages::pages;
 use super::epoll::Readiness;
 use super::epoll::Source;
@@ -128,7 +129,7 @@ impl Broker {
             }
             _ => {
                 let lost: Lost = message.body();
-                self.end_worker(id, lost.reason, &text_of(&lost.text));
+                self.end_worker(id, lost.reason, &printable(&text_of(&lost.text)));
             }
         }
     }
