@@ -178,3 +178,70 @@ fn daemon_that_is_told_to_removes_its_directory_when_its_pipe_closes() {
     assert!(child.wait().unwrap().success());
     assert!(!dir.exists());
 }
+
+/// A daemon on a directory whose log is read at its end.
+struct Logged {
+    child: std::process::Child,
+    dir: std::path::PathBuf,
+}
+
+impl Logged {
+    fn start() -> Self {
+        let dir = fresh_dir();
+        let (ready, tell) = rustix::pipe::pipe().unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_dxgd"))
+            .args(["serve", "--adapter", "none", "--runtime-dir"])
+            .arg(&dir)
+            .args(["--ready-fd", &tell.as_raw_fd().to_string()])
+            .env("DXG_LOG", "info")
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(tell);
+        let mut line = String::new();
+        BufReader::new(fs::File::from(ready)).read_line(&mut line).unwrap();
+        assert!(line.starts_with("ready "), "{line:?}");
+        Self { child, dir }
+    }
+
+    fn socket(&self) -> std::path::PathBuf {
+        fs::read_dir(self.dir.join(runtime_dir::VGPU_DIR)).unwrap().next().unwrap().unwrap().path()
+    }
+
+    fn end(self) -> String {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, Signal::TERM).unwrap();
+        let output = self.child.wait_with_output().unwrap();
+        assert!(output.status.success());
+        fs::remove_dir_all(&self.dir).unwrap();
+        String::from_utf8(output.stderr).unwrap()
+    }
+}
+
+#[test]
+fn client_that_leaves_is_no_warning() {
+    let daemon = Logged::start();
+    for _ in 0..10 {
+        let session = Session::open(&daemon.socket());
+        let lease = dxg_wire::session::Lease { request: 1, reserved: 0, size_bytes: 4096 };
+        session.client.send(dxg_wire::session::ClientMessage::LEASE, &lease, &[]);
+    }
+    let log = daemon.end();
+    assert!(log.contains("session starts") && log.contains("session ends"), "{log}");
+    assert!(!log.contains("WARN") && !log.contains("ERROR"), "{log}");
+    assert!(!log.contains('\x1b'), "no colours where nobody sees them: {log}");
+}
+
+#[test]
+fn clients_that_misbehave_in_a_loop_do_not_fill_the_log() {
+    let daemon = Logged::start();
+    for _ in 0..500 {
+        let client = Client::connect(&daemon.socket());
+        client.send_bytes(&[7; 33], &[]);
+        assert_eq!(client.lost(), dxg_wire::session::Reason::VIOLATION);
+    }
+    let log = daemon.end();
+    let lines = log.lines().filter(|line| line.contains("violation")).count();
+    assert!((1..=200).contains(&lines), "{lines} lines");
+}
