@@ -9,13 +9,13 @@
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsStr;
-use std::ffi::OsString;
 use std::fmt;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use dxg_wire::runtime_dir;
 use rustix::fs::Access;
 
 use crate::Error;
@@ -25,11 +25,9 @@ use crate::Transport;
 /// Where the kernel's device is.
 pub const KERNEL_DEVICE: &str = "/dev/dxg";
 /// The variable that limits what [`enumerate`] lists: uuids and indexes, separated by commas.
-pub const VISIBLE_DEVICES: &str = "DXG_VISIBLE_DEVICES";
+pub const VISIBLE_DEVICES: &str = runtime_dir::VISIBLE_DEVICES_VARIABLE;
 /// The variable that names the only runtime directory to look in.
-pub const RUNTIME_DIR: &str = "DXG_RUNTIME_DIR";
-/// The runtime directory of the daemon that serves the whole machine.
-const SYSTEM_RUNTIME_DIR: &str = "/run/dxg";
+pub const RUNTIME_DIR: &str = runtime_dir::RUNTIME_DIR_VARIABLE;
 
 /// The identity of a virtual GPU: 16 bytes in text order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -130,21 +128,11 @@ impl Candidate {
 /// `DXG_VISIBLE_DEVICES` picks from that list and sets the order, as its entries stand; an entry that names nothing is passed over.
 #[must_use]
 pub fn enumerate() -> Vec<Candidate> {
-    let all = find(Path::new(KERNEL_DEVICE), &runtime_dirs(|name| env::var_os(name)));
+    let all = find(Path::new(KERNEL_DEVICE), &runtime_dir::of_guest(|name| env::var_os(name)));
     match env::var_os(VISIBLE_DEVICES) {
         Some(wanted) => visible(&all, &wanted),
         None => all,
     }
-}
-
-/// The runtime directories to look in, first choice first.
-fn runtime_dirs(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
-    if let Some(only) = variable(RUNTIME_DIR).filter(|dir| !dir.is_empty()) {
-        return vec![only.into()];
-    }
-    let user =
-        variable("XDG_RUNTIME_DIR").filter(|dir| !dir.is_empty()).map(|dir| Path::new(&dir).join("dxg"));
-    user.into_iter().chain([PathBuf::from(SYSTEM_RUNTIME_DIR)]).collect()
 }
 
 fn find(kernel: &Path, runtime_dirs: &[PathBuf]) -> Vec<Candidate> {
@@ -169,8 +157,8 @@ fn find(kernel: &Path, runtime_dirs: &[PathBuf]) -> Vec<Candidate> {
 }
 
 /// The sockets of virtual GPUs in one runtime directory that this process may connect to.
-fn sockets_in(runtime_dir: &Path) -> Vec<(Uuid, PathBuf)> {
-    let Ok(entries) = runtime_dir.join("vgpu").read_dir() else { return Vec::new() };
+fn sockets_in(dir: &Path) -> Vec<(Uuid, PathBuf)> {
+    let Ok(entries) = dir.join(runtime_dir::VGPU_DIR).read_dir() else { return Vec::new() };
     entries
         .filter_map(|entry| {
             let path = entry.ok()?.path();
@@ -202,6 +190,9 @@ fn visible(all: &[Candidate], wanted: &OsStr) -> Vec<Candidate> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::UnixListener;
+
     use super::*;
 
     const FIRST: &str = "00000000-0000-0000-0000-000000000001";
@@ -250,14 +241,19 @@ mod tests {
     }
 
     #[test]
-    fn runtime_dirs_named_directory_is_the_only_one() {
-        let dirs = runtime_dirs(|name| (name == RUNTIME_DIR).then(|| "/only".into()));
-        assert_eq!(dirs, [PathBuf::from("/only")]);
-    }
-
-    #[test]
-    fn runtime_dirs_default_is_the_users_then_the_systems() {
-        let dirs = runtime_dirs(|name| (name == "XDG_RUNTIME_DIR").then(|| "/run/user/7".into()));
-        assert_eq!(dirs, [PathBuf::from("/run/user/7/dxg"), PathBuf::from("/run/dxg")]);
+    fn directory_full_of_other_things_has_only_its_sockets() {
+        let dir = env::temp_dir().join(format!("dxg-core-junk-{}", std::process::id()));
+        let vgpus = dir.join(runtime_dir::VGPU_DIR);
+        std::fs::create_dir_all(vgpus.join("00000000-0000-0000-0000-000000000002.sock")).unwrap();
+        std::fs::write(vgpus.join("00000000-0000-0000-0000-000000000003.sock"), "a file").unwrap();
+        std::os::unix::fs::symlink("/nonexistent", vgpus.join("00000000-0000-0000-0000-000000000004.sock"))
+            .unwrap();
+        std::fs::write(vgpus.join(std::ffi::OsStr::from_bytes(b"\xff.sock")), "").unwrap();
+        let _named_badly = UnixListener::bind(vgpus.join("none.sock")).unwrap();
+        let _socket = UnixListener::bind(vgpus.join(format!("{FIRST}.sock"))).unwrap();
+        let found = find(Path::new("/nonexistent"), &[dir.clone(), dir.clone(), "/nonexistent".into()]);
+        std::fs::remove_dir_all(&dir).unwrap();
+        assert_eq!(found.len(), 1);
+        assert_eq!((found[0].index(), found[0].uuid()), (0, FIRST.parse().ok()));
     }
 }

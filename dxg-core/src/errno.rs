@@ -54,7 +54,9 @@ pub(crate) fn kind_of(error: CallError) -> ErrorKind {
         Errno::EAGAIN | Errno::EINPROGRESS => ErrorKind::Busy,
         Errno::EOVERFLOW => ErrorKind::Size,
         Errno::ENOTTY => ErrorKind::WrongProcess,
-        Errno(libc::ECONNREFUSED | libc::ECONNRESET | libc::EPIPE | libc::ENXIO) => ErrorKind::Unavailable,
+        Errno(libc::ECONNREFUSED | libc::ECONNRESET | libc::EPIPE | libc::ENXIO | libc::ETIMEDOUT) => {
+            ErrorKind::Unavailable
+        }
         _ => ErrorKind::Other,
     }
 }

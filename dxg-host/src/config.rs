@@ -50,6 +50,8 @@ pub struct Config {
     pub sandbox: Policy,
     /// Files and trees that workers may read beside those that drivers have on most systems.
     pub sandbox_readable: Vec<PathBuf>,
+    /// Seconds within which a connection must greet.
+    pub greeting_seconds: u64,
     /// Who may use a virtual GPU that says nothing else.
     pub access: Access,
     /// Virtual GPUs; without any, there is one for each adapter.
@@ -63,6 +65,7 @@ impl Default for Config {
             host_env: BTreeMap::new(),
             sandbox: Policy::default(),
             sandbox_readable: Vec::new(),
+            greeting_seconds: 10,
             access: Access::default(),
             vgpu: Vec::new(),
         }

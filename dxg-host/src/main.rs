@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::io::IsTerminal;
 use std::io::Write;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -14,6 +15,7 @@ use dxg_host::adapter::AdapterChoice;
 use dxg_host::adapter::probe;
 use dxg_host::adapter::probe::Wanted;
 use dxg_host::broker;
+use dxg_host::broker::Leftovers;
 use dxg_host::broker::ServeOptions;
 use dxg_host::config::Config;
 use dxg_host::sandbox;
@@ -31,7 +33,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve virtual GPUs until SIGTERM or SIGINT.
+    /// Serve virtual GPUs until SIGTERM, SIGINT or SIGHUP.
     Serve(ServeArgs),
     /// Serve one client on the socket at descriptor 0. Started by the daemon.
     #[command(hide = true)]
@@ -71,6 +73,9 @@ struct ServeArgs {
     /// Environment of the host driver, such as VK_DRIVER_FILES=/path. Workers get nothing else.
     #[arg(long, value_name = "KEY=VALUE")]
     host_env: Vec<String>,
+    /// Remove the runtime directory, with what the daemon made there, at the end.
+    #[arg(long)]
+    remove_dir: bool,
     /// Write one line to this descriptor once clients can connect.
     #[arg(long, value_name = "N")]
     ready_fd: Option<RawFd>,
@@ -82,7 +87,15 @@ struct ServeArgs {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let filter = EnvFilter::try_from_env("DXG_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // Colours are for people; a log that nobody can write to any more is no reason to end.
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|it| it.is_empty());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .log_internal_errors(false)
+        .with_writer(std::io::stderr)
+        .init();
     let done = match cli.command {
         Command::Serve(args) => serve(args),
         Command::Worker { adapter, sandbox, readable } => {
@@ -112,8 +125,15 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         let (key, value) = variable.split_once('=').context("--host-env wants KEY=VALUE")?;
         config.host_env.insert(key.to_owned(), value.to_owned());
     }
-    let options =
-        ServeOptions { runtime_dir: args.runtime_dir, config, wanted: args.adapter, ready, exit_with };
+    let leftovers = if args.remove_dir { Leftovers::Remove } else { Leftovers::Keep };
+    let options = ServeOptions {
+        runtime_dir: args.runtime_dir,
+        leftovers,
+        config,
+        wanted: args.adapter,
+        ready,
+        exit_with,
+    };
     Ok(broker::serve(options)?)
 }
 

@@ -195,6 +195,56 @@ fn shared_fence_wakes_a_waiter_in_another_client() {
     assert_eq!(user.word(opened.guest_cpu_physical_address), 2);
 }
 
+/// Opens a fence that was imported and waits for its next value; the event has the number of the fence's place.
+fn open_and_wait(user: &mut Session, device: RawHandle, global_share: u32, event: u64) {
+    let mut command = OpenSyncObjectCommand::for_process(user.process);
+    command.device = device;
+    command.global_sync_object = RawHandle(global_share);
+    let opened = user.ask(&command);
+    assert_eq!(opened.status, NtStatus::SUCCESS);
+    let mut command = WaitForSyncObjectFromCpuCommand::for_process(user.process);
+    command.device = device;
+    command.guest_event_pointer = event;
+    let points = vec![FencePoint { object: opened.sync_object, value: FenceValue(1) }];
+    let wait = WaitForSyncObjectFromCpuMessage { command, points };
+    let answer = user.ask_bytes(Channel::Vgpu, &wait.encode().unwrap());
+    assert_eq!(decode_fixed::<NtStatus>(&answer).unwrap(), NtStatus::SUCCESS);
+}
+
+#[test]
+fn a_hundred_shared_fences_are_waited_for_with_a_bounded_number_of_threads() {
+    let daemon = Daemon::start();
+    let mut user = Session::open(&daemon.socket());
+    let worker = daemon.bound_workers()[0];
+    let mut maker = Session::open(&daemon.socket());
+    let of_maker = device(&mut maker);
+    let of_user = device(&mut user);
+    let mut fences = Vec::new();
+    for event in 0..100 {
+        let (fence, _) = shared_fence(&mut maker, of_maker);
+        let shared = share(&mut maker, fence);
+        let fd = maker.exported.remove(&shared).unwrap();
+        let (imported, _) = import(&mut user, fd.as_fd()).unwrap();
+        open_and_wait(&mut user, of_user, imported.global_share, event);
+        fences.push(fence);
+    }
+    let threads = std::fs::read_dir(format!("/proc/{worker}/task")).unwrap().count();
+    assert!(threads < 80, "{threads} threads");
+    let mut command = SignalSyncObjectCommand::for_process(maker.process);
+    command.target.set_device(of_maker);
+    let fence_values = vec![FenceValue(1); fences.len()];
+    let signal = SignalSyncObjectMessage { command, objects: fences, contexts: vec![], fence_values };
+    maker.ask_bytes(Channel::Vgpu, &signal.encode().unwrap());
+    let mut events: Vec<u64> = (0..100)
+        .map(|_| {
+            let HostPacket::SignalGuestEvent(event) = user.packet() else { panic!("a wait is over") };
+            event.event
+        })
+        .collect();
+    events.sort_unstable();
+    assert!(events.into_iter().eq(0..100));
+}
+
 #[test]
 fn descriptor_that_is_no_shared_object_is_refused() {
     let daemon = Daemon::start();
@@ -244,6 +294,49 @@ fn shared_memory_is_accounted_until_its_last_descriptor_is_closed() {
     drop(fd);
     drop(user);
     eventually("nothing is left", || daemon.state().vgpus[0].used_bytes == 0);
+}
+
+#[test]
+fn memory_that_was_shared_twice_is_accounted_until_both_descriptors_are_closed() {
+    let daemon = Daemon::start();
+    let mut maker = Session::open(&daemon.socket());
+    let device = device(&mut maker);
+    let (fence, _) = shared_fence(&mut maker, device);
+    let first = share(&mut maker, fence);
+    let second = share(&mut maker, fence);
+    let first = maker.exported.remove(&first).unwrap();
+    drop(maker.exported.remove(&second).unwrap());
+    let mut command = DestroySyncObjectCommand::for_process(maker.process);
+    command.sync_object = fence;
+    assert_eq!(maker.ask(&command), NtStatus::SUCCESS);
+    let mut user = Session::open(&daemon.socket());
+    // The answer comes after the daemon has seen the end of the second.
+    import(&mut user, first.as_fd()).unwrap();
+    drop(user);
+    eventually("one client is left", || daemon.state().vgpus[0].clients.len() == 1);
+    assert_eq!(daemon.state().vgpus[0].used_bytes, PAGE);
+    drop(first);
+    eventually("nothing is left", || daemon.state().vgpus[0].used_bytes == 0);
+}
+
+#[test]
+fn object_that_is_imported_twice_at_once_is_imported_twice() {
+    let daemon = Daemon::start();
+    let mut maker = Session::open(&daemon.socket());
+    let mut user = Session::open(&daemon.socket());
+    let device = device(&mut maker);
+    let (fence, _) = shared_fence(&mut maker, device);
+    let shared = share(&mut maker, fence);
+    let fd = maker.exported.remove(&shared).unwrap();
+    for request in [1, 2] {
+        let import = Import { request, reserved: 0 };
+        user.client.send(ClientMessage::IMPORT_SHARED, &import, &[fd.as_fd()]);
+    }
+    for request in [1, 2] {
+        let message = user.message(&[BrokerMessage::IMPORTED, BrokerMessage::IMPORT_REFUSED]);
+        let imported: Imported = message.body();
+        assert_eq!((imported.request, imported.reason), (request, Reason::NONE));
+    }
 }
 
 #[test]

@@ -47,7 +47,6 @@ impl Daemons {
         let mut answers = Vec::new();
         for dir in &looked_in {
             if let Some(mut state) = ask_state(dir)? {
-                // The order in which guests count the sockets of a directory.
                 state.vgpus.sort_by(|one, other| one.uuid.cmp(&other.uuid));
                 answers.push(Answer { runtime_dir: dir.clone(), state });
             }
@@ -55,14 +54,22 @@ impl Daemons {
         Ok(Self { answers, looked_in })
     }
 
-    /// All virtual GPUs in the order in which guests count them.
-    pub(crate) fn gpus(&self) -> impl Iterator<Item = &Vgpu> {
-        self.answers.iter().flat_map(|answer| &answer.state.vgpus)
+    /// All virtual GPUs in the order in which guests count them: by UUID, and of several with one UUID the first.
+    pub(crate) fn gpus(&self) -> Vec<(&Answer, &Vgpu)> {
+        let mut all: Vec<_> = self
+            .answers
+            .iter()
+            .flat_map(|answer| answer.state.vgpus.iter().map(move |gpu| (answer, gpu)))
+            .collect();
+        // Stable: the daemon that guests find first stays first.
+        all.sort_by(|(_, one), (_, other)| one.uuid.cmp(&other.uuid));
+        all.dedup_by(|(_, later), (_, earlier)| later.uuid == earlier.uuid);
+        all
     }
 
     /// The UUID of the one virtual GPU that `name` means: an index, a UUID or the beginning of one.
     pub(crate) fn one_gpu(&self, name: &str) -> anyhow::Result<String> {
-        let all: Vec<&Vgpu> = self.gpus().collect();
+        let all: Vec<&Vgpu> = self.gpus().into_iter().map(|(_, gpu)| gpu).collect();
         let name = name.to_ascii_lowercase();
         let by_index = name.parse::<usize>().ok().filter(|index| *index < all.len());
         if let Some(gpu) = by_index.and_then(|index| all.get(index)) {
@@ -136,9 +143,20 @@ mod tests {
     #[test]
     fn one_gpu_is_found_by_index_and_by_the_beginning_of_its_uuid() {
         let daemons = daemons(&["aa11-1", "aa22-2", "7b33-3"]);
-        assert_eq!(daemons.one_gpu("1").unwrap(), "aa22-2");
+        assert_eq!(daemons.one_gpu("1").unwrap(), "aa11-1");
         assert_eq!(daemons.one_gpu("AA1").unwrap(), "aa11-1");
         assert_eq!(daemons.one_gpu("7").unwrap(), "7b33-3", "7 is no index here");
+    }
+
+    #[test]
+    fn gpus_of_two_daemons_are_counted_as_guests_count_them() {
+        let mut both = daemons(&["cc-3", "bb-2"]);
+        both.answers[0].runtime_dir = PathBuf::from("/first");
+        both.answers.extend(daemons(&["bb-2", "aa-1"]).answers);
+        let uuids: Vec<&str> = both.gpus().iter().map(|(_, gpu)| gpu.uuid.as_str()).collect();
+        assert_eq!(uuids, ["aa-1", "bb-2", "cc-3"]);
+        assert_eq!(both.gpus()[1].0.runtime_dir, Path::new("/first"), "guests find this one first");
+        assert_eq!(both.one_gpu("bb").unwrap(), "bb-2");
     }
 
     #[test]

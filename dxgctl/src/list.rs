@@ -1,9 +1,12 @@
 //! `dxgctl list` and `dxgctl info`: what the daemons say, for people and for programs.
 
 use std::fmt::Write as _;
+use std::io;
+use std::io::Write as _;
 use std::time::Duration;
 use std::time::SystemTime;
 
+use anyhow::Context as _;
 use anyhow::bail;
 use dxg_wire::control::Adapter;
 use dxg_wire::control::State;
@@ -34,16 +37,13 @@ pub(crate) fn list(format: Format) -> anyhow::Result<()> {
     let daemons = Daemons::find(None)?;
     match format {
         Format::Json => print_json(&daemons),
-        Format::Text if daemons.gpus().next().is_none() => bail!("{}", daemons.why_none()),
+        Format::Text if daemons.gpus().is_empty() => bail!("{}", daemons.why_none()),
         Format::Text => {
-            let mut index = 0;
-            for answer in &daemons.answers {
-                for gpu in &answer.state.vgpus {
-                    print!("{}", gpu_lines(index, gpu, &answer.state));
-                    index += 1;
-                }
-            }
-            Ok(())
+            let gpus = daemons.gpus();
+            let lines = gpus.iter().enumerate();
+            print(
+                &lines.map(|(index, (answer, gpu))| gpu_lines(index, gpu, &answer.state)).collect::<String>(),
+            )
         }
     }
 }
@@ -51,7 +51,7 @@ pub(crate) fn list(format: Format) -> anyhow::Result<()> {
 /// Prints all that is known of one virtual GPU, or of all.
 pub(crate) fn info(gpu: Option<&str>, format: Format) -> anyhow::Result<()> {
     let mut daemons = Daemons::find(None)?;
-    if daemons.gpus().next().is_none() && format == Format::Text {
+    if daemons.gpus().is_empty() && format == Format::Text {
         bail!("{}", daemons.why_none());
     }
     if let Some(name) = gpu {
@@ -64,18 +64,32 @@ pub(crate) fn info(gpu: Option<&str>, format: Format) -> anyhow::Result<()> {
     if format == Format::Json {
         return print_json(&daemons);
     }
+    let mut text = String::new();
     for answer in &daemons.answers {
-        print!("{}", daemon_lines(answer));
+        text += &daemon_lines(answer);
         for gpu in &answer.state.vgpus {
-            print!("{}", info_lines(gpu, &answer.state));
+            text += &info_lines(gpu, &answer.state);
         }
     }
-    Ok(())
+    print(&text)
+}
+
+/// Prints a text. That whoever reads it has enough of it, as `head` has, is no failure.
+fn print(text: &str) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error).context("cannot print"),
+        _ => Ok(()),
+    }
 }
 
 fn print_json(daemons: &Daemons) -> anyhow::Result<()> {
-    let all: Vec<_> = daemons
-        .answers
+    print(&format!("{}\n", serde_json::to_string_pretty(&document(&daemons.answers))?))
+}
+
+/// What `--json` prints; `docs/dxgctl.md` describes it.
+fn document(answers: &[Answer]) -> serde_json::Value {
+    let all: Vec<_> = answers
         .iter()
         .map(|answer| {
             json!({
@@ -84,8 +98,7 @@ fn print_json(daemons: &Daemons) -> anyhow::Result<()> {
             })
         })
         .collect();
-    println!("{}", serde_json::to_string_pretty(&json!({ "daemons": all }))?);
-    Ok(())
+    json!({ "daemons": all })
 }
 
 /// The lines of `list` for one virtual GPU.
@@ -232,6 +245,20 @@ mod tests {
         for part in ["0  u-1", "card", "driver drv", "0 B of 1.0 GiB", "1 client", "pid 7", "evil?[2J"] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
+    }
+
+    #[test]
+    fn documented_json_is_what_is_printed() {
+        let manual = include_str!("../../docs/dxgctl.md");
+        let (_, rest) = manual.split_once("```json\n").unwrap();
+        let (example, _) = rest.split_once("```").unwrap();
+        let example: serde_json::Value = serde_json::from_str(example).unwrap();
+        let daemon = &example["daemons"][0];
+        let state =
+            json!({ "daemon": daemon["daemon"], "adapters": daemon["adapters"], "vgpus": daemon["vgpus"] });
+        let state: State = serde_json::from_value(state).unwrap();
+        let answer = Answer { runtime_dir: "/run/dxg".into(), state };
+        assert_eq!(document(&[answer]), example);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! A daemon of our own, for the life of one command.
 //!
 //! *Invariants.* The daemon ends when the write end of its exit pipe closes, which happens at the latest when this process
-//! dies, however it dies; it removes its runtime directory. Nothing is left behind.
+//! dies, however it dies; it removes its runtime directory. Nothing is left behind. What the terminal sends to the command
+//! (Ctrl-C, Ctrl-Z) does not reach the daemon: the command decides what becomes of it, and may go on.
 
 use std::env;
 use std::fs;
@@ -11,6 +12,7 @@ use std::os::fd::AsFd;
 use std::os::fd::AsRawFd as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -52,6 +54,8 @@ impl PrivateDaemon {
             .arg("serve")
             .arg("--runtime-dir")
             .arg(runtime_dir)
+            .arg("--remove-dir")
+            .process_group(0)
             .args(["--ready-fd", &ready_write.as_raw_fd().to_string()])
             .args(["--exit-with-fd", &life_read.as_raw_fd().to_string()])
             // Its coming and going is of no interest to who runs one command, unless asked for.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::Command;
 use std::process::ExitCode;
 use std::process::ExitStatus;
@@ -19,7 +20,7 @@ use signal_hook::consts::SIGQUIT;
 use signal_hook::consts::SIGTERM;
 use signal_hook::iterator::Signals;
 
-use crate::ask;
+use crate::ask::Daemons;
 use crate::prefix::Prefix;
 use crate::private::PrivateDaemon;
 
@@ -27,6 +28,8 @@ use crate::private::PrivateDaemon;
 pub(crate) const OWN_FAILURE: u8 = 125;
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
+/// The kernel's own node, which needs no daemon.
+const KERNEL_NODE: &str = "/dev/dxg";
 
 /// What to run and on what.
 #[derive(clap::Args)]
@@ -58,14 +61,29 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         command.env("DXG_RUNTIME_DIR", daemon.runtime_dir());
     }
     if let Some(gpu) = &options.gpu {
-        let uuid = ask::Daemons::find(daemon.as_ref().map(PrivateDaemon::runtime_dir))?.one_gpu(gpu)?;
+        let uuid = Daemons::find(daemon.as_ref().map(PrivateDaemon::runtime_dir))?.one_gpu(gpu)?;
         command.env("DXG_VISIBLE_DEVICES", uuid);
     }
     if daemon.is_none() {
+        if options.gpu.is_none() {
+            warn_of_nothing();
+        }
         // Nothing is left to do after the command, so it takes our place.
         return Ok(cannot_start(program, &command.exec()));
     }
     supervise(program, command)
+}
+
+/// Says so where the command will find no virtual GPU: to a program that is only a list without entries.
+fn warn_of_nothing() {
+    if Path::new(KERNEL_NODE).exists() {
+        return;
+    }
+    match Daemons::find(None) {
+        Ok(daemons) if daemons.gpus().is_empty() => eprintln!("dxgctl: warning: {}", daemons.why_none()),
+        Ok(_) => {}
+        Err(error) => eprintln!("dxgctl: warning: {error:#}"),
+    }
 }
 
 /// Runs `command` as a child that gets the signals sent to us, and waits for its end.
@@ -87,6 +105,8 @@ fn supervise(program: &OsString, mut command: Command) -> anyhow::Result<ExitCod
             let signal = match signal {
                 SIGTERM => Signal::TERM,
                 SIGHUP => Signal::HUP,
+                SIGINT if !terminal_tells_both() => Signal::INT,
+                SIGQUIT if !terminal_tells_both() => Signal::QUIT,
                 _ => continue,
             };
             let _ = rustix::process::pidfd_send_signal(&pidfd, signal);
@@ -96,6 +116,14 @@ fn supervise(program: &OsString, mut command: Command) -> anyhow::Result<ExitCod
     handle.close();
     let _ = forward.join();
     Ok(exit_code(status.context("cannot wait for the command")?))
+}
+
+/// Whether the terminal sends its signals to the command as it does to us.
+fn terminal_tells_both() -> bool {
+    std::fs::File::open("/dev/tty")
+        .ok()
+        .and_then(|terminal| rustix::termios::tcgetpgrp(&terminal).ok())
+        .is_some_and(|foreground| foreground == rustix::process::getpgrp())
 }
 
 fn cannot_start(program: &OsString, error: &std::io::Error) -> ExitCode {

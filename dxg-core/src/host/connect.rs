@@ -28,10 +28,13 @@ use dxg_wire::shm::session_io;
 use dxg_wire::shm::session_io::Message;
 use dxg_wire::vmbus;
 use dxg_wire::vmbus::SharedRing;
+use rustix::io::Errno;
 use rustix::net::AddressFamily;
 use rustix::net::SocketAddrUnix;
 use rustix::net::SocketFlags;
 use rustix::net::SocketType;
+use rustix::net::sockopt::Timeout;
+use rustix::net::sockopt::set_socket_timeout;
 
 use super::channel::Channel;
 use super::link::Link;
@@ -42,7 +45,7 @@ use crate::error::Op;
 
 /// Version of the dxgvmbus interface that is spoken.
 pub(super) const INTERFACE_VERSION: u32 = 40;
-/// How long the host may take to answer the first message. A worker may have to be started first.
+/// How long the host may take to take a connection, and to answer the first message. A worker may have to be started first.
 const WELCOME_WITHIN: Duration = Duration::from_secs(30);
 const OP: &str = "connect";
 
@@ -66,7 +69,11 @@ pub(super) fn task_name() -> String {
 
 /// Connects and shakes hands.
 pub(super) fn connect(path: &Path, options: &ConnectOptions) -> Result<(Link, Welcome), Error> {
-    let socket = open_socket(path).map_err(|error| io_error(&error))?;
+    connect_within(path, options, WELCOME_WITHIN)
+}
+
+fn connect_within(path: &Path, options: &ConnectOptions, within: Duration) -> Result<(Link, Welcome), Error> {
+    let socket = open_socket(path, within).map_err(|error| io_error(&error))?;
     let hello = Hello {
         magic: MAGIC,
         version_min: VERSION_MIN,
@@ -79,7 +86,7 @@ pub(super) fn connect(path: &Path, options: &ConnectOptions) -> Result<(Link, We
     };
     session_io::send_message(&socket, ClientMessage::HELLO.0, &hello, &[])
         .map_err(|error| io_error(&error))?;
-    let message = first_answer(&socket)?;
+    let message = first_answer(&socket, within)?;
     let welcome: Welcome = match BrokerMessage(message.kind) {
         BrokerMessage::WELCOME => message.body(),
         BrokerMessage::REFUSED => {
@@ -108,22 +115,35 @@ pub(super) fn connect(path: &Path, options: &ConnectOptions) -> Result<(Link, We
     Ok((link, welcome))
 }
 
-fn open_socket(path: &Path) -> io::Result<OwnedFd> {
+/// A connected socket. A host that takes no connections, because it is stopped or overrun, is a time-out.
+fn open_socket(path: &Path, within: Duration) -> io::Result<OwnedFd> {
     let socket =
         rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    // It also bounds how long a connection stands in line.
+    set_socket_timeout(&socket, Timeout::Send, Some(within))?;
+    let address = SocketAddrUnix::new(path)?;
+    loop {
+        match rustix::net::connect(&socket, &address) {
+            Ok(()) => break,
+            // A connection of this kind is made or not; one that a signal cut off is not, and may be made anew.
+            Err(Errno::INTR) => {}
+            Err(Errno::AGAIN) => return Err(Errno::TIMEDOUT.into()),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    set_socket_timeout(&socket, Timeout::Send, None)?;
     Ok(socket)
 }
 
-fn first_answer(socket: &OwnedFd) -> Result<Message, Error> {
-    let until = Instant::now() + WELCOME_WITHIN;
+fn first_answer(socket: &OwnedFd, within: Duration) -> Result<Message, Error> {
+    let until = Instant::now() + within;
     // A signal ends a wait early, without a result.
     while doorbell::wait(&[socket.as_fd()], Some(until.saturating_duration_since(Instant::now())))
         .map_err(|error| io_error(&error))?
         == 0
     {
         if Instant::now() >= until {
-            return Err(io_error(&io::Error::from_raw_os_error(libc::ECONNREFUSED)));
+            return Err(io_error(&Errno::TIMEDOUT.into()));
         }
     }
     session_io::recv_message(socket, |kind| BrokerMessage(kind).descriptors()).map_err(|error| {
@@ -147,4 +167,56 @@ fn rings(control: &OwnedFd, welcome: &Welcome) -> Result<[SharedRing; 4], Error>
     let ring =
         |at: usize, len: usize| SharedRing::new(&memory.sub(at, len).map_err(|_| bad())?).map_err(|_| bad());
     Ok([ring(0, vgpu)?, ring(vgpu, vgpu)?, ring(2 * vgpu, global)?, ring(2 * vgpu + global, global)?])
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(20);
+
+    /// A socket that takes connections into line and does nothing with them.
+    struct Deaf(PathBuf, OwnedFd);
+
+    impl Deaf {
+        fn listen(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("dxg-core-{name}-{}.sock", std::process::id()));
+            let _ = std::fs::remove_file(&path);
+            let flags = SocketFlags::CLOEXEC;
+            let kind = SocketType::SEQPACKET;
+            let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None).unwrap();
+            rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+            rustix::net::listen(&socket, 0).unwrap();
+            Self(path, socket)
+        }
+    }
+
+    impl Drop for Deaf {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+
+    #[test]
+    fn host_that_never_answers_the_greeting_is_a_time_out() {
+        let host = Deaf::listen("silent");
+        let error = connect_within(&host.0, &ConnectOptions::default(), SOON).err().unwrap();
+        assert_eq!(error.kind(), crate::ErrorKind::Unavailable);
+    }
+
+    #[test]
+    fn host_that_takes_no_connections_is_a_time_out() {
+        let host = Deaf::listen("full");
+        let mut in_line = Vec::new();
+        let error = loop {
+            match open_socket(&host.0, SOON) {
+                Ok(socket) => in_line.push(socket),
+                Err(error) => break error,
+            }
+            assert!(in_line.len() < 100, "the line is full by then");
+        };
+        assert_eq!(error.raw_os_error(), Some(libc::ETIMEDOUT));
+    }
 }

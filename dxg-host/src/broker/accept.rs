@@ -19,6 +19,8 @@ use super::greeting::Refusal;
 use super::ids::ClientId;
 use super::ids::VgpuId;
 use super::outbox::Outbox;
+use super::vgpu::Vgpu;
+use crate::sandbox::Peer;
 
 /// Connections taken in one turn, so that those who are here get theirs.
 const BATCH: usize = 16;
@@ -52,23 +54,29 @@ impl Broker {
         }
     }
 
-    fn judge(&self, id: VgpuId, outbox: &Outbox) -> Result<rustix::net::UCred, Refusal> {
+    fn judge(&self, id: VgpuId, outbox: &Outbox) -> Result<Peer, Refusal> {
         let unknown = || Refusal::new(Reason::PERMISSION, "the peer is not known to the kernel");
         let vgpu = self.vgpus.get(&id).ok_or_else(unknown)?;
-        let peer = rustix::net::sockopt::socket_peercred(outbox.socket()).map_err(|_| unknown())?;
+        let peer = Peer::of(outbox.socket()).map_err(|_| unknown())?;
         if !vgpu.admits(&peer) {
-            tracing::debug!(vgpu = %vgpu.uuid, uid = peer.uid.as_raw(), "connection of another user refused");
+            tracing::debug!(vgpu = %vgpu.uuid, uid = peer.uid, "connection of another user refused");
             return Err(Refusal::new(Reason::PERMISSION, "this user may not use this virtual GPU"));
         }
-        let clients = self.clients.values().filter(|client| client.vgpu == id).count();
-        if clients >= vgpu.max_clients {
-            let text = format!("{clients} clients are connected already");
-            return Err(Refusal::new(Reason::QUOTA, text));
-        }
+        self.has_place(vgpu)?;
         Ok(peer)
     }
 
-    fn add_client(&mut self, vgpu: VgpuId, peer: rustix::net::UCred, outbox: Outbox) {
+    /// Whether a virtual GPU takes one more client. Who has not greeted yet holds no place.
+    pub(super) fn has_place(&self, vgpu: &Vgpu) -> Result<(), Refusal> {
+        let greeted = |client: &&Client| client.vgpu == vgpu.id && !client.is_silent();
+        let clients = self.clients.values().filter(greeted).count();
+        if clients < vgpu.max_clients {
+            return Ok(());
+        }
+        Err(Refusal::new(Reason::QUOTA, format!("{clients} clients are connected already")))
+    }
+
+    fn add_client(&mut self, vgpu: VgpuId, peer: Peer, outbox: Outbox) {
         let id = ClientId(self.client_ids.next());
         if let Err(error) = self.poller.watch(outbox.socket().as_fd(), Source::Client(id)) {
             tracing::warn!(%error, "connection not watched");
@@ -78,6 +86,7 @@ impl Broker {
         let state = ClientState::Greeting;
         let client = Client { id, vgpu, peer, name: String::new(), since, outbox, state };
         self.clients.insert(id, client);
+        self.expect_greeting(id);
     }
 }
 

@@ -9,12 +9,12 @@ use dxg_wire::session::Hello;
 use dxg_wire::session::IoAddress;
 use dxg_wire::session::StreamKind;
 use dxg_wire::session::WINDOW_ALIGNMENT;
-use rustix::net::UCred;
 
 use super::ids::ClientId;
 use super::ids::VgpuId;
 use super::ids::WorkerId;
 use super::outbox::Outbox;
+use crate::sandbox::Peer;
 
 /// Most windows of one session.
 pub(super) const MAX_WINDOWS: usize = 16_384;
@@ -46,8 +46,8 @@ pub(super) enum WindowState {
     },
     /// A shared object's; the client has not mapped it yet.
     ImportPending {
-        /// The client's number for its request.
-        request: u32,
+        /// The client's numbers for its requests: its threads may import the same object at once.
+        requests: Vec<u32>,
         /// The object.
         share: u32,
     },
@@ -63,14 +63,12 @@ pub(super) struct WindowRecord {
     pub(super) state: WindowState,
     /// What keeps it: the worker's object, and each share handle that stands for it.
     pub(super) holds: usize,
-    /// The object that its memory goes on in when the window goes, if that still lives then.
-    pub(super) left_to: Option<u32>,
 }
 
 impl WindowRecord {
     /// A window that one thing keeps.
     pub(super) fn new(size_bytes: u64, state: WindowState) -> Self {
-        Self { size_bytes, state, holds: 1, left_to: None }
+        Self { size_bytes, state, holds: 1 }
     }
 
     /// The memory, where it may be shared.
@@ -182,7 +180,7 @@ pub(super) struct Client {
     /// The virtual GPU that it connected to.
     pub(super) vgpu: VgpuId,
     /// Who it is, as the kernel says.
-    pub(super) peer: UCred,
+    pub(super) peer: Peer,
     /// Who it says it is.
     pub(super) name: String,
     /// When it connected: seconds since 1970, UTC.
@@ -194,6 +192,11 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Whether it has said nothing yet.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.state, ClientState::Greeting)
+    }
+
     /// Its session, once it has one.
     pub(super) fn bound(&mut self) -> Option<&mut Bound> {
         match &mut self.state {
@@ -205,8 +208,10 @@ impl Client {
 
 /// The name in a greeting, fit for logs.
 pub(super) fn name_of(hello: &Hello) -> String {
-    dxg_wire::session::text_of(&hello.name)
-        .chars()
-        .map(|char| if char.is_control() { '?' } else { char })
-        .collect()
+    printable(&dxg_wire::session::text_of(&hello.name))
+}
+
+/// A text of someone else, without what could steer a terminal.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|char| if char.is_control() { '?' } else { char }).collect()
 }

@@ -125,10 +125,14 @@ impl Broker {
     fn greet(&mut self, id: ClientId, hello: &Hello) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         client.name = name_of(hello);
-        let offered = self.vgpus.get(&client.vgpu).map_or(Features(0), |vgpu| vgpu.offers());
-        match greeting::accept(hello, offered) {
+        let vgpu = client.vgpu;
+        let Some(vgpu) = self.vgpus.get(&vgpu) else { return };
+        // Others may have taken the last place since this one connected.
+        match greeting::accept(hello, vgpu.offers()).and_then(|it| self.has_place(vgpu).map(|()| it)) {
             Ok(accepted) => {
-                client.state = ClientState::Waiting(accepted);
+                if let Some(client) = self.clients.get_mut(&id) {
+                    client.state = ClientState::Waiting(accepted);
+                }
                 self.ask_for_worker(id);
             }
             Err(refusal) => self.end_session(id, Ending::Refused(refusal)),
@@ -146,7 +150,9 @@ impl Broker {
         match create_sealed(name, size_bytes) {
             Ok(memory) => Ok(Rc::new(memory)),
             Err(error) => {
-                tracing::warn!(session = id.0, size_bytes, %error, "no memory");
+                if let Some(suppressed) = self.violation_log.allow(Instant::now()) {
+                    tracing::warn!(session = id.0, size_bytes, %error, suppressed, "no memory");
+                }
                 self.ledger.uncharge(id, size_bytes);
                 Err(Reason::HOST_RESOURCES)
             }
@@ -207,10 +213,12 @@ impl Broker {
                 record.state = WindowState::Mapped { shareable: shareable.clone() };
                 self.tell_worker(worker, HostMessage::WINDOW_ACKED, window, Vec::new());
             }
-            WindowState::ImportPending { request, share } => {
-                let (request, share) = (*request, *share);
+            WindowState::ImportPending { requests, share } => {
+                let (requests, share) = (requests.clone(), *share);
                 record.state = WindowState::Imported;
-                self.answer_import(id, request, share);
+                for request in requests {
+                    self.answer_import(id, request, share);
+                }
             }
             _ => self.violation(id, "an acknowledgement of what was not announced"),
         }

@@ -1,4 +1,9 @@
 //! The control socket: what people and scripts may ask the daemon.
+//!
+//! *Why one at a time.* The loop that answers here serves all clients. A connection gets one answer a turn, and the next
+//! once it has taken that one, so that many questions at once are many turns and bounded memory.
+//!
+//! *Permissions.* Whoever may connect hears of the virtual GPUs that it may use. The daemon's user and root hear of all.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -11,18 +16,20 @@ use std::os::unix::net::UnixStream;
 use dxg_wire::control;
 use dxg_wire::control::Reply;
 use dxg_wire::control::Request;
+use rustix::io::Errno;
 use rustix::net::SocketFlags;
-use rustix::net::UCred;
 
 use super::Broker;
 use super::Turn;
+use super::deadlines::oldest_of_the_most;
 use super::epoll::Readiness;
 use super::epoll::Source;
 use super::ids::ControlId;
 use super::ids::Counter;
 use super::vgpu::Vgpu;
+use crate::sandbox::Peer;
 
-/// Most control connections at once.
+/// Most control connections at once; for one more, the oldest of the user who has most of them goes.
 const MAX_CONNECTIONS: usize = 32;
 /// Longest question.
 const MAX_QUESTION_BYTES: usize = 64 << 10;
@@ -32,9 +39,11 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// One connection.
 struct Connection {
     stream: UnixStream,
-    peer: UCred,
+    peer: Peer,
     input: Vec<u8>,
     output: Vec<u8>,
+    /// The peer will ask nothing more.
+    ended: bool,
 }
 
 /// The socket with its connections.
@@ -60,17 +69,27 @@ impl Broker {
     /// Takes a control connection.
     pub(super) fn accept_control(&mut self) {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let Ok(socket) = rustix::net::accept_with(&self.control.listener, flags) else { return };
+        let socket = match rustix::net::accept_with(&self.control.listener, flags) {
+            Ok(socket) => socket,
+            Err(Errno::AGAIN) => return,
+            // Left in line, the connection would wake us again at once, and for ever.
+            Err(_) => {
+                self.spare = None;
+                drop(rustix::net::accept_with(&self.control.listener, flags));
+                self.spare = dxg_wire::doorbell::create().ok();
+                return;
+            }
+        };
+        let Ok(peer) = Peer::of(&socket) else { return };
         if self.control.connections.len() >= MAX_CONNECTIONS {
-            return;
+            self.drop_one_control();
         }
-        let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) else { return };
         let id = ControlId(self.control.ids.next());
         if self.poller.watch(&socket, Source::Control(id)).is_err() {
             return;
         }
         let stream = UnixStream::from(socket);
-        let connection = Connection { stream, peer, input: Vec::new(), output: Vec::new() };
+        let connection = Connection { stream, peer, input: Vec::new(), output: Vec::new(), ended: false };
         self.control.connections.insert(id, connection);
     }
 
@@ -79,19 +98,25 @@ impl Broker {
         let Some(mut connection) = self.control.connections.remove(&id) else { return Turn::Continue };
         let mut turn = Turn::Continue;
         let mut alive = true;
-        if readiness.is_readable() {
+        if readiness.is_readable() && !connection.ended && !connection.has_line() {
             alive = connection.read();
-            while let Some(line) = connection.next_line() {
-                let (reply, after) = self.answer_control(&line, &connection.peer);
-                if after == Turn::Stop {
-                    turn = Turn::Stop;
-                }
-                alive &= connection.push(reply);
-            }
+        }
+        if alive
+            && connection.output.is_empty()
+            && let Some(line) = connection.next_line()
+        {
+            let reply;
+            (reply, turn) = self.answer_control(&line, &connection.peer);
+            alive = connection.push(reply);
         }
         alive &= connection.write().is_ok();
-        if alive {
-            self.poller.set_writable(&connection.stream, Source::Control(id), !connection.output.is_empty());
+        let busy = !connection.output.is_empty() || connection.has_line();
+        if alive && (busy || !connection.ended) {
+            if busy {
+                self.poller.set_write_only(&connection.stream, Source::Control(id));
+            } else {
+                self.poller.set_writable(&connection.stream, Source::Control(id), false);
+            }
             self.control.connections.insert(id, connection);
         } else {
             self.poller.forget(&connection.stream, Source::Control(id));
@@ -99,31 +124,50 @@ impl Broker {
         turn
     }
 
-    fn answer_control(&self, line: &[u8], peer: &UCred) -> (Reply, Turn) {
+    /// Makes room for a connection.
+    fn drop_one_control(&mut self) {
+        let connections: Vec<(ControlId, u32)> =
+            self.control.connections.iter().map(|(id, connection)| (*id, connection.peer.uid)).collect();
+        if let Some(id) = oldest_of_the_most(&connections)
+            && let Some(connection) = self.control.connections.remove(&id)
+        {
+            self.poller.forget(&connection.stream, Source::Control(id));
+        }
+    }
+
+    fn answer_control(&self, line: &[u8], peer: &Peer) -> (Reply, Turn) {
         let error = |message: String| (Reply::Error { message }, Turn::Continue);
         match control::from_line::<Request>(line) {
-            Ok(Request::List) => (Reply::State(self.describe()), Turn::Continue),
-            Ok(Request::Info { vgpu }) => match self.find_vgpu(&vgpu) {
+            Ok(Request::List) => (Reply::State(self.describe(peer)), Turn::Continue),
+            Ok(Request::Info { vgpu }) => match self.find_vgpu(&vgpu, peer) {
                 Some((index, vgpu)) => (Reply::Vgpu(self.describe_vgpu(index, vgpu)), Turn::Continue),
                 None => error(format!("no virtual GPU {vgpu:?}")),
             },
-            Ok(Request::Shutdown) if peer.uid.is_root() || peer.uid == rustix::process::geteuid() => {
-                (Reply::Done, Turn::Stop)
-            }
+            Ok(Request::Shutdown) if is_owner(peer) => (Reply::Done, Turn::Stop),
             Ok(Request::Shutdown) => error("only the daemon's owner may end it".to_owned()),
             Ok(_) => error("this daemon does not know the request".to_owned()),
             Err(malformed) => error(malformed.to_string()),
         }
     }
 
-    fn find_vgpu(&self, name: &str) -> Option<(usize, &Vgpu)> {
+    /// The virtual GPUs that a peer may use, with their indexes.
+    fn visible<'a>(&'a self, peer: &'a Peer) -> impl Iterator<Item = (usize, &'a Vgpu)> {
+        self.vgpus.values().enumerate().filter(move |(_, vgpu)| {
+            is_owner(peer)
+                || vgpu.admits(peer)
+                    && std::fs::symlink_metadata(&vgpu.path)
+                        .is_ok_and(|node| peer.may_write(node.uid(), node.gid(), node.mode()))
+        })
+    }
+
+    fn find_vgpu<'a>(&'a self, name: &'a str, peer: &'a Peer) -> Option<(usize, &'a Vgpu)> {
         let is_it = |index: usize, vgpu: &Vgpu| {
             name.parse() == Ok(index) || name.eq_ignore_ascii_case(&vgpu.uuid.to_string())
         };
-        self.vgpus.values().enumerate().find(|(index, vgpu)| is_it(*index, vgpu))
+        self.visible(peer).find(|(index, vgpu)| is_it(*index, vgpu))
     }
 
-    fn describe(&self) -> control::State {
+    fn describe(&self, peer: &Peer) -> control::State {
         control::State {
             daemon: control::Daemon {
                 pid: std::process::id(),
@@ -132,12 +176,7 @@ impl Broker {
                 sandbox: self.sandbox_level.clone(),
             },
             adapters: self.adapters.iter().map(|found| found.identity.describe(found.choice)).collect(),
-            vgpus: self
-                .vgpus
-                .values()
-                .enumerate()
-                .map(|(index, vgpu)| self.describe_vgpu(index, vgpu))
-                .collect(),
+            vgpus: self.visible(peer).map(|(index, vgpu)| self.describe_vgpu(index, vgpu)).collect(),
         }
     }
 
@@ -161,8 +200,8 @@ impl Broker {
                 .values()
                 .filter(|client| client.vgpu == vgpu.id)
                 .map(|client| control::Client {
-                    pid: client.peer.pid.as_raw_nonzero().get().unsigned_abs(),
-                    uid: client.peer.uid.as_raw(),
+                    pid: client.peer.pid,
+                    uid: client.peer.uid,
                     name: client.name.clone(),
                     session: client.id.0,
                     used_bytes: self.ledger.client(client.id).used_bytes,
@@ -173,20 +212,35 @@ impl Broker {
     }
 }
 
+/// Whether a peer is the daemon's user, or root.
+fn is_owner(peer: &Peer) -> bool {
+    peer.uid == 0 || peer.uid == rustix::process::geteuid().as_raw()
+}
+
 impl Connection {
-    /// Takes what has come; `false` when the connection is over.
+    /// Takes what has come, up to the end of a question at least; `false` when the connection is over.
     fn read(&mut self) -> bool {
         let mut chunk = [0; 4096];
-        loop {
-            match self.stream.read(&mut chunk) {
-                Ok(0) => return false,
-                Ok(len) => self.input.extend_from_slice(chunk.get(..len).unwrap_or_default()),
-                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
-            }
+        while !self.has_line() {
             if self.input.len() > MAX_QUESTION_BYTES {
                 return false;
             }
+            match self.stream.read(&mut chunk) {
+                Ok(0) => {
+                    self.ended = true;
+                    return true;
+                }
+                Ok(len) => self.input.extend_from_slice(chunk.get(..len).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return error.kind() == io::ErrorKind::WouldBlock,
+            }
         }
+        true
+    }
+
+    /// Whether a whole question stands here.
+    fn has_line(&self) -> bool {
+        self.input.contains(&b'\n')
     }
 
     fn next_line(&mut self) -> Option<Vec<u8>> {

@@ -5,11 +5,14 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::AsRawFd;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
+use std::time::Instant;
 
 use rustix::event::epoll;
 use rustix::event::epoll::EventData;
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
+use rustix::time::Timespec;
 
 use super::ids::ClientId;
 use super::ids::ControlId;
@@ -94,8 +97,16 @@ impl Poller {
 
     /// Watches a watched descriptor for room as well, or no longer.
     pub(super) fn set_writable(&mut self, fd: impl AsFd, source: Source, writable: bool) {
+        self.watch_for(fd, source, if writable { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN });
+    }
+
+    /// Watches a watched descriptor for room only: what it has to say waits.
+    pub(super) fn set_write_only(&mut self, fd: impl AsFd, source: Source) {
+        self.watch_for(fd, source, EventFlags::OUT);
+    }
+
+    fn watch_for(&mut self, fd: impl AsFd, source: Source, flags: EventFlags) {
         let Some(token) = self.tokens.get(&source) else { return };
-        let flags = if writable { EventFlags::IN | EventFlags::OUT } else { EventFlags::IN };
         if let Err(error) = epoll::modify(&self.epoll, &fd, EventData::new_u64(*token), flags) {
             tracing::error!(fd = fd.as_fd().as_raw_fd(), %error, "cannot change what is watched");
         }
@@ -110,10 +121,16 @@ impl Poller {
         }
     }
 
-    /// The next events. Events of a source that was forgotten meanwhile do not come up.
-    pub(super) fn wait(&mut self) -> io::Result<Vec<Event>> {
+    /// The next events, or none once `deadline` has passed. Events of a source that was forgotten meanwhile do not
+    /// come up.
+    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> io::Result<Vec<Event>> {
         let mut events = Vec::with_capacity(BATCH);
-        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), None) {
+        let timeout = deadline.and_then(|deadline| {
+            // Waits are cut to milliseconds; one that ends before its deadline would begin again at once.
+            let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            Timespec::try_from(left).ok()
+        });
+        match epoll::wait(&self.epoll, rustix::buffer::spare_capacity(&mut events), timeout.as_ref()) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(errno.into()),
         }

@@ -10,6 +10,7 @@ mod accept;
 mod client;
 mod client_messages;
 mod control;
+mod deadlines;
 mod epoll;
 mod greeting;
 mod ids;
@@ -42,6 +43,7 @@ use dxg_wire::session::Reason;
 
 use self::client::Client;
 use self::control::ControlPort;
+use self::deadlines::Deadlines;
 use self::epoll::Poller;
 use self::epoll::Source;
 use self::ids::ClientId;
@@ -50,6 +52,7 @@ use self::ids::VgpuId;
 use self::ids::WorkerId;
 use self::ledger::Ledger;
 use self::log_limit::LogLimit;
+use self::outbox::SendError;
 use self::registry::Registry;
 use self::runtime::RuntimeDir;
 use self::vgpu::Vgpu;
@@ -59,6 +62,7 @@ use crate::adapter::probe::Found;
 use crate::config::Config;
 use crate::sandbox::TerminationSignals;
 
+pub use runtime::Leftovers;
 pub use serve::ServeError;
 pub use serve::ServeOptions;
 pub use serve::serve;
@@ -89,6 +93,7 @@ struct Broker {
     failing: HashMap<AdapterChoice, u32>,
     ledger: Ledger,
     registry: Registry,
+    deadlines: Deadlines,
     client_ids: Counter,
     session_log: LogLimit,
     violation_log: LogLimit,
@@ -112,12 +117,14 @@ impl Broker {
         }
         self.fill_pool();
         loop {
-            for event in self.poller.wait()? {
+            let deadline = self.deadlines.next();
+            for event in self.poller.wait(deadline)? {
                 if self.handle(event.source, event.readiness) == Turn::Stop {
                     self.shut_down();
                     return Ok(());
                 }
             }
+            self.end_overdue();
             self.serve_waiting();
         }
     }
@@ -142,9 +149,15 @@ impl Broker {
         let sent = client.outbox.send(kind.0, body, fds);
         let writes = client.outbox.is_waiting();
         self.poller.set_writable(client.outbox.socket().as_fd(), Source::Client(id), writes);
-        if let Err(error) = sent {
-            tracing::warn!(session = id.0, %error, "client ended");
-            self.end_session(id, session_end::Ending::Gone);
+        match sent {
+            Ok(()) => {}
+            Err(SendError::Gone) => self.end_session(id, session_end::Ending::Gone),
+            Err(error @ SendError::Overflow) => {
+                if let Some(suppressed) = self.violation_log.allow(Instant::now()) {
+                    tracing::warn!(session = id.0, %error, suppressed, "client ended");
+                }
+                self.end_session(id, session_end::Ending::Gone);
+            }
         }
     }
 
@@ -155,7 +168,9 @@ impl Broker {
         let writes = worker.outbox.is_waiting();
         self.poller.set_writable(worker.outbox.socket().as_fd(), Source::Worker(id), writes);
         if let Err(error) = sent {
-            tracing::error!(worker = id.0, %error, "worker ended");
+            if let Some(suppressed) = self.violation_log.allow(Instant::now()) {
+                tracing::warn!(worker = id.0, %error, suppressed, "worker ended");
+            }
             self.end_worker(id, Reason::DEVICE_LOST, "the worker does not answer");
         }
     }

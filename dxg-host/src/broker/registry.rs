@@ -109,6 +109,12 @@ impl Registry {
         self.collect(share)
     }
 
+    /// An object whose memory this is.
+    pub(super) fn find_memory(&self, memory: &Rc<OwnedFd>) -> Option<u32> {
+        let is_it = |entry: &Entry| Rc::ptr_eq(&entry.object.memory, memory);
+        self.entries.iter().find(|(_, entry)| is_it(entry)).map(|(share, _)| *share)
+    }
+
     /// Notes that the maker's charge was left behind with the object.
     pub(super) fn leave_orphan(&mut self, share: u32, size_bytes: u64) {
         if let Some(entry) = self.entries.get_mut(&share) {
@@ -127,7 +133,12 @@ impl Registry {
         if entry.watch.is_some() || !entry.holders.is_empty() {
             return None;
         }
-        self.entries.remove(&share).map(|entry| entry.object)
+        let mut object = self.entries.remove(&share)?.object;
+        // What was shared twice is in memory until both are gone.
+        if let Some(other) = self.find_memory(&object.memory) {
+            self.leave_orphan(other, std::mem::take(&mut object.orphan_bytes));
+        }
+        Some(object)
     }
 }
 
@@ -176,6 +187,21 @@ mod tests {
         assert!(registry.is_held_by(share, B));
         assert!(registry.release(share, B).is_some());
         assert_eq!(registry.len(), 0);
+    }
+
+    #[test]
+    fn charge_of_memory_that_was_shared_twice_stays_with_the_later_of_both() {
+        let mut registry = Registry::default();
+        let first = register(&mut registry);
+        let memory = Rc::clone(&registry.get(first).unwrap().memory);
+        let second = register(&mut registry);
+        registry.entries.get_mut(&second).unwrap().object.memory = Rc::clone(&memory);
+        registry.leave_orphan(first, 4096);
+        registry.release(first, A);
+        assert_eq!(registry.hung_up(first).unwrap().orphan_bytes, 0);
+        assert_eq!(registry.find_memory(&memory), Some(second));
+        registry.release(second, A);
+        assert_eq!(registry.hung_up(second).unwrap().orphan_bytes, 4096);
     }
 
     #[test]

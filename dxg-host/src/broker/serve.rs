@@ -11,10 +11,12 @@ use rustix::net::SocketType;
 
 use super::Broker;
 use super::control::ControlPort;
+use super::deadlines::Deadlines;
 use super::epoll::Poller;
 use super::ids::Counter;
 use super::ledger::Ledger;
 use super::registry::Registry;
+use super::runtime::Leftovers;
 use super::runtime::Permissions;
 use super::runtime::RuntimeDir;
 use super::startup;
@@ -31,6 +33,8 @@ use crate::sandbox::TerminationSignals;
 pub struct ServeOptions {
     /// Its directory; the user's or the system's where it is not given.
     pub runtime_dir: Option<PathBuf>,
+    /// What becomes of that directory at the end.
+    pub leftovers: Leftovers,
     /// Its configuration.
     pub config: Config,
     /// Which adapters it offers.
@@ -82,7 +86,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
             runtime_dir::of_daemon(|name| std::env::var_os(name), uid).ok_or(ServeError::NoRuntimeDir)?
         }
     };
-    let mut runtime = RuntimeDir::open(&dir, user)
+    let mut runtime = RuntimeDir::open(&dir, user, options.leftovers)
         .map_err(|source| ServeError::RuntimeDir { path: dir.clone(), source })?;
     let found = startup::probe(options.wanted, &options.config.host_env)?;
     let vgpus = startup::vgpus(&options.config, &found, &mut runtime, user)?;
@@ -107,6 +111,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         failing: Default::default(),
         ledger,
         registry: Registry::default(),
+        deadlines: Deadlines::default(),
         client_ids: Counter::default(),
         session_log: Default::default(),
         violation_log: Default::default(),

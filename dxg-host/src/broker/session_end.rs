@@ -30,21 +30,21 @@ impl Broker {
     pub(super) fn end_session(&mut self, id: ClientId, ending: Ending) {
         let Some(mut client) = self.clients.remove(&id) else { return };
         self.poller.forget(client.outbox.socket(), Source::Client(id));
-        let reason = match ending {
-            Ending::Gone => Reason::NONE,
+        let (reason, text) = match ending {
+            Ending::Gone => (Reason::NONE, String::new()),
             Ending::Refused(refusal) => {
                 refuse(&mut client.outbox, &refusal);
-                refusal.reason
+                (refusal.reason, refusal.text)
             }
             Ending::Lost(reason, text) => {
                 let body = Lost { reason, reserved: 0, text: dxg_wire::session::text(&text) };
                 // The socket closes next; whoever does not read sees that.
                 let _ = client.outbox.send(BrokerMessage::LOST.0, &body, Vec::new());
-                reason
+                (reason, text)
             }
         };
         let ClientState::Bound(bound) = client.state else {
-            tracing::debug!(session = id.0, reason = reason.name(), "session ends before its start");
+            tracing::debug!(session = id.0, reason = reason.name(), text, "session ends before its start");
             return;
         };
         if let Some(worker) = self.workers.get_mut(&bound.worker) {
@@ -55,11 +55,11 @@ impl Broker {
             self.release_share(*share, id);
         }
         for window in bound.windows.values() {
-            self.settle_window(id, window.size_bytes, window.left_to);
+            self.settle_window(id, window);
         }
         self.ledger.close_client(id);
         if let Some(suppressed) = self.session_log.allow(Instant::now()) {
-            tracing::info!(session = id.0, reason = reason.name(), suppressed, "session ends");
+            tracing::info!(session = id.0, reason = reason.name(), text, suppressed, "session ends");
         }
     }
 

@@ -77,8 +77,8 @@ impl Broker {
             tracing::info!(
                 session = id.0,
                 vgpu = %vgpu.uuid,
-                pid = client.peer.pid.as_raw_nonzero().get(),
-                uid = client.peer.uid.as_raw(),
+                pid = client.peer.pid,
+                uid = client.peer.uid,
                 name = client.name,
                 suppressed,
                 "session starts"
@@ -86,8 +86,8 @@ impl Broker {
         }
         let bind = Bind {
             session: id.0,
-            client_pid: client.peer.pid.as_raw_nonzero().get().unsigned_abs(),
-            client_uid: client.peer.uid.as_raw(),
+            client_pid: client.peer.pid,
+            client_uid: client.peer.uid,
             features: accepted.features,
             vgpu_uuid: *vgpu.uuid.as_bytes(),
             adapter_luid: vgpu.luid(),

@@ -29,6 +29,8 @@ use super::worker_proc::socket_pair;
 
 /// Most shared objects of one session.
 const MAX_SHARES: usize = 4096;
+/// Most requests for one object that wait for the client to map it.
+const MAX_IMPORTERS: usize = 256;
 /// Most bytes of private data of an object.
 const MAX_PRIVATE_BYTES: u64 = 1 << 20;
 
@@ -86,7 +88,6 @@ impl Broker {
         bound.shares.insert(handle, share.window.0);
         if let Some(window) = bound.windows.get_mut(&share.window.0) {
             window.holds += 1;
-            window.left_to = Some(handle);
         }
         Ok((handle, theirs))
     }
@@ -114,14 +115,13 @@ impl Broker {
             return Err(Reason::UNSUPPORTED);
         }
         if let Some(base) = bound.shares.get(&share) {
-            let pending = bound
-                .windows
-                .get(base)
-                .is_some_and(|window| matches!(window.state, WindowState::ImportPending { .. }));
-            if pending {
-                return Err(Reason::INVALID);
+            match bound.windows.get_mut(base).map(|window| &mut window.state) {
+                Some(WindowState::ImportPending { requests, .. }) if requests.len() >= MAX_IMPORTERS => {
+                    return Err(Reason::QUOTA);
+                }
+                Some(WindowState::ImportPending { requests, .. }) => requests.push(import.request),
+                _ => self.answer_import(id, import.request, share),
             }
-            self.answer_import(id, import.request, share);
             return Ok(());
         }
         if bound.shares.len() >= MAX_SHARES {
@@ -132,7 +132,7 @@ impl Broker {
         self.registry.hold(share, id);
         let Some(bound) = self.bound(id) else { return Ok(()) };
         bound.shares.insert(share, base.0);
-        let state = WindowState::ImportPending { request: import.request, share };
+        let state = WindowState::ImportPending { requests: vec![import.request], share };
         bound.windows.insert(base.0, WindowRecord::new(size_bytes, state));
         self.tell_client(id, BrokerMessage::WINDOW, &Window { base, size_bytes }, vec![memory]);
         Ok(())
@@ -196,8 +196,9 @@ impl Broker {
     }
 
     /// Settles the account of a window that is gone: its memory is free, or goes on in a shared object.
-    pub(super) fn settle_window(&mut self, id: ClientId, size_bytes: u64, left_to: Option<u32>) {
-        match left_to.filter(|share| self.registry.get(*share).is_some()) {
+    pub(super) fn settle_window(&mut self, id: ClientId, window: &WindowRecord) {
+        let size_bytes = window.size_bytes;
+        match window.shareable().and_then(|memory| self.registry.find_memory(memory)) {
             Some(share) => {
                 self.ledger.orphan(id, size_bytes);
                 self.registry.leave_orphan(share, size_bytes);

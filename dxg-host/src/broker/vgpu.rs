@@ -4,12 +4,12 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use dxg_wire::session::Features;
-use rustix::net::UCred;
 use uuid::Uuid;
 
 use super::ids::VgpuId;
 use crate::adapter::AdapterChoice;
 use crate::adapter::AdapterIdentity;
+use crate::sandbox::Peer;
 
 /// Clients at once where nothing else is configured.
 pub(super) const DEFAULT_MAX_CLIENTS: usize = 256;
@@ -42,10 +42,10 @@ pub(super) struct Vgpu {
 
 impl Vgpu {
     /// Whether a peer may use it.
-    pub(super) fn admits(&self, peer: &UCred) -> bool {
+    pub(super) fn admits(&self, peer: &Peer) -> bool {
         match &self.allowed_uids {
             None => true,
-            Some(uids) => uids.contains(&peer.uid.as_raw()),
+            Some(uids) => uids.contains(&peer.uid),
         }
     }
 

@@ -27,6 +27,7 @@ use super::client::Bound;
 use super::client::MAX_SHAREABLE;
 use super::client::WindowRecord;
 use super::client::WindowState;
+use super::client::printable;
 use super::client_messages::pages;
 use super::epoll::Readiness;
 use super::epoll::Source;
@@ -128,7 +129,7 @@ impl Broker {
             }
             _ => {
                 let lost: Lost = message.body();
-                self.end_worker(id, lost.reason, &text_of(&lost.text));
+                self.end_worker(id, lost.reason, &printable(&text_of(&lost.text)));
             }
         }
     }
@@ -227,9 +228,8 @@ impl Broker {
         if record.holds != 0 {
             return;
         }
-        let (size_bytes, left_to) = (record.size_bytes, record.left_to);
-        bound.windows.remove(&base.0);
-        self.settle_window(client, size_bytes, left_to);
+        let Some(record) = bound.windows.remove(&base.0) else { return };
+        self.settle_window(client, &record);
         self.tell_client(client, BrokerMessage::WINDOW_GONE, &WindowRef { base }, Vec::new());
     }
 }

@@ -13,6 +13,7 @@ mod filter;
 mod harden;
 mod inherit;
 mod level;
+mod peer;
 mod signals;
 mod spawn;
 
@@ -26,6 +27,7 @@ pub use harden::harden_worker;
 pub use inherit::inherited;
 pub use level::FileSystem;
 pub use level::Level;
+pub use peer::Peer;
 pub use signals::TerminationSignals;
 pub use spawn::Child;
 pub use spawn::Role;

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT as a descriptor, so that the event loop sees them in its turn.
+//! SIGTERM, SIGINT and SIGHUP as a descriptor, so that the event loop sees them in its turn.
 
 // UNSAFETY: signal masks and signalfd have no safe wrapper here.
 #![expect(unsafe_code, reason = "signalfd and signal masks are raw system calls")]
@@ -24,7 +24,7 @@ impl TerminationSignals {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         // SAFETY: writes one signal set, which `set` has room for.
         unsafe { libc::sigemptyset(set.as_mut_ptr()) };
-        for signal in [libc::SIGTERM, libc::SIGINT] {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
             // SAFETY: `set` was initialised above; the signal number is valid.
             unsafe { libc::sigaddset(set.as_mut_ptr(), signal) };
         }

@@ -38,7 +38,8 @@ pub(super) fn serve(session: &Session, mut receiver: ChannelReceiver, sender: &A
     };
     match failure {
         Failure::Violation(violation) => {
-            tracing::warn!(%violation, "session");
+            // The broker writes the line: it alone can count how many there were.
+            tracing::debug!(%violation, "session");
             session.link.end(Reason::VIOLATION, &violation.to_string())
         }
         other => {

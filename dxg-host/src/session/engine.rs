@@ -1,7 +1,8 @@
 //! The engine: runs submitted work, and passes on what the timeline says.
 //!
 //! *Threads.* Requests change the timeline and settle it at once, so a wait that is over wakes its guest without a hop;
-//! work runs on the engine's own thread. A shared fence that is waited for has a thread that watches its cell.
+//! work runs on the engine's own thread. A shared fence that is waited for has a thread that watches its cell; where there
+//! are too many, the engine's own thread looks at the rest now and then.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,6 +28,11 @@ use crate::objects::timeline::Point;
 use crate::objects::timeline::SyncId;
 use crate::objects::timeline::Timeline;
 use crate::objects::timeline::Weigh;
+
+/// Most threads that watch shared fences.
+const MAX_WATCHERS: usize = 64;
+/// How often fences are looked at that have no thread.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// Something for the engine to do.
 pub(super) struct Work {
@@ -73,6 +79,9 @@ struct Watched {
 struct State {
     timeline: Timeline<Work>,
     shared: HashMap<SyncId, Watched>,
+    watchers: usize,
+    /// A fence is waited for that nobody watches.
+    unwatched: bool,
 }
 
 /// The engine of a session.
@@ -85,7 +94,8 @@ pub(super) struct Engine {
 impl Engine {
     /// An engine without work.
     pub(super) fn new(notifier: Notifier) -> Self {
-        let state = State { timeline: Timeline::default(), shared: HashMap::new() };
+        let state =
+            State { timeline: Timeline::default(), shared: HashMap::new(), watchers: 0, unwatched: false };
         Self { state: Mutex::new(state), wake: Condvar::new(), notifier }
     }
 
@@ -124,19 +134,31 @@ impl Engine {
 
     /// Takes a synchronization object away.
     pub(super) fn remove_sync(self: &Arc<Self>, sync: SyncId) {
-        if let Some(watched) = self.state.lock().shared.remove(&sync) {
+        let mut state = self.state.lock();
+        if let Some(watched) = state.shared.remove(&sync) {
+            state.watchers -= usize::from(watched.running);
             watched.gone.store(true, Ordering::Release);
             watched.cell.wake_all();
         }
+        drop(state);
         self.change(|timeline| timeline.remove(sync));
     }
 
     /// Starts the watchers that are missing.
     fn watch(self: &Arc<Self>, state: &mut State) {
+        if state.shared.is_empty() {
+            state.unwatched = false;
+            return;
+        }
         let awaited: Vec<Point> = state.timeline.awaited().collect();
+        let was_unwatched = std::mem::take(&mut state.unwatched);
         for point in awaited {
             let Some(watched) = state.shared.get_mut(&point.sync) else { continue };
             if watched.running {
+                continue;
+            }
+            if state.watchers >= MAX_WATCHERS {
+                state.unwatched = true;
                 continue;
             }
             let engine = Arc::clone(self);
@@ -146,9 +168,16 @@ impl Engine {
                 .name("shared fence".to_owned())
                 .spawn(move || watch_cell(&engine, &cell, &gone));
             match started {
-                Ok(_) => watched.running = true,
-                Err(error) => tracing::error!(%error, "a shared fence is not watched"),
+                Ok(_) => {
+                    watched.running = true;
+                    state.watchers += 1;
+                }
+                Err(_) => state.unwatched = true,
             }
+        }
+        if state.unwatched && !was_unwatched {
+            // The engine's thread sleeps without an end.
+            self.wake.notify_one();
         }
     }
 }
@@ -182,6 +211,9 @@ pub(super) fn run(session: &Arc<Session>) {
         let events = state.timeline.take_events();
         engine.watch(&mut state);
         match work {
+            None if events.is_empty() && state.unwatched => {
+                engine.wake.wait_for(&mut state, LOOK_AGAIN);
+            }
             None if events.is_empty() => engine.wake.wait(&mut state),
             None => {
                 drop(state);

@@ -104,7 +104,7 @@ fn run(adapter: &dyn Adapter, link: &BrokerLink, seat: StreamSeat) {
     match adapter.run_stream(seat) {
         Ok(()) => {}
         Err(StreamEnd::Violation(violation)) => {
-            tracing::warn!(%violation, "stream");
+            tracing::debug!(%violation, "stream");
             link.end(Reason::VIOLATION, &violation.to_string())
         }
         Err(StreamEnd::Fault(fault)) => {
