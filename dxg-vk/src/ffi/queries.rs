@@ -44,7 +44,12 @@ pub(crate) unsafe extern "system" fn get_query_pool_results(
 ) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
-    let asked = flags & !vk::QueryResultFlags::WAIT;
+    // Who waits gets whole results: partial ones would look like the end of the wait.
+    let asked = if flags.contains(vk::QueryResultFlags::WAIT) {
+        flags & !(vk::QueryResultFlags::WAIT | vk::QueryResultFlags::PARTIAL)
+    } else {
+        flags
+    };
     let mut result = vk::Result::SUCCESS;
     let status = guard_result(|| {
         let mut pause = FIRST_PAUSE;
