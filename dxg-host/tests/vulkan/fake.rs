@@ -159,7 +159,10 @@ fn what_names_an_object_whose_creation_failed_is_not_run_and_no_violation() {
     guest.post(VkOp::CREATE_BUFFER.0, |e| requests::create_buffer(e, id(1), 4096, 2));
     guest.post(VkOp::DESTROY_BUFFER.0, |e| e.u64(id(1)));
     // An answer comes, with nothing in it, so nobody waits for ever.
-    assert_eq!(guest.call(VkOp::GET_BUFFER_MEMORY_REQUIREMENTS.0, |e| e.u64(id(1))).as_deref(), Some(&[][..]));
+    assert_eq!(
+        guest.call(VkOp::GET_BUFFER_MEMORY_REQUIREMENTS.0, |e| e.u64(id(1))).as_deref(),
+        Some(&[][..])
+    );
     assert_eq!(status(&guest), (Reason::DEVICE_LOST.0, OUT_OF_DEVICE_MEMORY));
     assert_eq!(guest.close(), Ok(()));
 }

@@ -84,11 +84,10 @@ pub(crate) unsafe extern "system" fn get_query_pool_results(
                 // SAFETY: the program passes a place of the length it names.
                 encoder.bytes(unsafe { bytes(data, data_bytes) });
             };
-            result =
-                device.stream.call_sized(VkOp(op::QUERY_RESULTS), data_bytes + 16, body, |reply| {
-                    // SAFETY: the program passes a place of the length it names.
-                    unsafe { commands::reply_get_query_pool_results(reply, data, data_bytes) }
-                })?;
+            result = device.stream.call_sized(VkOp(op::QUERY_RESULTS), data_bytes + 16, body, |reply| {
+                // SAFETY: the program passes a place of the length it names.
+                unsafe { commands::reply_get_query_pool_results(reply, data, data_bytes) }
+            })?;
             match result {
                 vk::Result::NOT_READY if flags.contains(vk::QueryResultFlags::WAIT) => {}
                 // The host's driver would wait for its device, and here it may not.

@@ -84,7 +84,8 @@ impl Request {
         device: vk::Device,
         reply: &mut Encoder,
     ) -> Result<(), StreamEnd> {
-        let function = fns.get_query_pool_results.ok_or(Violation::new(OP, "the driver has no such command"))?;
+        let function =
+            fns.get_query_pool_results.ok_or(Violation::new(OP, "the driver has no such command"))?;
         // SAFETY:
         // - the pool is a live one of this device, out of its table; `data` has room for all that the size and the stride
         //   say, and for one result more.

@@ -185,10 +185,8 @@ fn query_results_of_work_that_waits(case: &mut Case) -> Result<()> {
             gpu.query_results(pool, 0, &mut out, flags).map(|()| out)
         });
         // Long enough for the reader to be in its call most times; the result is the same if it is not.
-        let _ = gpu.wait_semaphores(
-            &vk::SemaphoreWaitInfo::default().semaphores(&[done]).values(&[1]),
-            50_000_000,
-        );
+        let _ = gpu
+            .wait_semaphores(&vk::SemaphoreWaitInfo::default().semaphores(&[done]).values(&[1]), 50_000_000);
         gpu.signal_semaphore(&vk::SemaphoreSignalInfo::default().semaphore(go).value(1))?;
         match reader.join() {
             Ok(result) => same!(result?, [[0, 1]], "invocations of nothing, available"),
