@@ -24,6 +24,7 @@ use crate::link::Block;
 use crate::memory::Memory;
 use crate::memory::Usage;
 use crate::physical::Physical;
+use crate::private_data::Slots;
 use crate::queue::Queue;
 use crate::requirements::Requirements;
 use crate::requirements::RequirementsCache;
@@ -54,6 +55,8 @@ pub struct Device {
     pub usage: Usage,
     /// Objects by type.
     pub objects: Objects,
+    /// Values that the program attaches to objects.
+    pub private_data: Slots,
     /// Enabled extensions.
     pub extensions: Vec<String>,
     /// The version of Vulkan whose commands it has.

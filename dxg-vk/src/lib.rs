@@ -24,6 +24,7 @@ pub mod link;
 pub mod log;
 pub mod memory;
 pub mod physical;
+pub mod private_data;
 pub mod queue;
 pub mod ranges;
 pub mod replies;

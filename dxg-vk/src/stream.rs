@@ -14,6 +14,7 @@ use dxg_wire::codec::DecodeError;
 use dxg_wire::codec::Decoder;
 use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::VkOp;
+use dxg_wire::session::IoAddress;
 use dxg_wire::stream::EntryFlags;
 use dxg_wire::stream::OP_INDIRECT;
 use dxg_wire::stream::ReplyRequest;
@@ -35,6 +36,8 @@ use crate::replies::Slot;
 pub const STATUS_REPLY_TOO_SMALL: i32 = -1;
 /// Largest reply that a call asks for.
 const MAX_REPLY_BYTES: usize = 256 << 20;
+/// Most bytes that a first reply slot has for no other reason than a long request.
+const MAX_FIRST_REPLY_BYTES: usize = 256 << 10;
 /// Blocks for replies, cells and recordings.
 const BLOCK_BYTES: u64 = 1 << 20;
 /// Most bytes of commands that are held back.
@@ -169,10 +172,14 @@ impl Stream {
         reply: impl FnOnce(&mut Decoder<'_>) -> Result<R, DecodeError>,
     ) -> Result<R, vk::Result> {
         let payload = with_scratch(|encoder| {
-            let (mut slot, mut room_bytes) = (self.slot(payload_bytes)?, payload_bytes);
-            let mark = encoder.begin_with_reply(op.0, slot.request());
+            let nowhere = ReplyRequest { address: IoAddress(0), capacity_bytes: 0, sequence: 0 };
+            let mark = encoder.begin_with_reply(op.0, nowhere);
             body(encoder);
             encoder.end(mark);
+            // A request that makes objects cannot be made twice, and its answer is no longer than the request.
+            let mut room_bytes = payload_bytes.max(encoder.len().min(MAX_FIRST_REPLY_BYTES));
+            let mut slot = self.slot(room_bytes)?;
+            readdress(encoder, slot.request());
             loop {
                 self.push(encoder.as_slice())?;
                 match self.receive(slot)? {
@@ -371,6 +378,20 @@ mod tests {
         let len = stream.call_sized(OP, 3 * ORDINARY_PAYLOAD_BYTES, |_| (), |reply| Ok(reply.remaining()));
         assert_eq!(len, Ok(3 * ORDINARY_PAYLOAD_BYTES));
         assert_eq!(asked.load(Ordering::Relaxed), 3);
+    }
+
+    #[test]
+    fn call_reply_no_longer_than_its_request_is_asked_for_once() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let (_host, stream) = FakeHost::start(4096, move |_, body| {
+            count.fetch_add(1, Ordering::Relaxed);
+            Act::Reply(body.to_vec())
+        });
+        let body = vec![1; 2 * ORDINARY_PAYLOAD_BYTES];
+        let len = stream.call(OP, |encoder| encoder.bytes(&body), |reply| Ok(reply.remaining()));
+        assert_eq!(len, Ok(body.len()));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
     }
 
     #[test]

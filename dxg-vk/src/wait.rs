@@ -94,6 +94,13 @@ fn any(
     }
 }
 
+/// When a wait looks again at what only another thread of the program can change; no later than its deadline.
+#[must_use]
+pub fn turn(deadline: Option<Instant>) -> Instant {
+    let turn = Instant::now() + PAUSE;
+    deadline.map_or(turn, |deadline| deadline.min(turn))
+}
+
 /// Sleeps for a moment in which another thread may change what is waited for.
 pub fn pause(deadline: Option<Instant>) -> Outcome {
     let now = Instant::now();

@@ -43,6 +43,16 @@ impl Daemon {
     /// When it does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::start_with(&["--adapter", "none"])
+    }
+
+    /// Starts a daemon with these arguments besides those that every one has. None when it is not built.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start_with(arguments: &[&str]) -> Option<Self> {
         let program = env::var_os("DXGD").map_or_else(built_here, PathBuf::from);
         if !program.exists() {
             return None;
@@ -57,8 +67,9 @@ impl Daemon {
             rustix::io::fcntl_setfd(inherited, FdFlags::empty()).expect("a flag");
         }
         let child = Command::new(program)
-            .args(["serve", "--adapter", "none", "--foreground", "--runtime-dir"])
+            .args(["serve", "--foreground", "--runtime-dir"])
             .arg(&directory)
+            .args(arguments)
             .args(["--ready-fd", &tell_ready.as_raw_fd().to_string()])
             .args(["--exit-with-fd", &watch.as_raw_fd().to_string()])
             .env("DXG_LOG", "warn")

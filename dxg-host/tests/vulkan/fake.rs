@@ -152,6 +152,41 @@ fn creation_that_fails_without_an_answer_is_the_status_of_the_stream() {
 }
 
 #[test]
+fn what_names_an_object_whose_creation_failed_is_not_run_and_no_violation() {
+    let fake = Fake::take();
+    let (mut guest, _) = fake.device();
+    fake.control(Control::FAIL_BUFFERS, 1);
+    guest.post(VkOp::CREATE_BUFFER.0, |e| requests::create_buffer(e, id(1), 4096, 2));
+    guest.post(VkOp::DESTROY_BUFFER.0, |e| e.u64(id(1)));
+    // An answer comes, with nothing in it, so nobody waits for ever.
+    assert_eq!(
+        guest.call(VkOp::GET_BUFFER_MEMORY_REQUIREMENTS.0, |e| e.u64(id(1))).as_deref(),
+        Some(&[][..])
+    );
+    assert_eq!(status(&guest), (Reason::DEVICE_LOST.0, OUT_OF_DEVICE_MEMORY));
+    assert_eq!(guest.close(), Ok(()));
+}
+
+#[test]
+fn value_that_was_waited_for_is_published_before_the_progress_of_who_waited() {
+    let fake = Fake::take();
+    let (mut guest, cells) = fake.device();
+    let (counter, address) = guest.cell(0);
+    guest.post(op::CREATE_SEMAPHORE, |e| requests::create_timeline(e, id(1), address, 0));
+    for round in 1..=500_u64 {
+        // Queue 0 waits and is looked at first; queue 1 signals.
+        let waiting = [Batch { waits: &[(id(1), round)], ..Batch::default() }];
+        let signalling = [Batch { signals: &[(id(1), round)], ..Batch::default() }];
+        guest.post(op::QUEUE_SUBMIT, |e| requests::submit(e, 0, round, &waiting));
+        guest.post(op::QUEUE_SUBMIT, |e| requests::submit(e, 1, round, &signalling));
+        assert_eq!(guest.wait(&cells[0], round), WaitOutcome::Reached);
+        assert_eq!(counter.value(), round);
+        assert_eq!(guest.wait(&cells[1], round), WaitOutcome::Reached);
+    }
+    assert_eq!(guest.close(), Ok(()));
+}
+
+#[test]
 fn creation_that_fails_with_an_answer_leaves_the_stream_alone() {
     let fake = Fake::take();
     let (mut guest, _) = fake.device();

@@ -148,6 +148,7 @@ pub(crate) fn retire_all(device: &Device) {
 /// # Safety
 /// `buffer` is a live command buffer of the device that nothing uses any more; its destruction was posted.
 unsafe fn retire(device: &Device, buffer: vk::CommandBuffer) {
+    device.private_data.forget(vk::ObjectType::COMMAND_BUFFER, buffer.as_raw());
     // SAFETY: as the caller promises.
     let state = unsafe { handles::retire::<CommandBuffer>(buffer) };
     device.free_id(ObjectKind::COMMAND_BUFFER, state.id);

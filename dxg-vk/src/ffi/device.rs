@@ -39,6 +39,7 @@ use crate::heap::Heap;
 use crate::link::HostLink;
 use crate::memory::Usage;
 use crate::physical::Physical;
+use crate::private_data::Slots;
 use crate::queue::Queue;
 use crate::stream::Stream;
 
@@ -133,6 +134,7 @@ unsafe fn new_device(
         memory_heap: Heap::new(MEMORY_BLOCK_BYTES),
         usage: Usage::default(),
         objects: Objects::default(),
+        private_data: Slots::default(),
         extensions: wanted.iter().map(|name| name.to_string_lossy().into_owned()).collect(),
         api_version: physical.description.api_version,
     });

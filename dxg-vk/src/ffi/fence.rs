@@ -73,11 +73,14 @@ pub(crate) unsafe extern "system" fn create_fence(
 /// # Safety
 /// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_fence(
-    _device: vk::Device,
+    device: vk::Device,
     fence: vk::Fence,
     _allocator: *const vk::AllocationCallbacks<'_>,
 ) {
     if !fence.is_null() {
+        // SAFETY: the program passes a live device.
+        let device = unsafe { forward::device(device) };
+        device.private_data.forget(vk::ObjectType::FENCE, fence.as_raw());
         // SAFETY: not null, so a pointer that `create_fence` made with `Box::into_raw`, and nothing uses it any more.
         drop(unsafe { Box::from_raw(fence.as_raw() as *mut Fence) });
     }
@@ -164,6 +167,14 @@ fn wait_for(
         }
         match which {
             Which::Any if any_signaled => return Ok(Outcome::Reached),
+            // A fence that another thread submits meanwhile ends the wait as well, and no cell says so.
+            Which::Any if any_unsignaled && !targets.is_empty() => {
+                let turn = wait::turn(deadline);
+                match wait::wait(&targets, which, Some(turn), || device.check())? {
+                    Outcome::TimedOut if deadline.is_none_or(|deadline| turn < deadline) => continue,
+                    outcome => return Ok(outcome),
+                }
+            }
             Which::Any if !targets.is_empty() => {
                 return wait::wait(&targets, which, deadline, || device.check());
             }

@@ -23,6 +23,7 @@ use dxg_wire::vulkan::op;
 use super::forward;
 use super::guard::guard;
 use super::guard::guard_result;
+use super::pointers::find;
 use super::pointers::put;
 use crate::device::Device;
 use crate::generated::structs;
@@ -64,6 +65,11 @@ unsafe fn allocate(
     let kind = description.memory_type(info.memory_type_index).ok_or(vk::Result::ERROR_UNKNOWN)?;
     let heap_bytes = description.heap_bytes(kind.heap_index);
     let size_bytes = info.allocation_size;
+    // SAFETY: the caller passes a valid chain.
+    let export = unsafe { find::<vk::ExportMemoryAllocateInfo<'_>>(info.p_next) };
+    if export.is_some_and(|export| !export.handle_types.is_empty()) {
+        return Err(vk::Result::ERROR_INVALID_EXTERNAL_HANDLE);
+    }
     if size_bytes > description.max_allocation_bytes {
         return Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY);
     }

@@ -1,4 +1,4 @@
-//! Private data, which lives in the guest alone. A slot handle is a pointer to a [`PrivateSlot`].
+//! Private data, which lives in the guest alone. A slot handle is a pointer to a [`Slot`].
 //!
 //! # Safety
 //!
@@ -9,26 +9,21 @@
 // UNSAFETY: entry points of the program, which passes handles and pointers.
 #![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use ash::vk;
 use ash::vk::Handle;
-use parking_lot::Mutex;
 
+use super::forward;
 use super::guard::guard;
 use super::guard::guard_result;
 use super::pointers::put;
-
-/// The values of one slot, by type and handle of the object.
-#[derive(Debug, Default)]
-struct PrivateSlot {
-    values: Mutex<HashMap<(i32, u64), u64>>,
-}
+use crate::private_data::Slot;
 
 /// # Safety
 /// `slot` is a live slot.
-unsafe fn slot_of<'a>(slot: vk::PrivateDataSlot) -> &'a PrivateSlot {
-    let pointer = slot.as_raw() as *const PrivateSlot;
+unsafe fn slot_of<'a>(slot: vk::PrivateDataSlot) -> &'a Slot {
+    let pointer = slot.as_raw() as *const Slot;
     // SAFETY: the caller passes a live slot, which is a pointer that `create_private_data_slot` made.
     unsafe { &*pointer }
 }
@@ -38,15 +33,19 @@ unsafe fn slot_of<'a>(slot: vk::PrivateDataSlot) -> &'a PrivateSlot {
 /// # Safety
 /// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_private_data_slot(
-    _device: vk::Device,
+    device: vk::Device,
     _info: *const vk::PrivateDataSlotCreateInfo<'_>,
     _allocator: *const vk::AllocationCallbacks<'_>,
     slot: *mut vk::PrivateDataSlot,
 ) -> vk::Result {
-    let pointer = Box::into_raw(Box::<PrivateSlot>::default());
-    // SAFETY: the program passes a place for the handle.
-    unsafe { put(slot, vk::PrivateDataSlot::from_raw(pointer as u64)) };
-    vk::Result::SUCCESS
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard_result(|| {
+        let pointer = Arc::into_raw(device.private_data.open());
+        // SAFETY: the program passes a place for the handle.
+        unsafe { put(slot, vk::PrivateDataSlot::from_raw(pointer as u64)) };
+        Ok(())
+    })
 }
 
 /// `vkDestroyPrivateDataSlot`.
@@ -54,15 +53,22 @@ pub(crate) unsafe extern "system" fn create_private_data_slot(
 /// # Safety
 /// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_private_data_slot(
-    _device: vk::Device,
+    device: vk::Device,
     slot: vk::PrivateDataSlot,
     _allocator: *const vk::AllocationCallbacks<'_>,
 ) {
-    if !slot.is_null() {
-        // SAFETY: not null, so a pointer that `create_private_data_slot` made with `Box::into_raw`, and nothing uses it any
-        // more.
-        drop(unsafe { Box::from_raw(slot.as_raw() as *mut PrivateSlot) });
+    if slot.is_null() {
+        return;
     }
+    // SAFETY: the program passes a live device.
+    let device = unsafe { forward::device(device) };
+    guard(|| {
+        // SAFETY: not null, so a pointer that `create_private_data_slot` made with `Arc::into_raw`, and nothing uses it any
+        // more.
+        let state = unsafe { Arc::from_raw(slot.as_raw() as *const Slot) };
+        device.private_data.close(&state);
+        device.private_data.forget(vk::ObjectType::PRIVATE_DATA_SLOT, slot.as_raw());
+    });
 }
 
 /// `vkSetPrivateData`.
@@ -79,7 +85,7 @@ pub(crate) unsafe extern "system" fn set_private_data(
     // SAFETY: the program passes a live slot.
     let slot = unsafe { slot_of(slot) };
     guard_result(|| {
-        slot.values.lock().insert((kind.as_raw(), object), value);
+        slot.set(kind, object, value);
         Ok(())
     })
 }
@@ -98,8 +104,7 @@ pub(crate) unsafe extern "system" fn get_private_data(
     // SAFETY: the program passes a live slot.
     let slot = unsafe { slot_of(slot) };
     guard(|| {
-        let found = slot.values.lock().get(&(kind.as_raw(), object)).copied();
         // SAFETY: the program passes a place for the value.
-        unsafe { put(value, found.unwrap_or_default()) };
+        unsafe { put(value, slot.get(kind, object)) };
     });
 }

@@ -16,6 +16,8 @@ use ash::vk;
 use ash::vk::Handle;
 use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::VkOp;
+use dxg_wire::vulkan::QUERIES_ASK_AGAIN;
+use dxg_wire::vulkan::op;
 
 use super::forward;
 use super::guard::guard;
@@ -25,6 +27,16 @@ use crate::generated::commands;
 /// How long a wait for query results pauses before it asks again, at first and at most.
 const FIRST_PAUSE: Duration = Duration::from_micros(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(1);
+
+/// # Safety
+/// `data` is null or names `len` bytes.
+unsafe fn bytes<'a>(data: *const c_void, len: usize) -> &'a [u8] {
+    if data.is_null() {
+        return &[];
+    }
+    // SAFETY: not null, and the caller promises so many bytes.
+    unsafe { std::slice::from_raw_parts(data.cast(), len) }
+}
 
 /// `vkGetQueryPoolResults`.
 ///
@@ -44,7 +56,12 @@ pub(crate) unsafe extern "system" fn get_query_pool_results(
 ) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
-    let asked = flags & !vk::QueryResultFlags::WAIT;
+    // Who waits gets whole results: partial ones would look like the end of the wait.
+    let asked = if flags.contains(vk::QueryResultFlags::WAIT) {
+        flags & !(vk::QueryResultFlags::WAIT | vk::QueryResultFlags::PARTIAL)
+    } else {
+        flags
+    };
     let mut result = vk::Result::SUCCESS;
     let status = guard_result(|| {
         let mut pause = FIRST_PAUSE;
@@ -62,14 +79,20 @@ pub(crate) unsafe extern "system" fn get_query_pool_results(
                         asked,
                     );
                 };
+                // What the command does not write stays as it is, so it travels along.
+                encoder.count(data_bytes);
+                // SAFETY: the program passes a place of the length it names.
+                encoder.bytes(unsafe { bytes(data, data_bytes) });
             };
-            result =
-                device.stream.call_sized(VkOp::GET_QUERY_POOL_RESULTS, data_bytes + 16, body, |reply| {
-                    // SAFETY: the program passes a place of the length it names.
-                    unsafe { commands::reply_get_query_pool_results(reply, data, data_bytes) }
-                })?;
-            if result != vk::Result::NOT_READY || !flags.contains(vk::QueryResultFlags::WAIT) {
-                return Ok(());
+            result = device.stream.call_sized(VkOp(op::QUERY_RESULTS), data_bytes + 16, body, |reply| {
+                // SAFETY: the program passes a place of the length it names.
+                unsafe { commands::reply_get_query_pool_results(reply, data, data_bytes) }
+            })?;
+            match result {
+                vk::Result::NOT_READY if flags.contains(vk::QueryResultFlags::WAIT) => {}
+                // The host's driver would wait for its device, and here it may not.
+                again if again.as_raw() == QUERIES_ASK_AGAIN => {}
+                _ => return Ok(()),
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -279,7 +279,9 @@ pub(crate) unsafe extern "system" fn queue_wait_idle(queue: vk::Queue) -> vk::Re
     let object = unsafe { forward::queue(queue) };
     guard_result(|| {
         let idle = object.queue()?.idle();
-        wait::wait(&[idle], Which::All, None, || object.device.check()).map(|_| ())
+        wait::wait(&[idle], Which::All, None, || object.device.check())?;
+        // An idle queue of a lost device is lost all the same.
+        object.device.check()
     })
 }
 
@@ -290,5 +292,8 @@ pub(crate) unsafe extern "system" fn queue_wait_idle(queue: vk::Queue) -> vk::Re
 pub(crate) unsafe extern "system" fn device_wait_idle(device: vk::Device) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
-    guard_result(|| wait::wait(&device.idle(), Which::All, None, || device.check()).map(|_| ()))
+    guard_result(|| {
+        wait::wait(&device.idle(), Which::All, None, || device.check())?;
+        device.check()
+    })
 }

@@ -177,11 +177,14 @@ pub(crate) unsafe extern "system" fn create_descriptor_update_template(
 /// # Safety
 /// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn destroy_descriptor_update_template(
-    _device: vk::Device,
+    device: vk::Device,
     template: vk::DescriptorUpdateTemplate,
     _allocator: *const vk::AllocationCallbacks<'_>,
 ) {
     if !template.is_null() {
+        // SAFETY: the program passes a live device.
+        let device = unsafe { forward::device(device) };
+        device.private_data.forget(vk::ObjectType::DESCRIPTOR_UPDATE_TEMPLATE, template.as_raw());
         // SAFETY: not null, so a pointer that `create_descriptor_update_template` made with `Box::into_raw`, and nothing
         // uses it any more.
         drop(unsafe { Box::from_raw(template.as_raw() as *mut Template) });

@@ -13,8 +13,12 @@ use std::time::Duration;
 use ash::vk;
 use ash::vk::Handle;
 
+use crate::handles;
 use crate::instance::void;
+use crate::state::BUFFER_THAT_FAILS_BYTES;
+use crate::state::BUFFER_THAT_LOSES_BYTES;
 use crate::state::Batch;
+use crate::state::Control;
 use crate::state::Point;
 use crate::state::STATE;
 
@@ -31,13 +35,17 @@ unsafe fn list<'a, T>(pointer: *const T, count: u32) -> &'a [T] {
     unsafe { slice::from_raw_parts(pointer, count as usize) }
 }
 
-/// Queues are numbered through the families: two in the first, one in the second; 1 is the first handle.
-fn queue_number(family: u32, index: u32) -> u64 {
-    u64::from(family * 2 + index + 1)
+/// Queues are numbered through the families: two in the first, one in the second.
+fn queue_number(family: u32, index: u32) -> usize {
+    usize::try_from(family * 2 + index).unwrap_or(usize::MAX)
 }
 
-fn queue_index(queue: vk::Queue) -> usize {
-    usize::try_from(queue.as_raw().saturating_sub(1)).unwrap_or(usize::MAX)
+/// # Safety
+/// The handle is of a live queue.
+unsafe fn queue_index(queue: vk::Queue) -> usize {
+    // SAFETY:
+    // - the caller says that it is live.
+    usize::try_from(unsafe { handles::number(queue) }).unwrap_or(usize::MAX)
 }
 
 /// `vkCreateDevice`.
@@ -49,18 +57,20 @@ pub(crate) unsafe extern "system" fn create(
 ) -> vk::Result {
     // SAFETY:
     // - the caller gives a writable place.
-    unsafe { *device = vk::Device::from_raw(STATE.create()) };
+    unsafe { *device = handles::publish(STATE.create()) };
     vk::Result::SUCCESS
 }
 
 unsafe extern "system" fn destroy(device: vk::Device, _allocator: *const c_void) {
-    STATE.destroy(device.as_raw());
+    // SAFETY:
+    // - the caller passes null or a live device and does not use it after this.
+    STATE.destroy(unsafe { handles::retire(device) });
 }
 
 unsafe extern "system" fn get_queue(_device: vk::Device, family: u32, index: u32, queue: *mut vk::Queue) {
     // SAFETY:
     // - the caller gives a writable place.
-    unsafe { *queue = vk::Queue::from_raw(queue_number(family, index)) };
+    unsafe { *queue = handles::queue(queue_number(family, index)) };
 }
 
 unsafe extern "system" fn wait_idle(_device: vk::Device) -> vk::Result {
@@ -168,7 +178,9 @@ unsafe extern "system" fn submit2(
             Batch { waits: waits.iter().map(point).collect(), signals: signals.iter().map(point).collect() }
         })
         .collect();
-    STATE.submit(queue_index(queue), batches)
+    // SAFETY:
+    // - the caller passes a live queue.
+    STATE.submit(unsafe { queue_index(queue) }, batches)
 }
 
 /// The timeline values in a chain.
@@ -229,16 +241,24 @@ unsafe extern "system" fn bind_sparse(
             Batch { waits: points(waits, wait_values), signals: points(signals, signal_values) }
         })
         .collect();
-    STATE.submit(queue_index(queue), batches)
+    // SAFETY:
+    // - the caller passes a live queue.
+    STATE.submit(unsafe { queue_index(queue) }, batches)
 }
 
 unsafe extern "system" fn create_buffer(
     _device: vk::Device,
-    _info: *const vk::BufferCreateInfo<'_>,
+    info: *const vk::BufferCreateInfo<'_>,
     _allocator: *const c_void,
     buffer: *mut vk::Buffer,
 ) -> vk::Result {
-    if STATE.buffers_fail() {
+    // SAFETY:
+    // - the caller gives a valid structure.
+    let size_bytes = unsafe { &*info }.size;
+    if size_bytes == BUFFER_THAT_LOSES_BYTES {
+        STATE.control(Control::LOSE_DEVICE, 1);
+    }
+    if STATE.buffers_fail() || size_bytes == BUFFER_THAT_FAILS_BYTES {
         return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
     }
     // SAFETY:

@@ -11,9 +11,9 @@ use std::ffi::c_void;
 use std::ptr;
 
 use ash::vk;
-use ash::vk::Handle;
 
 use crate::device;
+use crate::handles;
 
 /// Alignment of imported host pointers.
 const ALIGNMENT: u64 = 4096;
@@ -102,11 +102,15 @@ unsafe extern "system" fn create_instance(
 ) -> vk::Result {
     // SAFETY:
     // - the caller gives a writable place.
-    unsafe { *instance = vk::Instance::from_raw(1) };
+    unsafe { *instance = handles::publish(0) };
     vk::Result::SUCCESS
 }
 
-unsafe extern "system" fn destroy_instance(_instance: vk::Instance, _allocator: *const c_void) {}
+unsafe extern "system" fn destroy_instance(instance: vk::Instance, _allocator: *const c_void) {
+    // SAFETY:
+    // - the caller passes null or a live instance and does not use it after this.
+    unsafe { handles::retire(instance) };
+}
 
 unsafe extern "system" fn enumerate_physical_devices(
     _instance: vk::Instance,
@@ -115,7 +119,7 @@ unsafe extern "system" fn enumerate_physical_devices(
 ) -> vk::Result {
     // SAFETY:
     // - the caller keeps to the rules of the command.
-    unsafe { enumerate(&[vk::PhysicalDevice::from_raw(1)], count, to) }
+    unsafe { enumerate(&[handles::physical_device()], count, to) }
 }
 
 unsafe extern "system" fn enumerate_device_extensions(
@@ -232,6 +236,25 @@ unsafe extern "system" fn format_properties(
 ) {
 }
 
+unsafe extern "system" fn image_format_properties(_device: vk::PhysicalDevice) -> vk::Result {
+    vk::Result::ERROR_FORMAT_NOT_SUPPORTED
+}
+
+unsafe extern "system" fn sparse_image_format_properties(
+    _device: vk::PhysicalDevice,
+    _format: vk::Format,
+    _kind: vk::ImageType,
+    _samples: vk::SampleCountFlags,
+    _usage: vk::ImageUsageFlags,
+    _tiling: vk::ImageTiling,
+    count: *mut u32,
+    _to: *mut c_void,
+) {
+    // SAFETY:
+    // - the caller gives a writable place.
+    unsafe { *count = 0 };
+}
+
 unsafe extern "system" fn get_device_proc_addr(
     _device: vk::Device,
     name: *const c_char,
@@ -271,7 +294,38 @@ pub(crate) unsafe extern "system" fn vkGetInstanceProcAddr(
         b"vkGetPhysicalDeviceFormatProperties" | b"vkGetPhysicalDeviceFormatProperties2" => {
             void!(format_properties)
         }
+        b"vkGetPhysicalDeviceImageFormatProperties" => void!(image_format_properties),
+        b"vkGetPhysicalDeviceSparseImageFormatProperties" => void!(sparse_image_format_properties),
         b"vkCreateDevice" => void!(device::create),
         _ => return None,
     })
+}
+
+/// Agrees with the loader on a version of the driver interface.
+///
+/// # Safety
+/// `version` is writable.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn vk_icdNegotiateLoaderICDInterfaceVersion(
+    version: *mut u32,
+) -> vk::Result {
+    // SAFETY:
+    // - the caller gives a place that may be read and written.
+    let version = unsafe { &mut *version };
+    *version = 5.min(*version);
+    vk::Result::SUCCESS
+}
+
+/// The functions of the driver, by name, for the loader.
+///
+/// # Safety
+/// `name` is a string.
+#[unsafe(no_mangle)]
+pub(crate) unsafe extern "system" fn vk_icdGetInstanceProcAddr(
+    instance: vk::Instance,
+    name: *const c_char,
+) -> vk::PFN_vkVoidFunction {
+    // SAFETY:
+    // - the caller gives a string.
+    unsafe { vkGetInstanceProcAddr(instance, name) }
 }

@@ -3,16 +3,20 @@
 //! *Why.* Software renderers have one queue, finish at once and do not fail. This driver has three queues in two
 //! families, keeps work back until it is told to go on, and fails when it is told to: see [`Control`].
 //!
-//! It is a Vulkan library by itself (`vkGetInstanceProcAddr`): no loader, one instance, one device at a time. What a
-//! test says through `fake_control` holds for the whole process.
+//! It is a Vulkan library by itself (`vkGetInstanceProcAddr`) and a driver for the loader (`vk_icdGetInstanceProcAddr`):
+//! one device at a time. What a test says through `fake_control` holds for the whole process; a test in another process
+//! speaks through the sizes of buffers.
 
 // UNSAFETY: the functions of a driver are called by foreign code, with raw pointers.
 #![expect(unsafe_code, reason = "a Vulkan driver is called with raw pointers")]
 
 mod device;
+mod handles;
 mod instance;
 mod state;
 
+pub use state::BUFFER_THAT_FAILS_BYTES;
+pub use state::BUFFER_THAT_LOSES_BYTES;
 pub use state::Control;
 pub use state::Count;
 

@@ -20,6 +20,7 @@ use dxg_wire::generated::vulkan::ObjectKind;
 use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::session::IoAddress;
 use dxg_wire::stream::Entries;
+use dxg_wire::vulkan::QUERIES_ASK_AGAIN;
 use dxg_wire::vulkan::op;
 
 use super::super::SessionCalls;
@@ -40,6 +41,8 @@ use super::memory::HostPointers;
 use super::memory::Sources;
 use super::native::SyncFns;
 use super::objects::Objects;
+use super::queries;
+use super::queries::Reading;
 use super::queue::Queue;
 use super::queue::QueuePlace;
 use super::reader::ReadError;
@@ -106,6 +109,7 @@ pub(crate) struct Device {
     /// What device memory holds, under the memory's ids.
     holdings: Table<Holding>,
     submission: Submission,
+    reading: Reading,
     recording: Vec<u8>,
     /// Operations so far, to poll completion now and then in a long run of them.
     executed: u32,
@@ -179,6 +183,7 @@ impl Device {
             feedback: Table::default(),
             holdings: Table::default(),
             submission: Submission::default(),
+            reading: Reading::of(&around.driver),
             recording: Vec::new(),
             executed: 0,
             abandoned: false,
@@ -224,6 +229,7 @@ impl Device {
             (op::ALLOCATE_MEMORY, reply) => self.allocate_memory(body, reply),
             (op::CREATE_SEMAPHORE, reply) => self.create_semaphore(body, reply),
             (op::SIGNAL_SEMAPHORE, None) => self.signal_semaphore(body),
+            (op::QUERY_RESULTS, Some(reply)) => self.query_results(body, reply),
             (op::QUEUE_BIND_SPARSE, None) => self.queue_bind_sparse(body),
             (op, None) if op == VkOp::FREE_MEMORY.0 => self.free_memory(body),
             (op, None) if op == VkOp::DESTROY_SEMAPHORE.0 => self.destroy_semaphore(body),
@@ -244,6 +250,19 @@ impl Device {
             tracing::debug!(op = failure.op.name(), result = ?failure.result, "a command without answer failed");
             Outcome::Failed(failure.result)
         }))
+    }
+
+    fn query_results(&mut self, body: &[u8], reply: &mut Encoder) -> Result<Outcome, StreamEnd> {
+        const OP: &str = "QUERY_RESULTS";
+        let mut reader = Reader::new(body, &self.bump, &self.objects);
+        let request = queries::Request::read(&mut reader).map_err(unreadable(OP))?;
+        if self.reading == Reading::WaitsForIdle && self.poll() == Pending::Work {
+            // The client asks again.
+            reply.i32(QUERIES_ASK_AGAIN);
+            return Ok(Outcome::Done);
+        }
+        request.run(&self.fns, self.sync.device.handle(), reply)?;
+        Ok(Outcome::Done)
     }
 
     fn queue_submit(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {

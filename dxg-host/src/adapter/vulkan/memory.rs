@@ -78,9 +78,13 @@ impl Sources<'_> {
         }
         // SAFETY:
         // - the chain was decoded for this call and is used by nothing else.
-        let chain = unsafe { Chain::new(info.p_next) };
+        let mut chain = unsafe { Chain::new(info.p_next) };
         if !chain.types().all(is_harmless) {
             return Err(AllocateError::Violation(Violation::new(OP, "extension of the allocation")));
+        }
+        if let Some(export) = chain.find::<vk::ExportMemoryAllocateInfo<'_>>() {
+            // A program may name no type of handle; one that names some finds out in the guest that there are none.
+            export.handle_types = vk::ExternalMemoryHandleTypeFlags::empty();
         }
         if address == IoAddress(0) { self.own(device, info) } else { self.import(device, info, address) }
     }
@@ -152,7 +156,9 @@ impl Sources<'_> {
 fn is_harmless(structure: vk::StructureType) -> bool {
     matches!(
         structure,
-        vk::StructureType::MEMORY_ALLOCATE_FLAGS_INFO
+        vk::StructureType::DEDICATED_ALLOCATION_MEMORY_ALLOCATE_INFO_NV
+            | vk::StructureType::EXPORT_MEMORY_ALLOCATE_INFO
+            | vk::StructureType::MEMORY_ALLOCATE_FLAGS_INFO
             | vk::StructureType::MEMORY_DEDICATED_ALLOCATE_INFO
             | vk::StructureType::MEMORY_OPAQUE_CAPTURE_ADDRESS_ALLOCATE_INFO
             | vk::StructureType::MEMORY_PRIORITY_ALLOCATE_INFO_EXT

@@ -23,6 +23,7 @@ mod lost;
 mod memory;
 mod native;
 pub(crate) mod objects;
+mod queries;
 mod queue;
 pub(crate) mod reader;
 mod serve;

@@ -82,6 +82,9 @@ pub(crate) struct DeviceServer {
     offered: Arc<[vk::ExtensionProperties]>,
     lost: Arc<Lost>,
     device: Option<Device>,
+    /// Something failed that nobody waited for. What follows may name objects that were never made, so nothing of it is
+    /// run: the client is told of a lost device, whatever it asks.
+    failed: bool,
 }
 
 impl DeviceServer {
@@ -91,7 +94,7 @@ impl DeviceServer {
         offered: Arc<[vk::ExtensionProperties]>,
         lost: Arc<Lost>,
     ) -> Self {
-        Self { around, offered, lost, device: None }
+        Self { around, offered, lost, device: None, failed: false }
     }
 
     fn create(&mut self, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
@@ -135,8 +138,13 @@ impl Server for DeviceServer {
                 self.close()?;
                 Ok(Outcome::Done)
             }
+            _ if self.failed => Ok(Outcome::Done),
             _ => match &mut self.device {
-                Some(device) => device.execute(op, body, reply),
+                Some(device) => {
+                    let outcome = device.execute(op, body, reply)?;
+                    self.failed = matches!(outcome, Outcome::Failed(_));
+                    Ok(outcome)
+                }
                 None => Err(Violation::new("stream", "a command before the device").into()),
             },
         }

@@ -57,12 +57,18 @@ impl Submission {
         sequence: u64,
     ) -> Result<(), ReadError> {
         self.clear();
+        // A value that was waited for is reached when the batch is complete, also where the queue that raised it has not
+        // been looked at since.
+        let mut waited = Vec::new();
         let batch_count = count(reader, BATCH_BYTES)?;
         for index in 0..batch_count {
             let flags = vk::SubmitFlags::from_raw(reader.u32()?);
             let waits = self.waits.len();
             for _ in 0..count(reader, SEMAPHORE_BYTES)? {
-                let (wait, _) = semaphore(reader)?;
+                let (wait, id) = semaphore(reader)?;
+                if let Ok(feedback) = feedback.get(id) {
+                    waited.push((Arc::clone(&feedback.cell), wait.value));
+                }
                 self.waits.push(wait);
             }
             let command_buffers = self.command_buffers.len();
@@ -81,7 +87,8 @@ impl Submission {
             }
             let is_last = index.saturating_add(1) == batch_count;
             if is_last || !milestone.is_empty() {
-                self.own_signal(queue, milestone, is_last.then_some(sequence));
+                waited.append(&mut milestone);
+                self.own_signal(queue, std::mem::take(&mut waited), is_last.then_some(sequence));
             }
             self.batches.push(Batch {
                 flags,

@@ -25,6 +25,8 @@ pub(crate) enum Wanted {
     OneQueue,
     /// Every queue of the family that computes.
     AllQueues,
+    /// Every queue of every family.
+    AllFamilies,
 }
 
 type Destroy = Box<dyn FnOnce(&Gpu) + Send>;
@@ -67,9 +69,11 @@ impl Gpu {
             .iter()
             .position(|family| family.queue_flags.contains(vk::QueueFlags::COMPUTE))
             .context("no queue family computes")?;
-        let queue_count = match wanted {
-            Wanted::OneQueue => 1,
-            Wanted::AllQueues => families[family].queue_count.min(16),
+        let most = |family: usize| families[family].queue_count.min(16);
+        let asked: Vec<(u32, u32)> = match wanted {
+            Wanted::OneQueue => vec![(u32::try_from(family)?, 1)],
+            Wanted::AllQueues => vec![(u32::try_from(family)?, most(family))],
+            Wanted::AllFamilies => (0_u32..).zip((0..families.len()).map(most)).collect(),
         };
         let timestamp_bits = families[family].timestamp_valid_bits;
         let family = u32::try_from(family)?;
@@ -88,9 +92,14 @@ impl Gpu {
         let has = |name: &CStr| offered.iter().any(|one| one.as_c_str() == name);
         let push = ash::khr::push_descriptor::NAME;
         let names: Vec<_> = has(push).then_some(push.as_ptr()).into_iter().collect();
-        let priorities = vec![1.0; queue_count as usize];
-        let queues =
-            [vk::DeviceQueueCreateInfo::default().queue_family_index(family).queue_priorities(&priorities)];
+        let priorities = [1.0; 16];
+        let queues: Vec<_> = asked
+            .iter()
+            .map(|(family, count)| {
+                let priorities = &priorities[..*count as usize];
+                vk::DeviceQueueCreateInfo::default().queue_family_index(*family).queue_priorities(priorities)
+            })
+            .collect();
         let create = vk::DeviceCreateInfo::default()
             .queue_create_infos(&queues)
             .enabled_extension_names(&names)
@@ -98,8 +107,10 @@ impl Gpu {
         // SAFETY: the device offers these features and extensions; all pointers live through the call.
         let raw = unsafe { physical.instance.raw.create_device(physical.raw, &create, None) }
             .context("vkCreateDevice")?;
-        let queues: Vec<vk::Queue> = (0..queue_count)
-            .map(|index| {
+        let queues: Vec<vk::Queue> = asked
+            .iter()
+            .flat_map(|(family, count)| (0..*count).map(move |index| (*family, index)))
+            .map(|(family, index)| {
                 // SAFETY: the device was made with this many queues.
                 unsafe { raw.get_device_queue(family, index) }
             })

@@ -32,6 +32,7 @@ scenarios![
     fifty_instances_leave_nothing,
     fifty_devices_leave_nothing,
     private_data,
+    private_data_of_a_new_object,
     debug_names,
 ];
 
@@ -331,6 +332,20 @@ fn private_data(case: &mut Case) -> Result<()> {
     same!(got, [11, u64::MAX, 13, 0, 17], "what was kept");
     gpu.set_private(buffer.handle, a, 12)?;
     same!(gpu.private(buffer.handle, a), 12, "what was kept last");
+    Ok(())
+}
+
+fn private_data_of_a_new_object(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    case.need(gpu.features13.private_data, "privateData")?;
+    let slot = gpu.keep(gpu.create_private_data_slot(&vk::PrivateDataSlotCreateInfo::default())?);
+    // Handles come again; what was attached to the object before does not.
+    for round in 0..200 {
+        let fence = gpu.create_fence(&vk::FenceCreateInfo::default())?;
+        same!(gpu.private(fence, slot), 0, "round {round}");
+        gpu.set_private(fence, slot, 5)?;
+        gpu.destroy(fence);
+    }
     Ok(())
 }
 

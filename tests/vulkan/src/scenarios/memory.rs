@@ -24,6 +24,7 @@ scenarios![
     buffers_over_the_same_memory,
     bind_several_at_once,
     dedicated_allocation,
+    allocation_that_exports_nothing,
     memory_without_mapping,
     buffer_requirements_three_ways,
     buffer_churn,
@@ -43,6 +44,19 @@ fn plain_buffer(gpu: &Gpu, size: u64) -> Result<vk::Buffer> {
 
 fn bytes(count: usize, seed: u8) -> Vec<u8> {
     (0..count).map(|i| (i >> 4) as u8 ^ (i as u8).wrapping_mul(seed)).collect()
+}
+
+fn allocation_that_exports_nothing(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let mut export = vk::ExportMemoryAllocateInfo::default();
+    let info = vk::MemoryAllocateInfo::default()
+        .allocation_size(4096)
+        .memory_type_index(gpu.host_memory_type(u32::MAX)?)
+        .push_next(&mut export);
+    let memory = gpu.keep(gpu.allocate_memory(&info).context("vkAllocateMemory")?);
+    gpu.write_mapped(memory, 0, &[7; 64])?;
+    same!(gpu.read_mapped(memory, 0, 64)?, [7; 64], "bytes");
+    gpu.run(|_| ())
 }
 
 fn map_at_offsets(case: &mut Case) -> Result<()> {

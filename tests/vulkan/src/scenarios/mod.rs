@@ -14,6 +14,7 @@ mod memory;
 mod pipelines;
 mod queries;
 mod semaphores;
+mod several_queues;
 mod submits;
 mod texel_buffers;
 mod threads;
@@ -65,6 +66,7 @@ fn tables() -> impl Iterator<Item = &'static Scenario> {
         submits::TABLE,
         fences::TABLE,
         semaphores::TABLE,
+        several_queues::TABLE,
         events::TABLE,
         queries::TABLE,
         memory::TABLE,

@@ -24,6 +24,7 @@ scenarios![
     pipeline_cache_ignores_foreign_data,
     pipeline_creation_feedback,
     several_pipelines_per_call,
+    pipelines_1000_per_call,
     pipeline_derivative,
     module_destroyed_before_use,
     pipeline_churn,
@@ -266,6 +267,27 @@ fn several_pipelines_per_call(case: &mut Case) -> Result<()> {
         case.digest(&buffer.words());
     }
     Ok(())
+}
+
+fn pipelines_1000_per_call(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let set_layout = gpu.set_layout(
+        &[vk::DescriptorType::STORAGE_BUFFER.into()],
+        vk::DescriptorSetLayoutCreateFlags::empty(),
+    )?;
+    let layout = gpu.pipeline_layout(&[set_layout], 0)?;
+    let module = gpu.module(&times(3)?)?;
+    let stage = vk::PipelineShaderStageCreateInfo::default()
+        .stage(vk::ShaderStageFlags::COMPUTE)
+        .module(module)
+        .name(c"main");
+    let infos = vec![vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout); 1000];
+    let pipelines = gpu.create_compute_pipelines(vk::PipelineCache::null(), &infos)?;
+    same!(pipelines.len(), 1000, "pipelines");
+    for pipeline in &pipelines {
+        gpu.destroy(*pipeline);
+    }
+    gpu.run(|_| ())
 }
 
 fn pipeline_derivative(case: &mut Case) -> Result<()> {

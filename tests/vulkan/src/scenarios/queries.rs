@@ -17,6 +17,8 @@ scenarios![
     query_results_32_bits,
     query_results_not_there_yet,
     query_results_partial,
+    query_results_of_work_that_waits,
+    query_results_between_other_words,
     query_results_copied,
     query_reset_by_the_host,
     query_reset_by_commands,
@@ -145,6 +147,69 @@ fn query_results_partial(case: &mut Case) -> Result<()> {
     ensure!(matches!(result, Ok(()) | Err(vk::Result::NOT_READY)), "{result:?}");
     same!(out.map(|one| one[1] != 0), [false, true], "availability");
     same!(out[1][0], 0, "invocations of nothing");
+    Ok(())
+}
+
+fn query_results_of_work_that_waits(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    case.need(gpu.features.pipeline_statistics_query, "pipelineStatisticsQuery")?;
+    let create = vk::QueryPoolCreateInfo::default()
+        .query_type(vk::QueryType::PIPELINE_STATISTICS)
+        .query_count(1)
+        .pipeline_statistics(vk::QueryPipelineStatisticFlags::COMPUTE_SHADER_INVOCATIONS);
+    let pool = gpu.keep(gpu.create_query_pool(&create)?);
+    gpu.run(|c| c.reset_queries(pool, 0, 1))?;
+    let commands = gpu.recorded(|c| {
+        c.begin_query(pool, 0, vk::QueryControlFlags::empty());
+        c.end_query(pool, 0);
+    })?;
+    let (go, done) = (gpu.timeline(0)?, gpu.timeline(0)?);
+    let waits = [vk::SemaphoreSubmitInfo::default()
+        .semaphore(go)
+        .value(1)
+        .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
+    let signals = [vk::SemaphoreSubmitInfo::default()
+        .semaphore(done)
+        .value(1)
+        .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS)];
+    let buffers = [vk::CommandBufferSubmitInfo::default().command_buffer(commands)];
+    let batch = vk::SubmitInfo2::default()
+        .wait_semaphore_infos(&waits)
+        .command_buffer_infos(&buffers)
+        .signal_semaphore_infos(&signals);
+    gpu.queue_submit2(gpu.queue, &[batch], vk::Fence::null())?;
+    std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let mut out = [[9_u64; 2]; 1];
+            let flags = WAIT | AVAILABILITY | vk::QueryResultFlags::PARTIAL;
+            gpu.query_results(pool, 0, &mut out, flags).map(|()| out)
+        });
+        // Long enough for the reader to be in its call most times; the result is the same if it is not.
+        let _ = gpu
+            .wait_semaphores(&vk::SemaphoreWaitInfo::default().semaphores(&[done]).values(&[1]), 50_000_000);
+        gpu.signal_semaphore(&vk::SemaphoreSignalInfo::default().semaphore(go).value(1))?;
+        match reader.join() {
+            Ok(result) => same!(result?, [[0, 1]], "invocations of nothing, available"),
+            Err(_) => anyhow::bail!("the reader panicked"),
+        }
+        Ok(())
+    })?;
+    gpu.wait_value(done, 1)
+}
+
+fn query_results_between_other_words(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let pool = timestamps(case, &gpu, 3)?;
+    gpu.run(|c| {
+        c.reset_queries(pool, 0, 3);
+        c.write_timestamp(BOTTOM, pool, 0);
+        c.write_timestamp(BOTTOM, pool, 2);
+    })?;
+    let mut out = [[9_u64; 2]; 3];
+    let result = gpu.query_results(pool, 0, &mut out, vk::QueryResultFlags::empty());
+    ensure!(result == Err(vk::Result::NOT_READY), "one is missing: {result:?}");
+    same!(out.map(|one| one[1]), [9; 3], "the words between");
+    same!(out[1][0], 9, "the result that is missing");
     Ok(())
 }
 
