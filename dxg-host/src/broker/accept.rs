@@ -68,7 +68,7 @@ impl Broker {
         Ok(peer)
     }
 
-    fn add_client(&mut self, vgpu: VgpuId, peer: rustix::net::UCred, outbox: Outbox) {
+    pub(super) fn add_client(&mut self, vgpu: VgpuId, peer: rustix::net::UCred, outbox: Outbox) {
         let id = ClientId(self.client_ids.next());
         if let Err(error) = self.poller.watch(outbox.socket().as_fd(), Source::Client(id)) {
             tracing::warn!(%error, "connection not watched");

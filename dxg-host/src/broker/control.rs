@@ -99,7 +99,7 @@ impl Broker {
         turn
     }
 
-    fn answer_control(&self, line: &[u8], peer: &UCred) -> (Reply, Turn) {
+    pub(super) fn answer_control(&self, line: &[u8], peer: &UCred) -> (Reply, Turn) {
         let error = |message: String| (Reply::Error { message }, Turn::Continue);
         match control::from_line::<Request>(line) {
             Ok(Request::List) => (Reply::State(self.describe()), Turn::Continue),

@@ -11,6 +11,8 @@ mod client;
 mod client_messages;
 mod control;
 mod epoll;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod greeting;
 mod ids;
 mod ledger;

@@ -22,6 +22,8 @@ mod dispatch;
 mod engine;
 mod execute;
 mod fence_page;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod gpu_va;
 mod model;
 mod notify;
@@ -143,7 +145,7 @@ pub fn start(
     spawn("vgpu", Box::new(move || channel::serve(&of_vgpu, vgpu.receiver, &vgpu_sender)))?;
     let of_global = Arc::clone(&session);
     spawn("global", Box::new(move || channel::serve(&of_global, global.receiver, &global_sender)))?;
-    spawn("engine", Box::new(move || engine::run(&session)))
+    spawn("engine", Box::new(move || engine::run(&session, engine::Idle::Wait)))
 }
 
 /// The rings of a session, in the order of the control memory.

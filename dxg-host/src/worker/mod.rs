@@ -4,6 +4,8 @@
 //! submitted work, and one for each command stream. A fault of any of them ends the process, and with it the session.
 
 mod calls;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod link;
 mod streams;
 
