@@ -117,10 +117,7 @@ fn wrong_descriptors(daemon: &Daemon) -> Vec<(&'static str, OwnedFd)> {
         ("/dev/null", File::open("/dev/null").unwrap().into()),
         ("eventfd", doorbell::create().unwrap()),
         ("epoll", rustix::event::epoll::create(rustix::event::epoll::CreateFlags::CLOEXEC).unwrap()),
-        (
-            "pidfd",
-            rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap(),
-        ),
+        ("pidfd", rustix::process::pidfd_open(rustix::process::getpid(), PidfdFlags::empty()).unwrap()),
         ("end of a closed pair", pair.into()),
         ("stream socket", socket(SocketType::STREAM)),
         ("packet socket", socket(SocketType::SEQPACKET)),

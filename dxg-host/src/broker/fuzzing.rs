@@ -197,12 +197,7 @@ impl BrokerStage {
         self.turn()?;
         Ok(Leftovers {
             clients: self.broker.clients.len(),
-            workers: self
-                .broker
-                .workers
-                .values()
-                .filter(|worker| worker.state != WorkerState::Ready)
-                .count(),
+            workers: self.broker.workers.values().filter(|worker| worker.state != WorkerState::Ready).count(),
             shares: self.broker.registry.len(),
             used_bytes: self.broker.ledger.vgpu(VGPU).used_bytes,
         })

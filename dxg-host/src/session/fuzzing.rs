@@ -78,13 +78,9 @@ impl SessionStage {
     /// # Errors
     /// No memory, descriptors or threads.
     pub fn new(foreign: Vec<u8>) -> Result<Self, Fault> {
-        let (ours, theirs) = rustix::net::socketpair(
-            AddressFamily::UNIX,
-            SocketType::SEQPACKET,
-            SocketFlags::CLOEXEC,
-            None,
-        )
-        .map_err(|error| Fault::new("stage", error))?;
+        let (ours, theirs) =
+            rustix::net::socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(|error| Fault::new("stage", error))?;
         let windows = Arc::new(Windows::new());
         let arena = shared("fuzz-arena", ARENA_BYTES)?;
         windows.insert(IoAddress(ARENA_BASE), Arc::clone(&arena));

@@ -3,8 +3,12 @@
 use dxg_host::fuzzing::SessionStage;
 use dxg_ioctl::Luid;
 use dxg_ioctl::RawHandle;
+use dxg_ioctl::abi::CreateAllocationFlags;
 use dxg_ioctl::abi::SynchronizationObjectType;
 use dxg_wire::messages::Command;
+use dxg_wire::messages::CreateAllocationCommand;
+use dxg_wire::messages::CreateAllocationInfo;
+use dxg_wire::messages::CreateContextVirtualCommand;
 use dxg_wire::messages::CreateDeviceCommand;
 use dxg_wire::messages::CreatePagingQueueCommand;
 use dxg_wire::messages::CreateProcessCommand;
@@ -13,17 +17,24 @@ use dxg_wire::messages::CreateSyncObjectCommand;
 use dxg_wire::messages::DestroyProcessCommand;
 use dxg_wire::messages::GlobalCommandId;
 use dxg_wire::messages::InterfaceVersion;
+use dxg_wire::messages::Message;
 use dxg_wire::messages::VgpuCommandId;
 use dxg_wire::messages::VgpuToHostHeader;
 use dxg_wire::messages::VmToHostHeader;
+use dxg_wire::messages::allocation::CreateAllocationMessage;
+use dxg_wire::messages::allocation::NewAllocation;
 use dxg_wire::messages::codec::decode_fixed;
+use dxg_wire::messages::context::CreateContextVirtualMessage;
 use dxg_wire::messages::framing::frame;
 use dxg_wire::session::ARENA_BASE;
+use dxg_wire::transfer::ALLOCATION_MAGIC;
+use dxg_wire::transfer::AllocationData;
 use zerocopy::IntoBytes;
 
 use crate::input::Input;
 use crate::input::Known;
 
+const FOREIGN: u64 = SessionStage::FOREIGN as u64;
 /// Most requests of one run.
 const REQUESTS: usize = 64;
 /// Handles that a client's process can have: more are not looked for when the run ends.
@@ -36,7 +47,7 @@ pub fn dxg_session(data: &[u8]) {
     let foreign = input.bytes(foreign).to_vec();
     let mut stage = SessionStage::new(foreign).expect("a stage");
     let mut known =
-        Known::new(&[1, 2, 4, 5, 40, ARENA_BASE, SessionStage::BLOCK, SessionStage::FOREIGN.into()]);
+        Known::new(&[4, ARENA_BASE, SessionStage::BLOCK, FOREIGN, FOREIGN + 1, ALLOCATION_MAGIC.into()]);
     let Some(process) = furnish(&mut stage, &mut known) else { panic!("no process") };
     let mut processes = vec![process];
     for _ in 0..REQUESTS {
@@ -77,7 +88,7 @@ fn ask(stage: &mut SessionStage, command: &[u8]) -> Option<Vec<u8>> {
     stage.ask(&message).ok().flatten()
 }
 
-/// A process with a device, a paging queue and a fence.
+/// A process with a device, a paging queue, a fence, a context and a resource that may be shared.
 fn furnish(stage: &mut SessionStage, known: &mut Known) -> Option<RawHandle> {
     let created = ask(stage, CreateProcessCommand::for_process(RawHandle::NONE).as_bytes())?;
     let process = decode_fixed::<CreateProcessReply>(&created).ok()?.hprocess;
@@ -91,6 +102,26 @@ fn furnish(stage: &mut SessionStage, known: &mut Known) -> Option<RawHandle> {
     fence.args.device = handle;
     fence.args.info.r#type = SynchronizationObjectType::MONITORED_FENCE;
     known.learn(&ask(stage, fence.as_bytes())?);
+    let mut context = CreateContextVirtualCommand::for_process(process);
+    context.device = handle;
+    let context = CreateContextVirtualMessage { command: context, private_data: Vec::new() };
+    known.learn(&ask(stage, &context.encode().ok()?)?);
+    let mut resource = CreateAllocationCommand::for_process(process);
+    resource.device = handle;
+    resource.flags = CreateAllocationFlags::CREATE_RESOURCE
+        | CreateAllocationFlags::CREATE_SHARED
+        | CreateAllocationFlags::NT_SECURITY_SHARING;
+    let allocation = NewAllocation {
+        info: CreateAllocationInfo { flags: 0, priv_drv_data_size: 0, vidpn_source_id: 0 },
+        private_data: AllocationData::new(0x2000).as_bytes().to_vec(),
+    };
+    let resource = CreateAllocationMessage {
+        command: resource,
+        runtime_data: b"runtime".to_vec(),
+        resource_data: b"driver".to_vec(),
+        allocations: vec![allocation],
+    };
+    known.learn(&ask(stage, &resource.encode().ok()?)?);
     known.learn(&device);
     Some(process)
 }

@@ -40,10 +40,8 @@ pub fn handshake(data: &[u8]) {
 fn run(stage: &mut BrokerStage, data: &[u8]) {
     let mut input = Input::new(data);
     let mut known = Known::new(&[1, 2, 3, ARENA_BASE, Features::ALL.0, MAGIC.into()]);
-    let mut fds: Vec<OwnedFd> = vec![
-        create_sealed_with("fuzz", &[7; 64]).expect("memory"),
-        doorbell::create().expect("an eventfd"),
-    ];
+    let mut fds: Vec<OwnedFd> =
+        vec![create_sealed_with("fuzz", &[7; 64]).expect("memory"), doorbell::create().expect("an eventfd")];
     let greeted = input.u8();
     for client in 0..2 {
         stage.connect().expect("a client");

@@ -57,10 +57,7 @@ struct Ledger(AtomicU64);
 impl SessionCalls for Ledger {
     fn charge(&self, size_bytes: u64) -> Result<(), Reason> {
         let charge = |now: u64| now.checked_add(size_bytes).filter(|sum| *sum <= 64 << 20);
-        self.0
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, charge)
-            .map(|_| ())
-            .map_err(|_| Reason::QUOTA)
+        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, charge).map(|_| ()).map_err(|_| Reason::QUOTA)
     }
 
     fn uncharge(&self, size_bytes: u64) {
@@ -215,11 +212,7 @@ impl Guest {
             self.sequence += 1;
             e.begin_with_reply(
                 op,
-                ReplyRequest {
-                    address: IoAddress(BLOCK),
-                    capacity_bytes: 0x8000,
-                    sequence: self.sequence,
-                },
+                ReplyRequest { address: IoAddress(BLOCK), capacity_bytes: 0x8000, sequence: self.sequence },
             )
         } else {
             e.begin(op, EntryFlags::NONE)

@@ -68,10 +68,6 @@ fn corpus(name: &str) -> Vec<Vec<u8>> {
     corpus
 }
 
-fn open_descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
-}
-
 /// Runs a target; what fails is printed, so that it can be kept.
 fn smoke(name: &str, mutations: usize) {
     let target = target(name);
