@@ -10,6 +10,8 @@ pub mod adapter;
 pub mod broker;
 pub mod config;
 pub mod failure;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod generated;
 pub mod objects;
 pub mod sandbox;

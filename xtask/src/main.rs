@@ -9,6 +9,7 @@
 mod artifacts;
 mod bench;
 mod demo;
+mod fuzz;
 mod r#gen;
 mod lint;
 mod process;
@@ -36,6 +37,7 @@ enum Command {
     Demo(demo::Args),
     #[command(hide = true)]
     DemoInner(demo::inner::Args),
+    Fuzz(fuzz::Args),
     Gen(r#gen::Args),
     Install(stage::InstallArgs),
     Lint(lint::Args),
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoInner(args) => demo::inner::run(&args),
+        Command::Fuzz(args) => fuzz::run(&args),
         Command::Gen(args) => r#gen::run(&args),
         Command::Install(args) => stage::install(&args),
         Command::Lint(args) => lint::run(&args),

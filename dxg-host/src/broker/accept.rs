@@ -76,7 +76,7 @@ impl Broker {
         Err(Refusal::new(Reason::QUOTA, format!("{clients} clients are connected already")))
     }
 
-    fn add_client(&mut self, vgpu: VgpuId, peer: Peer, outbox: Outbox) {
+    pub(super) fn add_client(&mut self, vgpu: VgpuId, peer: Peer, outbox: Outbox) {
         let id = ClientId(self.client_ids.next());
         if let Err(error) = self.poller.watch(outbox.socket().as_fd(), Source::Client(id)) {
             tracing::warn!(%error, "connection not watched");

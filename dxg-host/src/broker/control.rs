@@ -135,7 +135,7 @@ impl Broker {
         }
     }
 
-    fn answer_control(&self, line: &[u8], peer: &Peer) -> (Reply, Turn) {
+    pub(super) fn answer_control(&self, line: &[u8], peer: &Peer) -> (Reply, Turn) {
         let error = |message: String| (Reply::Error { message }, Turn::Continue);
         match control::from_line::<Request>(line) {
             Ok(Request::List) => (Reply::State(self.describe(peer)), Turn::Continue),

@@ -12,6 +12,8 @@ mod client_messages;
 mod control;
 mod deadlines;
 mod epoll;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod greeting;
 mod ids;
 mod ledger;

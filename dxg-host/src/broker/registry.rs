@@ -123,7 +123,7 @@ impl Registry {
     }
 
     /// How many objects there are.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) fn len(&self) -> usize {
         self.entries.len()
     }

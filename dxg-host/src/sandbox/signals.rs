@@ -16,6 +16,12 @@ use std::ptr;
 pub struct TerminationSignals(OwnedFd);
 
 impl TerminationSignals {
+    /// Watches nothing: `silent` never becomes readable.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn never(silent: OwnedFd) -> Self {
+        Self(silent)
+    }
+
     /// Blocks the signals and watches for them. To be called before any thread starts.
     ///
     /// # Errors

@@ -59,6 +59,12 @@ pub struct Child {
 }
 
 impl Child {
+    /// No process: `stand_in` takes the place of its descriptor, and signals to it go nowhere.
+    #[cfg(feature = "fuzzing")]
+    pub(crate) fn puppet(stand_in: OwnedFd) -> Self {
+        Self { pidfd: stand_in, pid: rustix::process::getpid() }
+    }
+
     /// The descriptor, readable when the process has ended.
     #[must_use]
     pub fn pidfd(&self) -> &OwnedFd {

@@ -81,7 +81,11 @@ pub(super) fn channel_failure(op: &'static str, error: ChannelError) -> Failure 
 }
 
 /// Runs one request; answers the completion's payload where one is wanted.
-fn answer(session: &Session, packet: &PacketHeader, payload: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+pub(super) fn answer(
+    session: &Session,
+    packet: &PacketHeader,
+    payload: &[u8],
+) -> Result<Option<Vec<u8>>, Failure> {
     let wanted = packet.flags == PacketFlags::COMPLETION_REQUESTED;
     if !wanted && packet.flags != PacketFlags::NONE {
         return Err(Violation::new("packet", "unknown flags").into());

@@ -202,8 +202,18 @@ fn watch_cell(engine: &Arc<Engine>, cell: &FenceCell, gone: &AtomicBool) {
     }
 }
 
-/// Runs work until the process ends.
-pub(super) fn run(session: &Arc<Session>) {
+/// What the engine does without work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Idle {
+    /// Waits for some, until the process ends.
+    Wait,
+    /// Comes back.
+    #[cfg(feature = "fuzzing")]
+    Return,
+}
+
+/// Runs work.
+pub(super) fn run(session: &Arc<Session>, idle: Idle) {
     let engine = &session.engine;
     loop {
         let mut state = engine.state.lock();
@@ -211,10 +221,14 @@ pub(super) fn run(session: &Arc<Session>) {
         let events = state.timeline.take_events();
         engine.watch(&mut state);
         match work {
-            None if events.is_empty() && state.unwatched => {
-                engine.wake.wait_for(&mut state, LOOK_AGAIN);
-            }
-            None if events.is_empty() => engine.wake.wait(&mut state),
+            None if events.is_empty() => match idle {
+                Idle::Wait if state.unwatched => {
+                    engine.wake.wait_for(&mut state, LOOK_AGAIN);
+                }
+                Idle::Wait => engine.wake.wait(&mut state),
+                #[cfg(feature = "fuzzing")]
+                Idle::Return => return,
+            },
             None => {
                 drop(state);
                 engine.signal(events);

@@ -22,6 +22,8 @@ mod dispatch;
 mod engine;
 mod execute;
 mod fence_page;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod gpu_va;
 mod model;
 mod notify;
@@ -48,6 +50,7 @@ use dxg_wire::shm::Mapping;
 use dxg_wire::shm::Populate;
 use dxg_wire::shm::SharedSlice;
 use dxg_wire::vmbus::Channel;
+use dxg_wire::vmbus::RingError;
 use dxg_wire::vmbus::SharedRing;
 use parking_lot::Mutex;
 
@@ -58,7 +61,9 @@ use self::notify::Notifier;
 use self::private_data::PrivateBudget;
 use self::share::Shares;
 use crate::adapter::Adapter;
+use crate::failure::Failure;
 use crate::failure::Fault;
+use crate::failure::Violation;
 use crate::worker::BrokerLink;
 
 /// The four doorbells of a session.
@@ -92,7 +97,7 @@ struct Session {
 /// Starts the session's threads.
 ///
 /// # Errors
-/// When the rings are not what the binding says, or threads cannot be had.
+/// When the rings are not what the binding says, the client has broken them already, or threads cannot be had.
 pub fn start(
     adapter: Arc<dyn Adapter>,
     link: Arc<BrokerLink>,
@@ -100,9 +105,13 @@ pub fn start(
     control: &OwnedFd,
     arena: &Arc<Mapping>,
     doorbells: Doorbells,
-) -> Result<(), Fault> {
+) -> Result<(), Failure> {
     let rings = Rings::map(bind, control)?;
-    let bad_ring = |error| Fault::new("ring", error);
+    let bad_ring = |error| match error {
+        RingError::BadSize { .. } => Failure::from(Fault::new("ring", error)),
+        // The client has the rings as long as we do, and writes their indexes.
+        _ => Failure::from(Violation::new("ring", "the ring is broken")),
+    };
     let vgpu = Channel::new(
         SharedRing::new(&rings.vgpu_to_guest).map_err(bad_ring)?,
         SharedRing::new(&rings.vgpu_to_host).map_err(bad_ring)?,
@@ -137,13 +146,13 @@ pub fn start(
     let vgpu_sender = Arc::new(Mutex::new(vgpu.sender));
     let spawn = |name: &str, body: Box<dyn FnOnce() + Send>| {
         let started = thread::Builder::new().name(name.to_owned()).spawn(body);
-        started.map(drop).map_err(|error| Fault::new("session thread", error))
+        started.map(drop).map_err(|error| Failure::from(Fault::new("session thread", error)))
     };
     let of_vgpu = Arc::clone(&session);
     spawn("vgpu", Box::new(move || channel::serve(&of_vgpu, vgpu.receiver, &vgpu_sender)))?;
     let of_global = Arc::clone(&session);
     spawn("global", Box::new(move || channel::serve(&of_global, global.receiver, &global_sender)))?;
-    spawn("engine", Box::new(move || engine::run(&session)))
+    spawn("engine", Box::new(move || engine::run(&session, engine::Idle::Wait)))
 }
 
 /// The rings of a session, in the order of the control memory.

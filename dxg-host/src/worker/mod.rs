@@ -4,6 +4,8 @@
 //! submitted work, and one for each command stream. A fault of any of them ends the process, and with it the session.
 
 mod calls;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod link;
 mod streams;
 
@@ -39,6 +41,7 @@ use crate::adapter::AdapterChoice;
 use crate::adapter::Windows;
 use crate::adapter::null::NullAdapter;
 use crate::adapter::vulkan;
+use crate::failure::Failure;
 use crate::failure::Fault;
 use crate::sandbox;
 use crate::sandbox::Level;
@@ -214,7 +217,10 @@ impl Worker {
         self.link.windows().insert(IoAddress(ARENA_BASE), Arc::clone(&arena));
         let doorbells = Doorbells { vgpu_to_host, vgpu_to_guest, global_to_host, global_to_guest };
         session::start(Arc::clone(&adapter), Arc::clone(&self.link), &bind, &control, &arena, doorbells)
-            .map_err(|fault| WorkerError::Protocol(fault.to_string()))?;
+            .map_err(|failure| match failure {
+                Failure::Violation(violation) => self.link.end(Reason::VIOLATION, &violation.to_string()),
+                other => WorkerError::Protocol(other.to_string()),
+            })?;
         self.state = State::Bound(Streams::new(adapter, Arc::clone(&self.link)));
         Ok(())
     }

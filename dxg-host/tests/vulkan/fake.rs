@@ -309,3 +309,54 @@ fn any_request_is_executed_or_ends_the_session_by_name() {
     assert_eq!(violations, 400);
     assert_eq!(fake.count(Count::LIVE), before);
 }
+
+#[test]
+fn stream_that_changes_while_it_is_read_ends_by_name_and_leaves_nothing() {
+    const ROUNDS: usize = 30;
+    const FLIPS: usize = 20_000;
+    let fake = Fake::take();
+    let before = fake.count(Count::LIVE);
+    let mut noise = Noise(0x0123_4567_89AB_CDEF);
+    let mut violations = 0;
+    for _ in 0..ROUNDS {
+        let (mut guest, _) = fake.device();
+        let (_, address) = guest.cell(0);
+        let memory = guest.memory(0, 2 << 20);
+        let ring = guest.ring.clone();
+        let ledger = Arc::clone(&guest.ledger);
+        std::thread::scope(|scope| {
+            let flipping = scope.spawn(|| {
+                for _ in 0..FLIPS {
+                    let number = usize::try_from(noise.next() >> 8).unwrap();
+                    // The words of the header, the first entries, cells and reply areas.
+                    let (of, at) = match number % 8 {
+                        0 => (&ring, number / 8 % 320),
+                        1..6 => (&ring, 4096 + number / 8 % 8192),
+                        _ => (&memory, number / 8 % memory.len()),
+                    };
+                    let byte: u8 = of.read(at).unwrap();
+                    of.write(at, &(byte ^ 1 << (noise.next() >> 61))).unwrap();
+                }
+            });
+            let mut number = 1;
+            while !flipping.is_finished() {
+                let batch = [Batch { signals: &[(id(1), number)], ..Batch::default() }];
+                guest.throw(op::CREATE_SEMAPHORE, |e| requests::create_timeline(e, id(number), address, 0));
+                guest.throw(VkOp::CREATE_BUFFER.0, |e| requests::create_buffer(e, id(number), 4096, 2));
+                guest.throw(op::QUEUE_SUBMIT, |e| requests::submit(e, 0, number, &batch));
+                number += 1;
+            }
+        });
+        // Work that waits for what never comes ends with its device.
+        fake.control(Control::LOSE_DEVICE, 1);
+        match guest.close() {
+            Ok(()) => {}
+            Err(StreamEnd::Violation(_)) => violations += 1,
+            Err(other) => panic!("the stream ended with {other:?}"),
+        }
+        fake.control(Control::LOSE_DEVICE, 0);
+        assert_eq!(fake.count(Count::LIVE), before);
+        assert_eq!(ledger.charged.load(Ordering::SeqCst), 0);
+    }
+    assert!(violations > 0, "rings full of nonsense");
+}

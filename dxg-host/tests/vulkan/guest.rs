@@ -70,6 +70,8 @@ impl SessionCalls for Ledger {
 pub(crate) struct Guest {
     pub(crate) producer: Producer,
     pub(crate) ledger: Arc<Ledger>,
+    /// The stream's memory, header and ring.
+    pub(crate) ring: SharedSlice,
     block: SharedSlice,
     closing: Arc<AtomicBool>,
     bell: OwnedFd,
@@ -108,6 +110,7 @@ impl Guest {
         Self {
             producer,
             ledger,
+            ring: SharedSlice::whole(&ring),
             block: SharedSlice::whole(&block),
             closing,
             bell,
@@ -165,6 +168,16 @@ impl Guest {
         body(&mut entry);
         entry.end(mark);
         self.producer.push(entry.as_slice(), &|| self.host_ended()).is_ok()
+    }
+
+    /// Puts a command on the stream if it has room now, whatever its words say; whether it had does not matter.
+    pub(crate) fn throw(&self, op: u16, body: impl FnOnce(&mut Encoder)) {
+        let mut entry = Encoder::new();
+        let mark = entry.begin(op, EntryFlags::NONE);
+        body(&mut entry);
+        entry.end(mark);
+        let _ = self.producer.push(entry.as_slice(), &|| true);
+        doorbell::ring(&self.bell);
     }
 
     /// Puts a command on the stream and waits for its answer; `None` when the stream ended instead.
