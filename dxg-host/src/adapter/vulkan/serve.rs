@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::Instant;
 
 use ash::vk;
 use dxg_wire::codec::Encoder;
 use dxg_wire::session::Reason;
+use dxg_wire::spin::Spin;
 use dxg_wire::stream::Consumer;
 use dxg_wire::stream::Entries;
 use dxg_wire::stream::Entry;
@@ -36,8 +36,6 @@ const SPIN: Duration = Duration::from_micros(50);
 /// The same while the device works: a driver that wakes its own threads takes as long as [`SPIN`] for nothing at all, and a
 /// hand-over just before the end costs two more wake-ups.
 const SPIN_FOR_WORK: Duration = Duration::from_micros(100);
-/// After so long the thread offers its core to others between two looks.
-const SPIN_ALONE: Duration = Duration::from_micros(2);
 /// Most bytes that one indirect entry runs.
 const MAX_INDIRECT_BYTES: u64 = 256 << 20;
 /// Status of a reply that does not fit its slot: the payload is the number of bytes it takes, u64.
@@ -88,12 +86,7 @@ impl Loop<'_> {
                     Pending::Work => SPIN_FOR_WORK,
                     Pending::Nothing => SPIN,
                 };
-                let idle = since.get_or_insert_with(Instant::now).elapsed();
-                if idle < patience {
-                    if idle >= SPIN_ALONE {
-                        // Whoever makes what is waited for may want this core.
-                        std::thread::yield_now();
-                    }
+                if since.get_or_insert_with(Spin::begin).again(patience) {
                     return Idle::Busy;
                 }
                 match server.rest() {
