@@ -52,6 +52,17 @@ impl Company {
     }
 }
 
+/// Whether looking is no use to this thread for now: its cores are full of others' work.
+#[must_use]
+pub fn is_crowded() -> bool {
+    company().is_shy(Instant::now())
+}
+
+/// A thread that ends may still wait; what it knew is gone by then.
+fn company() -> Company {
+    COMPANY.try_with(Cell::get).unwrap_or_default()
+}
+
 /// The time that one wait has spent looking.
 #[derive(Clone, Copy, Debug)]
 pub struct Spin {
@@ -77,8 +88,7 @@ impl Spin {
         if spent < ALONE {
             return true;
         }
-        // A thread that ends may still wait; what it knew is gone by then.
-        let company = COMPANY.try_with(Cell::get).unwrap_or_default();
+        let company = company();
         if company.is_shy(now) {
             return false;
         }
