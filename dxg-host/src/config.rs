@@ -61,7 +61,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            warm_workers: 1,
+            warm_workers: 2,
             host_env: BTreeMap::new(),
             sandbox: Policy::default(),
             sandbox_readable: Vec::new(),

@@ -15,7 +15,7 @@ pub mod runtime_dir;
 pub mod session;
 pub mod shared_object;
 pub mod shm;
-mod spin;
+pub mod spin;
 pub mod stream;
 pub mod transfer;
 pub mod vmbus;

@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
 use dxg_tests_vulkan::bench;
+use dxg_tests_vulkan::bench::Aim;
 use dxg_tests_vulkan::bench::Better;
 use dxg_tests_vulkan::bench::Length;
 use dxg_tests_vulkan::bench::Workload;
@@ -38,7 +39,7 @@ fn main() -> Result<ExitCode> {
             continue;
         }
         match compare(workload, ours.as_deref(), length) {
-            Ok(line) => println!("{line}"),
+            Ok(lines) => println!("{lines}"),
             Err(error) => {
                 failed = true;
                 println!("{:<44} {:>5} failed: {error:#}", workload.what, workload.unit);
@@ -74,7 +75,15 @@ fn compare(workload: &Workload, ours: Option<&std::path::Path>, length: Length) 
         Better::Less => ours / native,
         Better::More => native / ours,
     };
-    Ok(format!("{head} {ours:>12.2} {ratio:>8.2}"))
+    let line = format!("{head} {ours:>12.2} {ratio:>8.2}");
+    Ok(match Aim::of(workload.name) {
+        Some(aim) => {
+            let verdict = if aim.is_met(workload.better, native, ours) { "met" } else { "missed" };
+            let (what, unit) = (workload.what, workload.unit);
+            format!("{line}\naim: {what:<44} {ours:>8.2} {unit} (native {native:.2})  aim {aim}  {verdict}")
+        }
+        None => line,
+    })
 }
 
 fn measure(place: &Place, workload: &Workload, length: Length) -> Result<f64> {

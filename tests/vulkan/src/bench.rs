@@ -3,6 +3,7 @@
 mod calls;
 mod processes;
 
+use std::fmt;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -42,6 +43,46 @@ pub struct Workload {
     /// Which direction is better.
     pub better: Better,
     run: fn(Length) -> Result<f64>,
+}
+
+/// What a workload is to cost over the driver.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Aim {
+    /// At most so much more than natively.
+    Above(f64),
+    /// At most so many times worse than natively.
+    Times(f64),
+}
+
+impl Aim {
+    /// The aim of a workload, where it has one.
+    pub fn of(name: &str) -> Option<Self> {
+        match name {
+            "submit" | "submit_busy" => Some(Self::Above(25.0)),
+            // A write is a write: what is more than this is noise of the memory.
+            "mapped_write" => Some(Self::Times(1.05)),
+            _ => None,
+        }
+    }
+
+    /// Whether the numbers meet the aim.
+    pub fn is_met(self, better: Better, native: f64, ours: f64) -> bool {
+        match (self, better) {
+            (Self::Above(more), Better::Less) => ours <= native + more,
+            (Self::Above(less), Better::More) => ours >= native - less,
+            (Self::Times(ratio), Better::Less) => ours <= native * ratio,
+            (Self::Times(ratio), Better::More) => ours * ratio >= native,
+        }
+    }
+}
+
+impl fmt::Display for Aim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Above(more) => write!(f, "within {more} of native"),
+            Self::Times(ratio) => write!(f, "within {ratio} times native"),
+        }
+    }
 }
 
 /// Everything that is measured.
@@ -97,6 +138,14 @@ mod tests {
     fn median_is_the_middle_whatever_the_order() {
         assert_eq!(median(&mut [3.0, 1.0, 2.0]).to_bits(), 2.0_f64.to_bits());
         assert_eq!(median(&mut []).to_bits(), 0.0_f64.to_bits());
+    }
+
+    #[test]
+    fn aim_of_a_time_is_missed_above_and_of_a_rate_below() {
+        assert!(Aim::Above(5.0).is_met(Better::Less, 10.0, 15.0));
+        assert!(!Aim::Above(5.0).is_met(Better::Less, 10.0, 15.1));
+        assert!(Aim::Times(2.0).is_met(Better::More, 10.0, 5.0));
+        assert!(!Aim::Times(2.0).is_met(Better::More, 10.0, 4.9));
     }
 
     #[test]

@@ -186,6 +186,20 @@ impl<T: Timeline> Progress<T> {
         if self.is_lost() { Pending::Nothing } else { self.poll() }
     }
 
+    /// Waits for the device until the oldest milestone, for a time at most, and publishes what is complete.
+    pub(crate) fn wait_next(&self, timeout: Duration) {
+        let next = self.next.load(Ordering::Acquire);
+        if next == NOTHING || self.is_lost() {
+            return;
+        }
+        match self.timeline.wait(next, timeout) {
+            Ok(()) => {
+                self.poll();
+            }
+            Err(result) => self.lose(result),
+        }
+    }
+
     /// Waits in the driver and publishes, whenever the thread of the stream has handed over; returns after
     /// [`Self::close`] or when the device is lost.
     pub(crate) fn run_waiter(&self) {
@@ -334,6 +348,20 @@ mod tests {
         device.reach(Ok(1));
         assert_eq!(progress.poll(), Pending::Nothing);
         assert_eq!((cells[0].0.value(), cells[1].0.value()), (1, 0));
+    }
+
+    #[test]
+    fn wait_for_the_next_milestone_publishes_what_the_device_reached_by_then() {
+        let device = Device::new();
+        let queue = &cells(1)[0];
+        let progress = Progress::new(device.clone(), Arc::clone(&queue.1), Box::new(|_| {}));
+        progress.wait_next(Duration::from_secs(60));
+        progress.submitted([milestone(1, Some(10)), milestone(2, Some(11))]);
+        progress.wait_next(Duration::ZERO);
+        assert_eq!(queue.0.value(), 0);
+        device.reach(Ok(1));
+        progress.wait_next(Duration::from_secs(60));
+        assert_eq!(queue.0.value(), 10);
     }
 
     #[test]

@@ -469,6 +469,13 @@ impl Device {
         pending
     }
 
+    /// Sleeps in the driver until one of the queues that have work comes further, for a time at most.
+    pub(crate) fn wait(&self, timeout: Duration) {
+        if let Some(queue) = self.queues.iter().find(|queue| queue.progress.has_work()) {
+            queue.progress.wait_next(timeout);
+        }
+    }
+
     /// The thread of the stream goes to sleep: waiter threads watch what is pending.
     ///
     /// # Errors

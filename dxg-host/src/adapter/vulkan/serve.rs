@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::Instant;
 
 use ash::vk;
 use dxg_wire::codec::Encoder;
 use dxg_wire::session::Reason;
+use dxg_wire::spin;
+use dxg_wire::spin::Spin;
 use dxg_wire::stream::Consumer;
 use dxg_wire::stream::Entries;
 use dxg_wire::stream::Entry;
@@ -36,8 +37,9 @@ const SPIN: Duration = Duration::from_micros(50);
 /// The same while the device works: a driver that wakes its own threads takes as long as [`SPIN`] for nothing at all, and a
 /// hand-over just before the end costs two more wake-ups.
 const SPIN_FOR_WORK: Duration = Duration::from_micros(100);
-/// After so long the thread offers its core to others between two looks.
-const SPIN_ALONE: Duration = Duration::from_micros(2);
+/// How long the thread sleeps in the driver before it leaves that to a waiter thread. Only where the cores are crowded and
+/// looking is no use: it saves two wake-ups of threads, at the price that a command that comes meanwhile waits so long at most.
+const WAIT_IN_DRIVER: Duration = Duration::from_micros(200);
 /// Most bytes that one indirect entry runs.
 const MAX_INDIRECT_BYTES: u64 = 256 << 20;
 /// Status of a reply that does not fit its slot: the payload is the number of bytes it takes, u64.
@@ -53,6 +55,9 @@ pub(crate) trait Server {
 
     /// Looks once at what runs on the device.
     fn poll(&mut self) -> Pending;
+
+    /// Sleeps until what runs on the device comes further, for a time at most, and publishes it.
+    fn wait(&mut self, timeout: Duration);
 
     /// The thread is about to sleep.
     ///
@@ -79,21 +84,23 @@ impl Loop<'_> {
         let mut reply = Encoder::new();
         loop {
             let mut since = None;
+            let mut waited = false;
             let mut failed = None;
             let next = consumer.next(&mut scratch, &mut || {
                 if self.closing.load(Ordering::Acquire) || self.lost.is_new() {
                     return Idle::Stop;
                 }
-                let patience = match server.poll() {
+                let pending = server.poll();
+                let patience = match pending {
                     Pending::Work => SPIN_FOR_WORK,
                     Pending::Nothing => SPIN,
                 };
-                let idle = since.get_or_insert_with(Instant::now).elapsed();
-                if idle < patience {
-                    if idle >= SPIN_ALONE {
-                        // Whoever makes what is waited for may want this core.
-                        std::thread::yield_now();
-                    }
+                if since.get_or_insert_with(Spin::begin).again(patience) {
+                    return Idle::Busy;
+                }
+                if pending == Pending::Work && !waited && spin::is_crowded() {
+                    waited = true;
+                    server.wait(WAIT_IN_DRIVER);
                     return Idle::Busy;
                 }
                 match server.rest() {

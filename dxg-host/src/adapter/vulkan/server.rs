@@ -2,6 +2,7 @@
 
 use std::ffi::CStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ash::vk;
 use bumpalo::Bump;
@@ -70,6 +71,8 @@ impl Server for InstanceServer<'_> {
     fn poll(&mut self) -> Pending {
         Pending::Nothing
     }
+
+    fn wait(&mut self, _timeout: Duration) {}
 
     fn rest(&mut self) -> Result<(), Fault> {
         Ok(())
@@ -152,6 +155,12 @@ impl Server for DeviceServer {
 
     fn poll(&mut self) -> Pending {
         self.device.as_ref().map_or(Pending::Nothing, Device::poll)
+    }
+
+    fn wait(&mut self, timeout: Duration) {
+        if let Some(device) = &self.device {
+            device.wait(timeout);
+        }
     }
 
     fn rest(&mut self) -> Result<(), Fault> {

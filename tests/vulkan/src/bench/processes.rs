@@ -95,7 +95,7 @@ fn vulkaninfo(length: Length) -> Result<f64> {
 }
 
 /// Submits a small command buffer and waits, over and over; submissions per second.
-fn small_submits(length: Length) -> Result<f64> {
+pub(super) fn small_submits(length: Length) -> Result<f64> {
     let gpu = gpu()?;
     let buffer = gpu.buffer(4096)?;
     let commands = gpu.recorded(|c| {
