@@ -178,7 +178,7 @@ mod tests {
     const SOON: Duration = Duration::from_millis(20);
 
     /// A socket that takes connections into line and does nothing with them.
-    struct Deaf(PathBuf, OwnedFd);
+    struct Deaf(PathBuf, #[expect(dead_code, reason = "open as long as it is deaf")] OwnedFd);
 
     impl Deaf {
         fn listen(name: &str) -> Self {

@@ -26,6 +26,7 @@ use super::ids::WorkerId;
 use super::ledger::Ledger;
 use super::outbox::Outbox;
 use super::registry::Registry;
+use super::runtime;
 use super::runtime::RuntimeDir;
 use super::vgpu::Vgpu;
 use super::worker_proc::Worker;
@@ -35,6 +36,7 @@ use crate::adapter::AdapterChoice;
 use crate::config::Config;
 use crate::config::DaemonUser;
 use crate::sandbox::Child;
+use crate::sandbox::Peer;
 use crate::sandbox::TerminationSignals;
 
 /// The one virtual GPU.
@@ -96,11 +98,13 @@ impl BrokerStage {
         let broker = Broker {
             poller,
             config: Config { warm_workers: 0, ..Config::default() },
-            runtime: RuntimeDir::open(&dir, DaemonUser::Other)?,
+            runtime: RuntimeDir::open(&dir, DaemonUser::Other, runtime::Leftovers::Remove)?,
             signals: TerminationSignals::never(doorbell::create()?),
             exit_with: Some(bell),
             control: ControlPort::new(doorbell::create()?),
             started: Instant::now(),
+            deadlines: Default::default(),
+            sandbox_level: String::new(),
             adapters: Vec::new(),
             vgpus: BTreeMap::from([(VGPU, vgpu)]),
             clients: BTreeMap::new(),
@@ -125,7 +129,7 @@ impl BrokerStage {
         let (ours, theirs) = socket_pair()?;
         rustix::io::ioctl_fionbio(&ours, true)?;
         rustix::io::ioctl_fionbio(&theirs, true)?;
-        let peer = rustix::net::sockopt::socket_peercred(&ours)?;
+        let peer = Peer::of(&ours)?;
         self.broker.add_client(VGPU, peer, Outbox::new(ours));
         if let Some(id) = self.broker.clients.keys().next_back() {
             self.clients.push((*id, theirs));
@@ -183,7 +187,7 @@ impl BrokerStage {
     /// No descriptors.
     pub fn ask(&mut self, line: &[u8]) -> io::Result<Vec<u8>> {
         let (socket, _theirs) = socket_pair()?;
-        let peer = rustix::net::sockopt::socket_peercred(&socket)?;
+        let peer = Peer::of(&socket)?;
         let (reply, _) = self.broker.answer_control(line, &peer);
         dxg_wire::control::to_line(reply).map_err(io::Error::other)
     }
@@ -235,7 +239,7 @@ impl BrokerStage {
     fn turn(&mut self) -> io::Result<()> {
         for _ in 0..MAX_TURNS {
             let mut busy = false;
-            for event in self.broker.poller.wait()? {
+            for event in self.broker.poller.wait(None)? {
                 if event.source != Source::ExitPipe {
                     busy = true;
                     self.broker.handle(event.source, event.readiness);
