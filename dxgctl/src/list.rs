@@ -208,6 +208,9 @@ fn span(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use dxg_wire::control;
     use dxg_wire::control::Client;
 
     use super::*;
@@ -232,6 +235,16 @@ mod tests {
         for part in ["0  u-1", "card", "driver drv", "0 B of 1.0 GiB", "1 client", "pid 7", "evil?[2J"] {
             assert!(text.contains(part), "{part} is missing in {text}");
         }
+    }
+
+    #[test]
+    fn info_says_how_far_workers_are_closed_in() {
+        let answer = |sandbox: &str| {
+            let daemon = control::Daemon { sandbox: sandbox.to_owned(), ..control::Daemon::default() };
+            Answer { runtime_dir: PathBuf::new(), state: State { daemon, ..State::default() } }
+        };
+        assert!(daemon_lines(&answer("partial: no landlock")).contains("sandbox    partial: no landlock\n"));
+        assert!(daemon_lines(&answer("")).contains("sandbox    unknown\n"));
     }
 
     #[test]
