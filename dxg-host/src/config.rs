@@ -61,7 +61,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            warm_workers: 2,
+            warm_workers: 1,
             host_env: BTreeMap::new(),
             sandbox: Policy::default(),
             sandbox_readable: Vec::new(),
@@ -180,6 +180,7 @@ mod tests {
         let (example, _) = rest.split_once("```").unwrap();
         let config: Config = toml::from_str(example).unwrap();
         assert_eq!(config.vgpu[0].max_clients, Some(64));
+        assert_eq!(config.sandbox_readable, [PathBuf::from("/srv/driver")]);
         assert_eq!(config.access.allowed_uids, Some(vec![1000, 1001]));
     }
 

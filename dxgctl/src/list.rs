@@ -221,6 +221,9 @@ fn span(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use dxg_wire::control;
     use dxg_wire::control::Client;
 
     use super::*;
@@ -262,6 +265,15 @@ mod tests {
     }
 
     #[test]
+    fn info_says_how_far_workers_are_closed_in() {
+        let answer = |sandbox: &str| {
+            let daemon = control::Daemon { sandbox: sandbox.to_owned(), ..control::Daemon::default() };
+            Answer { runtime_dir: PathBuf::new(), state: State { daemon, ..State::default() } }
+        };
+        assert!(daemon_lines(&answer("partial: no landlock")).contains("sandbox    partial: no landlock\n"));
+        assert!(daemon_lines(&answer("")).contains("sandbox    unknown\n"));
+    }
+
     fn a_gpu_of_an_adapter_that_is_not_listed_is_still_shown() {
         let gpu = Vgpu { adapter: 9, ..Vgpu::default() };
         assert!(gpu_lines(0, &gpu, &State::default()).contains("unknown"));
