@@ -11,6 +11,7 @@ mod client;
 mod client_messages;
 mod control;
 mod deadlines;
+mod descriptors;
 mod epoll;
 mod greeting;
 mod ids;
@@ -44,6 +45,7 @@ use dxg_wire::session::Reason;
 use self::client::Client;
 use self::control::ControlPort;
 use self::deadlines::Deadlines;
+use self::descriptors::Descriptors;
 use self::epoll::Poller;
 use self::epoll::Source;
 use self::ids::ClientId;
@@ -93,6 +95,7 @@ struct Broker {
     failing: HashMap<AdapterChoice, u32>,
     ledger: Ledger,
     registry: Registry,
+    descriptors: Descriptors,
     deadlines: Deadlines,
     client_ids: Counter,
     session_log: LogLimit,

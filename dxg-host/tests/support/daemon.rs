@@ -52,6 +52,18 @@ impl Daemon {
     }
 
     pub fn in_dir(dir: PathBuf, config: &str) -> Self {
+        Self::with_program(Command::new(env!("CARGO_BIN_EXE_dxgd")), dir, config)
+    }
+
+    /// With room for so many descriptors only.
+    pub fn with_files(limit: u32) -> Self {
+        let mut program = Command::new("sh");
+        let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+        program.args(["-c", &script, env!("CARGO_BIN_EXE_dxgd")]);
+        Self::with_program(program, fresh_dir(), "")
+    }
+
+    fn with_program(mut program: Command, dir: PathBuf, config: &str) -> Self {
         fs::create_dir_all(&dir).unwrap();
         let config_path = dir.join("config.toml");
         fs::write(&config_path, config).unwrap();
@@ -60,7 +72,7 @@ impl Daemon {
         for passed in [&ready_theirs, &alive_theirs] {
             rustix::io::fcntl_setfd(passed, FdFlags::empty()).unwrap();
         }
-        let child = Command::new(env!("CARGO_BIN_EXE_dxgd"))
+        let child = program
             .args(["serve", "--adapter", "none", "--foreground", "--runtime-dir"])
             .arg(&dir)
             .arg("--config")
