@@ -178,7 +178,10 @@ mod tests {
     const SOON: Duration = Duration::from_millis(20);
 
     /// A socket that takes connections into line and does nothing with them.
-    struct Deaf(PathBuf, OwnedFd);
+    struct Deaf {
+        path: PathBuf,
+        _socket: OwnedFd,
+    }
 
     impl Deaf {
         fn listen(name: &str) -> Self {
@@ -189,20 +192,20 @@ mod tests {
             let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None).unwrap();
             rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
             rustix::net::listen(&socket, 0).unwrap();
-            Self(path, socket)
+            Self { path, _socket: socket }
         }
     }
 
     impl Drop for Deaf {
         fn drop(&mut self) {
-            let _ = std::fs::remove_file(&self.0);
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 
     #[test]
     fn host_that_never_answers_the_greeting_is_a_time_out() {
         let host = Deaf::listen("silent");
-        let error = connect_within(&host.0, &ConnectOptions::default(), SOON).err().unwrap();
+        let error = connect_within(&host.path, &ConnectOptions::default(), SOON).err().unwrap();
         assert_eq!(error.kind(), crate::ErrorKind::Unavailable);
     }
 
@@ -211,7 +214,7 @@ mod tests {
         let host = Deaf::listen("full");
         let mut in_line = Vec::new();
         let error = loop {
-            match open_socket(&host.0, SOON) {
+            match open_socket(&host.path, SOON) {
                 Ok(socket) => in_line.push(socket),
                 Err(error) => break error,
             }
