@@ -56,9 +56,12 @@ impl Broker {
         let unknown = || Refusal::new(Reason::PERMISSION, "the peer is not known to the kernel");
         let vgpu = self.vgpus.get(&id).ok_or_else(unknown)?;
         let peer = rustix::net::sockopt::socket_peercred(outbox.socket()).map_err(|_| unknown())?;
-        if !vgpu.admits(&peer) {
-            tracing::debug!(vgpu = %vgpu.uuid, uid = peer.uid.as_raw(), "connection of another user refused");
-            return Err(Refusal::new(Reason::PERMISSION, "this user may not use this virtual GPU"));
+        let uid = peer.uid.as_raw();
+        if !vgpu.admits(uid) {
+            tracing::debug!(vgpu = %vgpu.uuid, uid, "connection of another user refused");
+            let text =
+                format!("user {uid} may not use it: have it added to allowed_uids in dxgd's configuration");
+            return Err(Refusal::new(Reason::PERMISSION, text));
         }
         let clients = self.clients.values().filter(|client| client.vgpu == id).count();
         if clients >= vgpu.max_clients {

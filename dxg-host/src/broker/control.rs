@@ -12,7 +12,6 @@ use dxg_wire::control;
 use dxg_wire::control::Reply;
 use dxg_wire::control::Request;
 use rustix::net::SocketFlags;
-use rustix::net::UCred;
 
 use super::Broker;
 use super::Turn;
@@ -20,6 +19,7 @@ use super::epoll::Readiness;
 use super::epoll::Source;
 use super::ids::ControlId;
 use super::ids::Counter;
+use super::peer::Peer;
 use super::vgpu::Vgpu;
 
 /// Most control connections at once.
@@ -32,7 +32,7 @@ const MAX_ANSWER_BYTES: usize = 4 << 20;
 /// One connection.
 struct Connection {
     stream: UnixStream,
-    peer: UCred,
+    peer: Peer,
     input: Vec<u8>,
     output: Vec<u8>,
 }
@@ -64,7 +64,7 @@ impl Broker {
         if self.control.connections.len() >= MAX_CONNECTIONS {
             return;
         }
-        let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) else { return };
+        let Ok(peer) = Peer::of(&socket) else { return };
         let id = ControlId(self.control.ids.next());
         if self.poller.watch(&socket, Source::Control(id)).is_err() {
             return;
@@ -99,31 +99,34 @@ impl Broker {
         turn
     }
 
-    fn answer_control(&self, line: &[u8], peer: &UCred) -> (Reply, Turn) {
+    fn answer_control(&self, line: &[u8], peer: &Peer) -> (Reply, Turn) {
         let error = |message: String| (Reply::Error { message }, Turn::Continue);
         match control::from_line::<Request>(line) {
-            Ok(Request::List) => (Reply::State(self.describe()), Turn::Continue),
-            Ok(Request::Info { vgpu }) => match self.find_vgpu(&vgpu) {
+            Ok(Request::List) => (Reply::State(self.describe(peer)), Turn::Continue),
+            Ok(Request::Info { vgpu }) => match self.find_vgpu(&vgpu, peer) {
                 Some((index, vgpu)) => (Reply::Vgpu(self.describe_vgpu(index, vgpu)), Turn::Continue),
                 None => error(format!("no virtual GPU {vgpu:?}")),
             },
-            Ok(Request::Shutdown) if peer.uid.is_root() || peer.uid == rustix::process::geteuid() => {
-                (Reply::Done, Turn::Stop)
-            }
+            Ok(Request::Shutdown) if peer.is_owner() => (Reply::Done, Turn::Stop),
             Ok(Request::Shutdown) => error("only the daemon's owner may end it".to_owned()),
             Ok(_) => error("this daemon does not know the request".to_owned()),
             Err(malformed) => error(malformed.to_string()),
         }
     }
 
-    fn find_vgpu(&self, name: &str) -> Option<(usize, &Vgpu)> {
+    /// The virtual GPUs that a user is told of, counted as it counts them.
+    fn seen_by(&self, peer: &Peer) -> impl Iterator<Item = (usize, &Vgpu)> {
+        self.vgpus.values().filter(|vgpu| peer.sees(vgpu)).enumerate()
+    }
+
+    fn find_vgpu(&self, name: &str, peer: &Peer) -> Option<(usize, &Vgpu)> {
         let is_it = |index: usize, vgpu: &Vgpu| {
             name.parse() == Ok(index) || name.eq_ignore_ascii_case(&vgpu.uuid.to_string())
         };
-        self.vgpus.values().enumerate().find(|(index, vgpu)| is_it(*index, vgpu))
+        self.seen_by(peer).find(|(index, vgpu)| is_it(*index, vgpu))
     }
 
-    fn describe(&self) -> control::State {
+    fn describe(&self, peer: &Peer) -> control::State {
         control::State {
             daemon: control::Daemon {
                 pid: std::process::id(),
@@ -131,12 +134,7 @@ impl Broker {
                 uptime_seconds: self.started.elapsed().as_secs(),
             },
             adapters: self.adapters.iter().map(|found| found.identity.describe(found.choice)).collect(),
-            vgpus: self
-                .vgpus
-                .values()
-                .enumerate()
-                .map(|(index, vgpu)| self.describe_vgpu(index, vgpu))
-                .collect(),
+            vgpus: self.seen_by(peer).map(|(index, vgpu)| self.describe_vgpu(index, vgpu)).collect(),
         }
     }
 

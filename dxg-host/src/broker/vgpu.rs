@@ -4,7 +4,6 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use dxg_wire::session::Features;
-use rustix::net::UCred;
 use uuid::Uuid;
 
 use super::ids::VgpuId;
@@ -41,11 +40,11 @@ pub(super) struct Vgpu {
 }
 
 impl Vgpu {
-    /// Whether a peer may use it.
-    pub(super) fn admits(&self, peer: &UCred) -> bool {
+    /// Whether its configuration lets a user connect, beside the permissions of the socket.
+    pub(super) fn admits(&self, uid: u32) -> bool {
         match &self.allowed_uids {
             None => true,
-            Some(uids) => uids.contains(&peer.uid.as_raw()),
+            Some(uids) => uids.contains(&uid),
         }
     }
 
