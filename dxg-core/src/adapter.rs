@@ -5,12 +5,14 @@ use std::sync::Arc;
 use dxg_ioctl::GpuVa;
 use dxg_ioctl::Luid;
 use dxg_ioctl::RawHandle;
+use dxg_ioctl::abi::ChangeVideoMemoryReservation;
 use dxg_ioctl::abi::CloseAdapter;
 use dxg_ioctl::abi::CreateDevice;
 use dxg_ioctl::abi::Escape;
 use dxg_ioctl::abi::EscapeFlags;
 use dxg_ioctl::abi::EscapeType;
 use dxg_ioctl::abi::FeatureId;
+use dxg_ioctl::abi::FlushHeapTransitions;
 use dxg_ioctl::abi::FreeGpuVirtualAddress;
 use dxg_ioctl::abi::GpuClockData;
 use dxg_ioctl::abi::GpuVaReservationType;
@@ -180,6 +182,29 @@ impl Adapter {
             current_reservation_bytes: args.current_reservation,
             available_for_reservation_bytes: args.available_for_reservation,
         })
+    }
+
+    /// Asks for so many bytes of a segment group to be kept for this process.
+    ///
+    /// # Errors
+    ///
+    /// What the node answers; [`VideoMemory::available_for_reservation_bytes`] says how much it takes.
+    pub fn reserve_video_memory(&self, group: MemorySegmentGroup, size_bytes: u64) -> Result<(), Error> {
+        let mut args = ChangeVideoMemoryReservation::new_zeroed();
+        args.adapter = self.handle();
+        args.memory_segment_group = group;
+        args.reservation = size_bytes;
+        self.node().request(&mut args, &mut Buffers::new()).op("reserve video memory").map(drop)
+    }
+
+    /// Waits until memory that is on its way between heaps has arrived.
+    ///
+    /// # Errors
+    ///
+    /// What the node answers.
+    pub fn flush_heap_transitions(&self) -> Result<(), Error> {
+        let mut args = FlushHeapTransitions { adapter: self.handle() };
+        self.node().request(&mut args, &mut Buffers::new()).op("flush heap transitions").map(drop)
     }
 
     /// Makes a device.

@@ -3,11 +3,14 @@
 use std::sync::Arc;
 
 use dxg_ioctl::RawHandle;
+use dxg_ioctl::UserPtr;
 use dxg_ioctl::abi::DestroyAllocation2;
+use dxg_ioctl::abi::DestroyAllocation2Flags;
 use dxg_ioctl::abi::Lock2;
 use dxg_ioctl::abi::Unlock2;
 use zerocopy::FromZeros;
 
+use crate::AdoptedMemory;
 use crate::Device;
 use crate::Error;
 use crate::SystemMemory;
@@ -15,6 +18,7 @@ use crate::caller::Buffers;
 use crate::errno;
 use crate::error::Op;
 use crate::resource;
+use crate::resource::DestroyFlags;
 use crate::resource::Owner;
 use crate::view::View;
 
@@ -32,6 +36,23 @@ pub enum Backing {
     Heap(Arc<SystemMemory>),
     /// Memory of this process, described to the driver by the private data.
     System(Arc<SystemMemory>),
+    /// As [`Heap`](Self::Heap), over memory that the program had already.
+    AdoptedHeap(Arc<AdoptedMemory>),
+    /// As [`System`](Self::System), over memory that the program had already.
+    AdoptedSystem(Arc<AdoptedMemory>),
+}
+
+impl Backing {
+    /// The memory of this process, where it is that.
+    pub(crate) fn own_memory(&self) -> Option<(UserPtr, u64)> {
+        match self {
+            Self::Driver | Self::CrossAdapter { .. } => None,
+            Self::Heap(memory) | Self::System(memory) => Some((memory.address(), memory.size_bytes())),
+            Self::AdoptedHeap(memory) | Self::AdoptedSystem(memory) => {
+                Some((memory.user_address(), memory.size_bytes()))
+            }
+        }
+    }
 }
 
 /// What an allocation is made of, for the driver.
@@ -70,6 +91,7 @@ struct Inner {
     owner: Owner,
     backing: Backing,
     private_data: Vec<u8>,
+    destroy_flags: DestroyFlags,
 }
 
 impl Drop for Inner {
@@ -79,6 +101,7 @@ impl Drop for Inner {
             let mut args = DestroyAllocation2::new_zeroed();
             args.device = self.device.handle();
             args.alloc_count = 1;
+            args.flags = self.destroy_flags.get();
             let mut buffers = Buffers::new();
             args.allocations = buffers.input(&handles);
             if let Err(error) = self.device.node().request(&mut args, &mut buffers) {
@@ -102,7 +125,9 @@ impl Allocation {
 
     pub(crate) fn new(device: &Device, handle: RawHandle, owner: Owner, options: AllocationOptions) -> Self {
         let AllocationOptions { backing, private_data } = options;
-        Self { inner: Arc::new(Inner { device: device.clone(), handle, owner, backing, private_data }) }
+        let destroy_flags = DestroyFlags::default();
+        let inner = Inner { device: device.clone(), handle, owner, backing, private_data, destroy_flags };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The device it belongs to.
@@ -115,6 +140,11 @@ impl Allocation {
     #[must_use]
     pub fn handle(&self) -> RawHandle {
         self.inner.handle
+    }
+
+    /// How it is destroyed when the last handle to it is dropped. For an allocation of a resource the resource says that.
+    pub fn set_destroy_flags(&self, flags: DestroyAllocation2Flags) {
+        self.inner.destroy_flags.set(flags);
     }
 
     /// The driver's private data, as the driver left it.
@@ -137,7 +167,10 @@ impl Allocation {
         node.request(&mut args, &mut Buffers::new()).op(OP)?;
         let view = match &self.inner.backing {
             Backing::Heap(memory) | Backing::System(memory) => Ok(View::Window(memory.memory().clone())),
-            _ => node.locked_view(self.handle(), args.data),
+            Backing::AdoptedHeap(memory) | Backing::AdoptedSystem(memory) => {
+                node.view(memory.user_address(), memory.size_bytes())
+            }
+            Backing::Driver | Backing::CrossAdapter { .. } => node.locked_view(self.handle(), args.data),
         };
         // From here on it is locked, and unlocked when this is dropped.
         let mut mapped = MappedAllocation { allocation: self.clone(), view: None };

@@ -21,13 +21,27 @@ use zerocopy::IntoBytes;
 
 use crate::errno;
 
-/// What a node reads and writes besides the request itself.
-pub(crate) trait CallerMemory {
-    /// Copies memory of the caller in; EFAULT where it is not the caller's.
+/// What a node reads and writes besides the request itself: memory and descriptors of whoever makes the request.
+///
+/// For [`Node::answer`](crate::Node::answer): a front end that serves programs implements this with their memory.
+pub trait CallerMemory {
+    /// Copies memory of the caller in.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT where it is not the caller's.
     fn read(&self, at: UserPtr, into: &mut [u8]) -> Result<(), CallError>;
-    /// Copies bytes out to the caller; EFAULT where it may not be written.
+    /// Copies bytes out to the caller.
+    ///
+    /// # Errors
+    ///
+    /// EFAULT where it may not be written.
     fn write(&mut self, at: UserPtr, from: &[u8]) -> Result<(), CallError>;
-    /// A duplicate of the caller's descriptor `number`; EBADF where it has none.
+    /// A duplicate of the caller's descriptor `number`.
+    ///
+    /// # Errors
+    ///
+    /// EBADF where it has none.
     fn descriptor(&self, number: u64) -> Result<OwnedFd, CallError>;
     /// Gives the caller a descriptor and answers its number.
     fn install(&mut self, descriptor: OwnedFd) -> u64;

@@ -1,5 +1,6 @@
 //! Contexts and hardware queues: where the GPU's work is put in order.
 
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use dxg_ioctl::CallError;
@@ -14,9 +15,13 @@ use dxg_ioctl::abi::CreateHwQueue;
 use dxg_ioctl::abi::CreateHwQueueFlags;
 use dxg_ioctl::abi::DestroyContext;
 use dxg_ioctl::abi::DestroyHwQueue;
+use dxg_ioctl::abi::GetContextInProcessSchedulingPriority;
 use dxg_ioctl::abi::GetContextSchedulingPriority;
+use dxg_ioctl::abi::SetContextInProcessSchedulingPriority;
 use dxg_ioctl::abi::SetContextSchedulingPriority;
+use dxg_ioctl::abi::SignalFlags;
 use dxg_ioctl::abi::SignalSynchronizationObjectFromGpu;
+use dxg_ioctl::abi::SignalSynchronizationObjectFromGpu2;
 use dxg_ioctl::abi::SubmitCommand;
 use dxg_ioctl::abi::SubmitCommandToHwQueue;
 use dxg_ioctl::abi::SubmitSignalSyncObjectsToHwQueue;
@@ -186,7 +191,44 @@ impl Context {
         self.device().node().request(&mut args, &mut buffers).op(OP).map(drop)
     }
 
-    /// The scheduling priority.
+    /// Adds 1 to an eventfd once when the GPU has come this far in the context, or when the node is lost. Returns at once.
+    ///
+    /// # Errors
+    ///
+    /// What the node answers.
+    pub fn notify(&self, eventfd: BorrowedFd<'_>) -> Result<(), Error> {
+        let contexts = [self.handle()];
+        let mut args = SignalSynchronizationObjectFromGpu2::new_zeroed();
+        args.context_count = 1;
+        args.flags = SignalFlags::ENQUEUE_CPU_EVENT;
+        let mut buffers = Buffers::new();
+        args.contexts = buffers.input(&contexts);
+        args.value.set_cpu_event_handle(buffers.lend_descriptor(eventfd));
+        self.device().node().request(&mut args, &mut buffers).op("notify from context").map(drop)
+    }
+
+    /// The scheduling priority among the contexts of this process.
+    ///
+    /// # Errors
+    ///
+    /// What the node answers.
+    pub fn in_process_priority(&self) -> Result<i32, Error> {
+        let mut args = GetContextInProcessSchedulingPriority { context: self.handle(), priority: 0 };
+        self.device().node().request(&mut args, &mut Buffers::new()).op("get in-process priority")?;
+        Ok(args.priority)
+    }
+
+    /// Sets the scheduling priority among the contexts of this process.
+    ///
+    /// # Errors
+    ///
+    /// What the node answers.
+    pub fn set_in_process_priority(&self, priority: i32) -> Result<(), Error> {
+        let mut args = SetContextInProcessSchedulingPriority { context: self.handle(), priority };
+        self.device().node().request(&mut args, &mut Buffers::new()).op("set in-process priority").map(drop)
+    }
+
+    /// The scheduling priority among all contexts of the machine.
     ///
     /// # Errors
     ///
@@ -197,7 +239,7 @@ impl Context {
         Ok(args.priority)
     }
 
-    /// Sets the scheduling priority.
+    /// Sets the scheduling priority among all contexts of the machine.
     ///
     /// # Errors
     ///

@@ -36,6 +36,7 @@
 //! - Memory that the device can write is only copied to and from, never borrowed.
 
 mod adapter;
+mod adopted;
 mod allocation;
 mod caller;
 mod context;
@@ -46,8 +47,10 @@ mod error;
 mod fence;
 mod host;
 mod kernel;
+mod maps;
 mod node;
 mod paging;
+mod residency;
 mod resource;
 mod signals;
 mod streams;
@@ -58,8 +61,10 @@ mod wait;
 pub use dxg_ioctl::CallError;
 pub use dxg_ioctl::FenceValue;
 pub use dxg_ioctl::GpuVa;
+pub use dxg_ioctl::Ioctl;
 pub use dxg_ioctl::Luid;
 pub use dxg_ioctl::RawHandle;
+pub use dxg_ioctl::UserPtr;
 pub use dxg_ioctl::abi;
 pub use dxg_ioctl::adapter_info;
 pub use dxg_wire::session::IoAddress;
@@ -70,10 +75,12 @@ pub use crate::adapter::Adapter;
 pub use crate::adapter::EscapeTarget;
 pub use crate::adapter::VaRange;
 pub use crate::adapter::VideoMemory;
+pub use crate::adopted::AdoptedMemory;
 pub use crate::allocation::Allocation;
 pub use crate::allocation::AllocationOptions;
 pub use crate::allocation::Backing;
 pub use crate::allocation::MappedAllocation;
+pub use crate::caller::CallerMemory;
 pub use crate::context::Context;
 pub use crate::context::ContextOptions;
 pub use crate::context::HwQueue;
@@ -98,6 +105,7 @@ pub use crate::node::Transport;
 pub use crate::paging::MapVa;
 pub use crate::paging::PagingQueue;
 pub use crate::paging::PagingWork;
+pub use crate::residency::Subjects;
 pub use crate::resource::Resource;
 pub use crate::resource::ResourceOptions;
 pub use crate::resource::ResourceSharing;
@@ -119,7 +127,7 @@ mod tests {
     #[test]
     fn every_object_is_send_and_sync() {
         is_shared_between_threads::<(Node, Adapter, Device, Context, HwQueue, PagingQueue)>();
-        is_shared_between_threads::<(Allocation, MappedAllocation, Resource, SystemMemory)>();
+        is_shared_between_threads::<(Allocation, MappedAllocation, Resource, SystemMemory, AdoptedMemory)>();
         is_shared_between_threads::<(Fence, QueueFence, Streams, StreamHandle, Block, Error)>();
     }
 }

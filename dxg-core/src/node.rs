@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dxg_ioctl::CallError;
+use dxg_ioctl::Ioctl;
 use dxg_ioctl::Luid;
 use dxg_ioctl::NtStatus;
 use dxg_ioctl::RawHandle;
@@ -24,6 +25,7 @@ use crate::Error;
 use crate::LostReason;
 use crate::Streams;
 use crate::caller::Buffers;
+use crate::caller::CallerMemory;
 use crate::errno;
 use crate::error::Op;
 use crate::host::HostNode;
@@ -151,6 +153,27 @@ impl Node {
     #[must_use]
     pub fn lost_reason(&self) -> Option<LostReason> {
         self.host().and_then(HostNode::lost_reason)
+    }
+
+    /// Answers a request in the form of the kernel ABI: its number, its argument, and the memory that the argument points to.
+    /// For front ends that serve programs; `docs/requests.md` says what becomes of each request.
+    ///
+    /// Existing system memory is looked for in what this process leased; no address is ever followed.
+    ///
+    /// # Errors
+    ///
+    /// The errno that a kernel would answer. ENOTTY for what is no request, or not of that size, and over a kernel node, whose
+    /// kernel takes requests with addresses from the program itself.
+    pub fn answer(
+        &self,
+        request: Ioctl,
+        argument: &mut [u8],
+        memory: &mut dyn CallerMemory,
+    ) -> Result<NtStatus, CallError> {
+        match &*self.kind {
+            Kind::Kernel(_) => Err(errno::NOT_A_REQUEST),
+            Kind::Host(node) => node.dispatch(request, argument, memory),
+        }
     }
 
     /// Sends a request; what it points to is in `buffers`.

@@ -3,6 +3,8 @@
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 use dxg_ioctl::CallError;
 use dxg_ioctl::RawHandle;
@@ -11,6 +13,7 @@ use dxg_ioctl::abi::CreateAllocation;
 use dxg_ioctl::abi::CreateAllocationFlags;
 use dxg_ioctl::abi::CreateStandardAllocation;
 use dxg_ioctl::abi::DestroyAllocation2;
+use dxg_ioctl::abi::DestroyAllocation2Flags;
 use dxg_ioctl::abi::OpenAllocationInfo2;
 use dxg_ioctl::abi::OpenResourceFromNtHandle;
 use dxg_ioctl::abi::QueryResourceInfoFromNtHandle;
@@ -69,6 +72,29 @@ pub struct SharedInfo {
 pub(crate) struct Held {
     device: Device,
     handle: RawHandle,
+    destroy_flags: DestroyFlags,
+    /// What its allocations are over stays theirs until the host knows of the end.
+    _memory: Vec<Backing>,
+}
+
+impl Held {
+    fn new(device: &Device, handle: RawHandle, memory: Vec<Backing>) -> Self {
+        Self { device: device.clone(), handle, destroy_flags: DestroyFlags::default(), _memory: memory }
+    }
+}
+
+/// How something is to be destroyed, settled until it is.
+#[derive(Debug, Default)]
+pub(crate) struct DestroyFlags(AtomicU32);
+
+impl DestroyFlags {
+    pub(crate) fn set(&self, flags: DestroyAllocation2Flags) {
+        self.0.store(flags.bits(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> DestroyAllocation2Flags {
+        DestroyAllocation2Flags(self.0.load(Ordering::Relaxed))
+    }
 }
 
 impl Drop for Held {
@@ -76,6 +102,7 @@ impl Drop for Held {
         let mut args = DestroyAllocation2::new_zeroed();
         args.device = self.device.handle();
         args.resource = self.handle;
+        args.flags = self.destroy_flags.get();
         self.device.node().free(args);
     }
 }
@@ -122,7 +149,8 @@ fn standard(backing: &Backing) -> Option<CreateStandardAllocation> {
     (described.r#type, described.existing_heap_data.size) = match backing {
         Backing::CrossAdapter { size_bytes } => (StandardAllocationType::CROSSADAPTER, *size_bytes),
         Backing::Heap(memory) => (StandardAllocationType::EXISTINGHEAP, memory.size_bytes()),
-        Backing::Driver | Backing::System(_) => return None,
+        Backing::AdoptedHeap(memory) => (StandardAllocationType::EXISTINGHEAP, memory.size_bytes()),
+        Backing::Driver | Backing::System(_) | Backing::AdoptedSystem(_) => return None,
     };
     Some(described)
 }
@@ -144,8 +172,8 @@ pub(crate) fn make(device: &Device, group: Group, op: &'static str) -> Result<Ma
     for (info, allocation) in infos.iter_mut().zip(&mut options.allocations) {
         info.priv_drv_data_size = count(allocation.private_data.len(), op)?;
         info.priv_drv_data = buffers.inout(allocation.private_data.as_mut_slice());
-        if let Backing::Heap(memory) | Backing::System(memory) = &allocation.backing {
-            info.sysmem = memory.address();
+        if let Some((address, _)) = allocation.backing.own_memory() {
+            info.sysmem = address;
         }
     }
     args.private_runtime_data_size = count(options.runtime_data.len(), op)?;
@@ -159,7 +187,10 @@ pub(crate) fn make(device: &Device, group: Group, op: &'static str) -> Result<Ma
     args.allocation_info = buffers.inout(infos.as_mut_slice());
     device.node().request(&mut args, &mut buffers).op(op)?;
     drop(buffers);
-    let held = resource.map(|_| Arc::new(Held { device: device.clone(), handle: args.resource }));
+    let held = resource.map(|_| {
+        let memory = options.allocations.iter().map(|allocation| allocation.backing.clone()).collect();
+        Arc::new(Held::new(device, args.resource, memory))
+    });
     let owner = held.as_ref().map_or(Owner::Itself, |held| Owner::Resource { _held: Arc::clone(held) });
     let allocations = infos
         .iter()
@@ -180,10 +211,10 @@ fn flags_of(allocations: &[AllocationOptions], resource: Option<Sharing>) -> Cre
             Backing::CrossAdapter { .. } => {
                 CreateAllocationFlags::STANDARD_ALLOCATION | CreateAllocationFlags::CROSS_ADAPTER
             }
-            Backing::Heap(_) => {
+            Backing::Heap(_) | Backing::AdoptedHeap(_) => {
                 CreateAllocationFlags::STANDARD_ALLOCATION | CreateAllocationFlags::EXISTING_SYSMEM
             }
-            Backing::System(_) => CreateAllocationFlags::EXISTING_SYSMEM,
+            Backing::System(_) | Backing::AdoptedSystem(_) => CreateAllocationFlags::EXISTING_SYSMEM,
         };
     }
     flags
@@ -247,7 +278,7 @@ impl Resource {
         args.open_alloc_info = buffers.inout(opened.as_mut_slice());
         device.node().request(&mut args, &mut buffers).op(OP)?;
         drop(buffers);
-        let held = Arc::new(Held { device: device.clone(), handle: args.resource });
+        let held = Arc::new(Held::new(device, args.resource, Vec::new()));
         let mut left = total_data.as_slice();
         let allocations = opened
             .iter()
@@ -272,6 +303,11 @@ impl Resource {
     #[must_use]
     pub fn handle(&self) -> RawHandle {
         self.held.handle
+    }
+
+    /// How it is destroyed when the last handle to it is dropped: at once or after the work that uses it, waiting or not.
+    pub fn set_destroy_flags(&self, flags: DestroyAllocation2Flags) {
+        self.held.destroy_flags.set(flags);
     }
 
     /// Its allocations.

@@ -1,6 +1,7 @@
 //! API command streams and leased memory, for front ends such as the Vulkan driver.
 
 use std::fmt;
+use std::os::fd::OwnedFd;
 
 use dxg_ioctl::Luid;
 use dxg_wire::session::BrokerMessage;
@@ -168,8 +169,18 @@ impl fmt::Debug for Block {
 
 impl Block {
     pub(crate) fn lease(node: &Node, size_bytes: u64, op: &'static str) -> Result<Self, Error> {
+        Self::lease_with_descriptor(node, size_bytes, op).map(|(block, _)| block)
+    }
+
+    /// The same with what the memory is a mapping of, to map it once more.
+    pub(crate) fn lease_with_descriptor(
+        node: &Node,
+        size_bytes: u64,
+        op: &'static str,
+    ) -> Result<(Self, OwnedFd), Error> {
         let lease = node.host().expect(NO_HOST).lease(size_bytes, op)?;
-        Ok(Self { node: node.clone(), base: lease.base, memory: lease.memory })
+        let block = Self { node: node.clone(), base: lease.base, memory: lease.memory };
+        Ok((block, lease.descriptor))
     }
 
     /// Where it starts in IO space.

@@ -66,8 +66,23 @@ fn session_start_sends_the_messages_of_a_driver_in_order() {
             "CREATEPROCESS",
             "CREATEDEVICE",
             "DESTROYDEVICE",
+            "DESTROYPROCESS",
         ]
     );
+}
+
+#[test]
+fn node_dropped_on_a_host_that_stopped_answering_is_closed_all_the_same() {
+    let host = FakeHost::start(|mut session| {
+        session.serve(|_, command| match command {
+            GuestCommand::DestroyProcess(_) => Answer::Nothing,
+            _ => Answer::Default,
+        });
+    });
+    let node = host.connect();
+    let adapter = node.first_adapter().unwrap();
+    drop((node, adapter));
+    host.join();
 }
 
 #[test]

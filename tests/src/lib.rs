@@ -7,6 +7,7 @@ pub mod again;
 pub mod daemon;
 pub mod fork;
 pub mod kernel;
+pub mod pages;
 
 use dxg_core::Node;
 

@@ -68,7 +68,12 @@ impl Channel {
     }
 
     /// Sends a request and answers the slot of its completion.
-    fn post(&self, message: &Message<'_>, lost: &Lost) -> Result<(u64, Arc<Pending>), CallError> {
+    fn post(
+        &self,
+        message: &Message<'_>,
+        lost: &Lost,
+        deadline: Instant,
+    ) -> Result<(u64, Arc<Pending>), CallError> {
         let parts = message.parts()?;
         let slot = Arc::new(Slot::sending());
         let mut outgoing = self.outgoing.lock();
@@ -77,12 +82,15 @@ impl Channel {
         self.pending.lock().insert(transaction, Arc::clone(&slot));
         // Only now: whoever declares the loss after this finds the slot, whoever did before is seen here.
         let sent = lost.check().and_then(|()| {
-            let deadline = Some(Instant::now() + ROOM);
             let flags = PacketFlags::COMPLETION_REQUESTED;
-            let sent =
-                outgoing
-                    .ring
-                    .send(PacketType::DATA_IN_BAND, flags, transaction, &parts, deadline, &|| lost.is_set());
+            let sent = outgoing.ring.send(
+                PacketType::DATA_IN_BAND,
+                flags,
+                transaction,
+                &parts,
+                Some(deadline),
+                &|| lost.is_set(),
+            );
             sent.map_err(|error| match error {
                 ChannelError::TooLarge { .. } => errno::INVALID,
                 ChannelError::TimedOut => errno::AGAIN,
@@ -103,8 +111,23 @@ impl Channel {
 
     /// Sends a request and waits for its completion, which another thread receives.
     pub(super) fn call_served(&self, message: &Message<'_>, lost: &Lost) -> Result<Vec<u8>, CallError> {
-        let (_, slot) = self.post(message, lost)?;
+        let (_, slot) = self.post(message, lost, Instant::now() + ROOM)?;
         slot.wait_done()
+    }
+
+    /// The same until a moment. EAGAIN when it comes first.
+    pub(super) fn call_served_until(
+        &self,
+        message: &Message<'_>,
+        lost: &Lost,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, CallError> {
+        let (transaction, slot) = self.post(message, lost, deadline)?;
+        let answer = slot.wait_done_until(deadline);
+        if answer.is_none() {
+            self.pending.lock().remove(&transaction);
+        }
+        answer.unwrap_or(Err(errno::AGAIN))
     }
 
     /// Sends a request and waits for its completion, receiving for all callers where nobody does. What the ring
@@ -115,7 +138,7 @@ impl Channel {
         lost: &Lost,
         broken: &dyn Fn(Broken),
     ) -> Result<Vec<u8>, CallError> {
-        let (transaction, slot) = self.post(message, lost)?;
+        let (transaction, slot) = self.post(message, lost, Instant::now() + ROOM)?;
         loop {
             if let Some(mut receiver) = self.receiver.try_lock() {
                 let answer = self.lead(&mut receiver, transaction, &slot, lost.bell());

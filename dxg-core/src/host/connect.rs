@@ -108,7 +108,7 @@ fn connect_within(path: &Path, options: &ConnectOptions, within: Duration) -> Re
         vmbus::Channel::new(global_out, global_in, global_to_host, global_to_guest).map_err(bad_ring)?;
     let link =
         Link::new(socket, Channel::new(vgpu), Channel::new(global)).map_err(|error| io_error(&error))?;
-    let memory = windows::map(welcome.arena_base, welcome.arena_bytes, arena, Populate::Lazy)
+    let memory = windows::map(welcome.arena_base, welcome.arena_bytes, arena.as_fd(), Populate::Lazy)
         .map_err(|_| Error::protocol(OP, "the arena cannot be mapped"))?;
     let inserted = link.windows.write().insert(welcome.arena_base, memory);
     inserted.map_err(|_| errno::INVALID).op(OP)?;

@@ -256,7 +256,7 @@ impl Link {
             BrokerMessage::WINDOW => {
                 let window: Window = message.body();
                 let Some(memory) = message.into_fd() else { return Ok(()) };
-                let taken = windows::map(window.base, window.size_bytes, memory, Populate::Lazy)
+                let taken = windows::map(window.base, window.size_bytes, memory.as_fd(), Populate::Lazy)
                     .and_then(|memory| self.windows.write().insert(window.base, memory));
                 taken.map_err(|error| violation(error.to_string()))?;
                 let _ = self.tell(ClientMessage::WINDOW_ACK, &WindowRef { base: window.base });

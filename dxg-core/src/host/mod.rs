@@ -30,10 +30,14 @@ mod sync;
 mod table;
 mod windows;
 
+use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
+use std::time::Instant;
 
 use dxg_ioctl::CallError;
 use dxg_ioctl::Ioctl;
@@ -44,6 +48,7 @@ use dxg_ioctl::Request;
 use dxg_ioctl::UserPtr;
 use dxg_wire::messages::Channel as ChannelKind;
 use dxg_wire::messages::Command;
+use dxg_wire::messages::DestroyProcessCommand;
 use dxg_wire::messages::Message as WireMessage;
 use dxg_wire::session::Body;
 use dxg_wire::session::BrokerMessage;
@@ -59,6 +64,7 @@ use dxg_wire::shm::SharedSlice;
 use dxg_wire::shm::session_io::Message as SessionMessage;
 use parking_lot::Mutex;
 use zerocopy::FromBytes;
+use zerocopy::IntoBytes;
 
 use self::link::Link;
 use self::message::Message;
@@ -72,6 +78,9 @@ use crate::signals;
 
 pub use self::connect::ConnectOptions;
 pub use self::lost::LostReason;
+
+/// How long a node that is dropped waits for the host to have cleaned up.
+const GOODBYE: Duration = Duration::from_millis(250);
 
 /// Facts of a session that do not change.
 #[derive(Clone, Copy, Debug)]
@@ -105,6 +114,8 @@ pub(crate) struct HostNode {
 pub(crate) struct Leasehold {
     pub(crate) base: IoAddress,
     pub(crate) memory: SharedSlice,
+    /// What the memory is a mapping of.
+    pub(crate) descriptor: OwnedFd,
 }
 
 impl HostNode {
@@ -138,6 +149,20 @@ impl HostNode {
         let io_space_bytes = u64::MAX - welcome.arena_base.0;
         node.start(welcome.arena_base, io_space_bytes).op("connect")?;
         Ok(node)
+    }
+
+    /// Ends the process on the host, as a driver does after it closed the adapters: what a front end left goes along. A host that
+    /// does not answer in time is left, for hanging up says the same; so does a program that ends without dropping the node.
+    fn say_goodbye(&self) {
+        if self.process.is_none() || self.link.lost.is_set() {
+            return;
+        }
+        let command: DestroyProcessCommand = self.command();
+        let message = Message::new(DestroyProcessCommand::CHANNEL, self.vgpu_luid, command.as_bytes());
+        let deadline = Instant::now() + GOODBYE;
+        if let Err(error) = self.link.global.call_served_until(&message, &self.link.lost, deadline) {
+            tracing::debug!(%error, "left without an answer");
+        }
     }
 
     /// Sends an encoded command and answers the payload of its completion.
@@ -189,7 +214,7 @@ impl HostNode {
     }
 
     /// Answers the request `ioctl` with the argument in `bytes`, which has the size that the number says.
-    fn dispatch(
+    pub(crate) fn dispatch(
         &self,
         ioctl: Ioctl,
         bytes: &mut [u8],
@@ -249,12 +274,17 @@ impl HostNode {
         if leased.size_bytes < size_bytes {
             return Err(useless("the leased block is smaller than asked"));
         }
-        let memory = answer.into_fd().ok_or_else(|| useless("the leased block has no memory"))?;
-        let memory = windows::map(leased.base, leased.size_bytes, memory, Populate::Lazy)
+        let descriptor = answer.into_fd().ok_or_else(|| useless("the leased block has no memory"))?;
+        let memory = windows::map(leased.base, leased.size_bytes, descriptor.as_fd(), Populate::Lazy)
             .map_err(|_| useless("the leased block cannot be mapped"))?;
         let inserted = self.link.windows.write().insert(leased.base, memory.clone());
         inserted.map_err(|_| Error::protocol(op, "the leased block overlaps another window"))?;
-        Ok(Leasehold { base: leased.base, memory })
+        Ok(Leasehold { base: leased.base, memory, descriptor })
+    }
+
+    /// Makes the first `len` bytes of a leased block known at one more address, where the block is mapped too.
+    pub(crate) fn alias(&self, base: IoAddress, at: UserPtr, len: u64) {
+        self.link.windows.write().alias(base, at.0, len);
     }
 
     /// Gives a leased block back.
@@ -403,7 +433,8 @@ impl Drop for HostNode {
             // The socket and the thread are the parent's.
             return;
         }
-        // The end of the session frees everything on the host at once; messages per object would only delay it.
+        self.say_goodbye();
+        // The end of the session frees everything on the host at once.
         self.link.close();
         if let Some(service) = self.service.take() {
             let _ = service.join();

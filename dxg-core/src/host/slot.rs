@@ -1,5 +1,7 @@
 //! One answer that one thread waits for and another brings.
 
+use std::time::Instant;
+
 use dxg_ioctl::CallError;
 use parking_lot::Condvar;
 use parking_lot::Mutex;
@@ -91,6 +93,19 @@ impl<T> Slot<T> {
         loop {
             if let Woken::Done(answer) = self.wait() {
                 return answer;
+            }
+        }
+    }
+
+    /// The same until a moment; `None` when it comes first.
+    pub(super) fn wait_done_until(&self, deadline: Instant) -> Option<Result<T, CallError>> {
+        let mut state = self.state.lock();
+        loop {
+            if let Some(answer) = Self::take(&mut state) {
+                return Some(answer);
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                return Self::take(&mut state);
             }
         }
     }

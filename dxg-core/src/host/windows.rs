@@ -5,8 +5,7 @@
 //! can do is to fail.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsFd;
-use std::os::fd::OwnedFd;
+use std::os::fd::BorrowedFd;
 
 use dxg_wire::session::IoAddress;
 use dxg_wire::session::WINDOW_ALIGNMENT;
@@ -31,15 +30,22 @@ pub(super) enum WindowError {
 #[derive(Debug, Default)]
 pub(super) struct Windows {
     by_base: BTreeMap<u64, SharedSlice>,
-    /// First byte in this process to base.
-    by_address: BTreeMap<u64, u64>,
+    /// By first byte in this process: where windows are mapped, some in more than one place.
+    by_address: BTreeMap<u64, Place>,
+}
+
+/// A mapping of a window, from its first byte on.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    base: u64,
+    len: u64,
 }
 
 /// Maps a window's memory after a look at its range.
 pub(super) fn map(
     base: IoAddress,
     size_bytes: u64,
-    memory: OwnedFd,
+    memory: BorrowedFd<'_>,
     populate: Populate,
 ) -> Result<SharedSlice, WindowError> {
     let impossible = WindowError::Range { base: base.0, size_bytes };
@@ -48,7 +54,7 @@ pub(super) fn map(
     let (true, Ok(len)) = (fits && size_bytes != 0, usize::try_from(size_bytes)) else {
         return Err(impossible);
     };
-    let mapping = Mapping::map(memory.as_fd(), 0, len, Access::ReadWrite, populate)?;
+    let mapping = Mapping::map(memory, 0, len, Access::ReadWrite, populate)?;
     Ok(SharedSlice::whole(&mapping))
 }
 
@@ -62,15 +68,20 @@ impl Windows {
         if before.is_some_and(|(other, slice)| other + slice.len() as u64 > base.0) {
             return Err(impossible);
         }
-        self.by_address.insert(address(&memory), base.0);
+        self.by_address.insert(address(&memory), Place { base: base.0, len: size_bytes });
         self.by_base.insert(base.0, memory);
         Ok(())
     }
 
-    /// Forgets a window. Its memory stays mapped while something uses it.
+    /// Makes the first `len` bytes of a window known at one more address of this process.
+    pub(super) fn alias(&mut self, base: IoAddress, at: u64, len: u64) {
+        self.by_address.insert(at, Place { base: base.0, len });
+    }
+
+    /// Forgets a window wherever it is mapped. Its memory stays mapped while something uses it.
     pub(super) fn remove(&mut self, base: IoAddress) {
-        if let Some(memory) = self.by_base.remove(&base.0) {
-            self.by_address.remove(&address(&memory));
+        if self.by_base.remove(&base.0).is_some() {
+            self.by_address.retain(|_, place| place.base != base.0);
         }
     }
 
@@ -83,8 +94,12 @@ impl Windows {
 
     /// The `len` bytes at an address of this process, with their IO address; `None` unless one window has them all.
     pub(super) fn at_address(&self, at: u64, len: u64) -> Option<(SharedSlice, IoAddress)> {
-        let (start, base) = self.by_address.range(..=at).next_back()?;
+        let (start, place) = self.by_address.range(..=at).next_back()?;
         let offset = at.checked_sub(*start)?;
+        if offset.checked_add(len)? > place.len {
+            return None;
+        }
+        let base = &place.base;
         let memory = self.by_base.get(base)?;
         let slice = memory.sub(usize::try_from(offset).ok()?, usize::try_from(len).ok()?).ok()?;
         Some((slice, IoAddress(base.checked_add(offset)?)))
@@ -97,13 +112,15 @@ fn address(memory: &SharedSlice) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use dxg_wire::shm::create_sealed;
 
     use super::*;
 
     fn window(size_bytes: u64) -> SharedSlice {
         let memory = create_sealed("window", size_bytes).unwrap();
-        map(IoAddress(WINDOW_ALIGNMENT), size_bytes, memory, Populate::Lazy).unwrap()
+        map(IoAddress(WINDOW_ALIGNMENT), size_bytes, memory.as_fd(), Populate::Lazy).unwrap()
     }
 
     #[test]
@@ -138,7 +155,8 @@ mod tests {
 
     #[test]
     fn map_refuses_impossible_ranges() {
-        let memory = || create_sealed("window", 4096).unwrap();
+        let memory = create_sealed("window", 4096).unwrap();
+        let memory = || memory.as_fd();
         assert!(map(IoAddress(0), 4096, memory(), Populate::Lazy).is_err());
         assert!(map(IoAddress(0x1000), 4096, memory(), Populate::Lazy).is_err());
         assert!(map(IoAddress(0x10_0000), 0, memory(), Populate::Lazy).is_err());
@@ -157,5 +175,18 @@ mod tests {
         assert!(windows.at_address(start + 4096, 4097).is_none());
         windows.remove(IoAddress(0x10_0000));
         assert!(windows.at_address(start, 1).is_none());
+    }
+
+    #[test]
+    fn alias_is_found_as_far_as_it_goes_until_the_window_is_gone() {
+        let mut windows = Windows::default();
+        windows.insert(IoAddress(0x10_0000), window(8192)).unwrap();
+        let elsewhere = 0x7000;
+        windows.alias(IoAddress(0x10_0000), elsewhere, 4096);
+        let (_, at) = windows.at_address(elsewhere + 8, 4088).unwrap();
+        assert_eq!(at, IoAddress(0x10_0008));
+        assert!(windows.at_address(elsewhere, 4097).is_none());
+        windows.remove(IoAddress(0x10_0000));
+        assert!(windows.at_address(elsewhere, 1).is_none());
     }
 }

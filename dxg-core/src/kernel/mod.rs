@@ -3,7 +3,6 @@
 // UNSAFETY: requests with addresses, and the descriptors and mappings that the kernel makes for this process.
 #![expect(unsafe_code, reason = "the kernel acts on addresses and descriptor numbers")]
 
-mod maps;
 mod view;
 
 use std::os::fd::AsFd;
@@ -20,6 +19,7 @@ use dxg_ioctl::sys;
 
 use crate::caller::Buffers;
 use crate::errno;
+use crate::maps;
 
 pub(crate) use self::view::KernelView;
 
@@ -49,7 +49,7 @@ impl KernelNode {
         // SAFETY:
         // - Addresses in `args`, and in what they lead to, are of slices that `buffers` borrows for longer than this call,
         //   with lengths in the accompanying fields taken from the same slices; what the kernel writes was lent as mutable.
-        // - Memory handed over for the life of an allocation is a `SystemMemory` that the allocation owns.
+        // - Memory handed over for the life of an allocation is a `SystemMemory` or an `AdoptedMemory` that it owns.
         // - Mappings that a request removes are used only by objects that send that request when they are dropped, last.
         unsafe { sys::call(node, args) }
     }
@@ -67,7 +67,8 @@ impl KernelNode {
         let len = usize::try_from(wanted).map_err(|_| errno::OVERFLOW)?;
         // SAFETY:
         // - The kernel answered `address` for a fence or a locked allocation and mapped it read-write until the object is
-        //   destroyed or unlocked; `len` bytes of that mapping are left from there, looked up above.
+        //   destroyed or unlocked; `len` bytes of that mapping are left from there, looked up above. Or it is adopted memory,
+        //   which its owner keeps mapped as long as allocations are over it.
         // - The object that asks for the view owns it, and is what destroys or unlocks; nobody reads the view after that.
         unsafe { KernelView::new(address, len) }.ok_or(errno::FAULT)
     }

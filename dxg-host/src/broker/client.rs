@@ -16,7 +16,7 @@ use super::ids::ClientId;
 use super::ids::VgpuId;
 use super::ids::WorkerId;
 use super::outbox::Outbox;
-use crate::sandbox::Peer;
+use super::peer::Peer;
 
 /// Most windows of one session.
 pub(super) const MAX_WINDOWS: usize = 16_384;

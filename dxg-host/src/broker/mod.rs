@@ -18,6 +18,7 @@ mod ids;
 mod ledger;
 mod log_limit;
 mod outbox;
+mod peer;
 mod pool;
 mod registry;
 mod runtime;
