@@ -77,9 +77,12 @@ pub(super) fn connect(path: &Path, options: &ConnectOptions) -> Result<(Link, We
         global_ring_bytes: options.global_ring_bytes,
         name: text(&task_name()),
     };
-    session_io::send_message(&socket, ClientMessage::HELLO.0, &hello, &[])
-        .map_err(|error| io_error(&error))?;
-    let message = first_answer(&socket)?;
+    // A host that refuses whoever we are says so and hangs up without a look at the hello, which then may not be sent.
+    let sent = session_io::send_message(&socket, ClientMessage::HELLO.0, &hello, &[]);
+    let message = match (first_answer(&socket), sent) {
+        (Err(_), Err(error)) => return Err(io_error(&error)),
+        (answer, _) => answer?,
+    };
     let welcome: Welcome = match BrokerMessage(message.kind) {
         BrokerMessage::WELCOME => message.body(),
         BrokerMessage::REFUSED => {
@@ -126,7 +129,13 @@ fn first_answer(socket: &OwnedFd) -> Result<Message, Error> {
             return Err(io_error(&io::Error::from_raw_os_error(libc::ECONNREFUSED)));
         }
     }
-    session_io::recv_message(socket, |kind| BrokerMessage(kind).descriptors()).map_err(|error| {
+    let receive = || session_io::recv_message(socket, |kind| BrokerMessage(kind).descriptors());
+    // The kernel tells of a hang-up once before it gives what was sent before that.
+    let answer = match receive() {
+        Err(error) if error.is_hang_up() => receive(),
+        answer => answer,
+    };
+    answer.map_err(|error| {
         if error.is_hang_up() {
             io_error(&io::Error::from_raw_os_error(libc::ECONNRESET))
         } else {
