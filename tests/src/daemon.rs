@@ -43,6 +43,16 @@ impl Daemon {
     /// When it does not start.
     #[must_use]
     pub fn start() -> Option<Self> {
+        Self::start_with("")
+    }
+
+    /// The same with a configuration file of this text.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn start_with(config: &str) -> Option<Self> {
         let program = env::var_os("DXGD").map_or_else(built_here, PathBuf::from);
         if !program.exists() {
             return None;
@@ -51,6 +61,8 @@ impl Daemon {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = env::temp_dir().join(format!("dxg-tests-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory");
+        let config_path = directory.join("config.toml");
+        fs::write(&config_path, config).expect("a configuration");
         let (ready, tell_ready) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
         let (watch, alive) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
         for inherited in [&tell_ready, &watch] {
@@ -59,6 +71,8 @@ impl Daemon {
         let child = Command::new(program)
             .args(["serve", "--adapter", "none", "--foreground", "--runtime-dir"])
             .arg(&directory)
+            .arg("--config")
+            .arg(&config_path)
             .args(["--ready-fd", &tell_ready.as_raw_fd().to_string()])
             .args(["--exit-with-fd", &watch.as_raw_fd().to_string()])
             .env("DXG_LOG", "warn")

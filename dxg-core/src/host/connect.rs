@@ -84,9 +84,12 @@ fn connect_within(path: &Path, options: &ConnectOptions, within: Duration) -> Re
         global_ring_bytes: options.global_ring_bytes,
         name: text(&task_name()),
     };
-    session_io::send_message(&socket, ClientMessage::HELLO.0, &hello, &[])
-        .map_err(|error| io_error(&error))?;
-    let message = first_answer(&socket, within)?;
+    // A host that refuses whoever we are says so and hangs up without a look at the hello, which then may not be sent.
+    let sent = session_io::send_message(&socket, ClientMessage::HELLO.0, &hello, &[]);
+    let message = match (first_answer(&socket, within), sent) {
+        (Err(_), Err(error)) => return Err(io_error(&error)),
+        (answer, _) => answer?,
+    };
     let welcome: Welcome = match BrokerMessage(message.kind) {
         BrokerMessage::WELCOME => message.body(),
         BrokerMessage::REFUSED => {
@@ -146,7 +149,13 @@ fn first_answer(socket: &OwnedFd, within: Duration) -> Result<Message, Error> {
             return Err(io_error(&Errno::TIMEDOUT.into()));
         }
     }
-    session_io::recv_message(socket, |kind| BrokerMessage(kind).descriptors()).map_err(|error| {
+    let receive = || session_io::recv_message(socket, |kind| BrokerMessage(kind).descriptors());
+    // The kernel tells of a hang-up once before it gives what was sent before that.
+    let answer = match receive() {
+        Err(error) if error.is_hang_up() => receive(),
+        answer => answer,
+    };
+    answer.map_err(|error| {
         if error.is_hang_up() {
             io_error(&io::Error::from_raw_os_error(libc::ECONNRESET))
         } else {

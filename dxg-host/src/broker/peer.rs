@@ -5,19 +5,13 @@
 //!
 //! *Limits.* Access lists beside owner, group and mode are not looked at: who is let in by one only connects, but is told nothing.
 
-// UNSAFETY: socket options that the system call layer in use does not know, or not with a process id of 0.
-#![expect(unsafe_code, reason = "SO_PEERCRED and SO_PEERGROUPS have no safe form")]
-
 use std::fs::Metadata;
 use std::io;
 use std::os::fd::AsFd;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 
 use super::vgpu::Vgpu;
-
-/// Most groups that a user may be in.
-const MAX_GROUPS: usize = 65_536;
+use crate::sandbox;
 
 /// A process and its user, as the kernel knew them when it connected.
 #[derive(Clone, Debug)]
@@ -33,8 +27,8 @@ pub(super) struct Peer {
 impl Peer {
     /// The other end of a socket.
     pub(super) fn of(socket: &impl AsFd) -> io::Result<Self> {
-        let libc::ucred { pid, uid, gid } = credentials_of(socket)?;
-        Ok(Self { pid: u32::try_from(pid).unwrap_or(0), uid, gid, groups: groups_of(socket)? })
+        let (pid, uid, gid) = sandbox::credentials_of(socket)?;
+        Ok(Self { pid, uid, gid, groups: sandbox::groups_of(socket)? })
     }
 
     /// Whether it may do with the daemon what the daemon's own user may.
@@ -72,66 +66,6 @@ struct Node {
 impl Node {
     fn of(metadata: &Metadata) -> Self {
         Self { uid: metadata.uid(), gid: metadata.gid(), mode: metadata.mode() }
-    }
-}
-
-/// Process, user and group of the other end of a socket.
-fn credentials_of(socket: &impl AsFd) -> io::Result<libc::ucred> {
-    let mut credentials = libc::ucred { pid: 0, uid: 0, gid: 0 };
-    let mut len = size_of::<libc::ucred>() as libc::socklen_t;
-    // SAFETY:
-    // - The descriptor is open as long as `socket` is borrowed.
-    // - `credentials` is writable for the `len` bytes that the call is told of, and any bytes are credentials.
-    // - `len` is a valid place for the answer's length.
-    let done = unsafe {
-        libc::getsockopt(
-            socket.as_fd().as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_PEERCRED,
-            (&raw mut credentials).cast(),
-            &raw mut len,
-        )
-    };
-    if done != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    if usize::try_from(len).ok() == Some(size_of::<libc::ucred>()) {
-        Ok(credentials)
-    } else {
-        Err(io::ErrorKind::InvalidData.into())
-    }
-}
-
-/// The supplementary groups of the other end of a socket.
-fn groups_of(socket: &impl AsFd) -> io::Result<Vec<u32>> {
-    let mut groups = vec![0_u32; 64];
-    loop {
-        let room = libc::socklen_t::try_from(groups.len() * size_of::<u32>()).map_err(io::Error::other)?;
-        let mut len = room;
-        // SAFETY:
-        // - The descriptor is open as long as `socket` is borrowed.
-        // - `groups` is writable for the `len` bytes that the call is told of, and any bytes are group ids.
-        // - `len` is a valid place for the answer's length.
-        let done = unsafe {
-            libc::getsockopt(
-                socket.as_fd().as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_PEERGROUPS,
-                groups.as_mut_ptr().cast(),
-                &raw mut len,
-            )
-        };
-        let error = io::Error::last_os_error();
-        let count = usize::try_from(len).map_err(io::Error::other)? / size_of::<u32>();
-        if done == 0 {
-            groups.truncate(count);
-            return Ok(groups);
-        }
-        // The length that is needed comes back.
-        if error.raw_os_error() != Some(libc::ERANGE) || count <= groups.len() || count > MAX_GROUPS {
-            return Err(error);
-        }
-        groups.resize(count, 0);
     }
 }
 

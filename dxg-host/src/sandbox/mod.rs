@@ -4,12 +4,15 @@
 
 mod harden;
 mod inherit;
+mod peer;
 mod signals;
 mod spawn;
 
 pub use harden::harden_broker;
 pub use harden::harden_worker;
 pub use inherit::inherited;
+pub use peer::credentials_of;
+pub use peer::groups_of;
 pub use signals::TerminationSignals;
 pub use spawn::Child;
 pub use spawn::Role;
