@@ -98,6 +98,27 @@ fn connect_refused_by_the_host_names_its_reason() {
 }
 
 #[test]
+fn connect_refused_before_the_hello_is_read_names_its_reason() {
+    let host = FakeHost::listen(|socket| {
+        // The hello is there and stays unread, or comes too late: either way the refusal is what counts.
+        let body = Refused { reason: Reason::PERMISSION, reserved: 0, text: text("not you") };
+        dxg_wire::shm::session_io::send_message(&socket, BrokerMessage::REFUSED.0, &body, &[]).expect("sent");
+    });
+    let error = Node::connect(&host.path()).unwrap_err();
+    assert_eq!((error.kind(), error.reason()), (ErrorKind::Permission, Some(Reason::PERMISSION)));
+}
+
+#[test]
+fn connect_refused_with_an_unread_hello_names_its_reason() {
+    let host = FakeHost::listen(|socket| {
+        doorbell::wait(&[socket.as_fd()], Some(HANG)).expect("a hello");
+        let body = Refused { reason: Reason::PERMISSION, reserved: 0, text: text("not you") };
+        dxg_wire::shm::session_io::send_message(&socket, BrokerMessage::REFUSED.0, &body, &[]).expect("sent");
+    });
+    assert_eq!(Node::connect(&host.path()).unwrap_err().reason(), Some(Reason::PERMISSION));
+}
+
+#[test]
 fn connect_to_a_host_that_hangs_up_is_unavailable() {
     let host = FakeHost::listen(drop);
     let error = Node::connect(&host.path()).unwrap_err();

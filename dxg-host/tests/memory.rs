@@ -3,8 +3,10 @@
 
 mod support;
 
+use dxg_wire::session::ClientMessage;
 use dxg_wire::session::Reason;
 
+use support::client::Client;
 use support::client::hello;
 use support::daemon::Daemon;
 use support::daemon::eventually;
@@ -66,4 +68,19 @@ fn leased_blocks_never_come_back_at_the_same_address() {
     let second = session.lease(4096).unwrap();
     assert_ne!(first, second);
     assert_eq!(first.0 % (1 << 16), 0);
+}
+
+#[test]
+fn rings_that_are_larger_than_the_default_count_as_memory() {
+    let daemon = Daemon::with_config("[[vgpu]]\nadapter = 0\nquota_bytes = 4194304\n");
+    let large = dxg_wire::session::Hello { vgpu_ring_bytes: 16 << 20, ..hello() };
+    let client = Client::connect(&daemon.socket());
+    client.send(ClientMessage::HELLO, &large, &[]);
+    assert_eq!(client.refused(), Reason::QUOTA);
+    assert_eq!(daemon.state().vgpus[0].used_bytes, 0);
+    let larger = dxg_wire::session::Hello { vgpu_ring_bytes: 1 << 20, ..hello() };
+    let session = Session::greet(&daemon.socket(), &larger);
+    assert_eq!(daemon.state().vgpus[0].used_bytes, 2 * ((1 << 20) - (256 << 10)));
+    drop(session);
+    eventually("nothing is left", || daemon.state().vgpus[0].used_bytes == 0);
 }

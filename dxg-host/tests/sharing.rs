@@ -354,3 +354,23 @@ fn destroyed_fence_is_given_back_once_its_descriptor_is_closed() {
     drop(fd);
     eventually("nothing is left", || daemon.state().vgpus[0].used_bytes == 0);
 }
+
+#[test]
+fn session_that_shares_without_end_is_refused_and_others_still_connect() {
+    // Files are few here: the table of the daemon has room for 256.
+    let daemon = Daemon::with_files(256);
+    let mut greedy = Session::open(&daemon.socket());
+    let device = device(&mut greedy);
+    let (fence, _) = shared_fence(&mut greedy, device);
+    let shares = std::iter::from_fn(|| Some(share(&mut greedy, fence)).filter(|share| *share != 0));
+    let count = shares.take(256).count();
+    assert!((1..=64).contains(&count), "{count} objects of three descriptors each");
+    let mut other = Session::open(&daemon.socket());
+    other.lease(PAGE).unwrap();
+    greedy.exported.clear();
+    drop(greedy);
+    eventually("the lease of the other is left", || daemon.state().vgpus[0].used_bytes == PAGE);
+    let of_other = self::device(&mut other);
+    let (fence, _) = shared_fence(&mut other, of_other);
+    assert_ne!(share(&mut other, fence), 0);
+}

@@ -53,6 +53,20 @@ impl Daemon {
     /// When it does not start.
     #[must_use]
     pub fn start_with(arguments: &[&str]) -> Option<Self> {
+        Self::launch(arguments, "")
+    }
+
+    /// Starts a daemon without a GPU, with a configuration file of this text. None when it is not built.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn configured(config: &str) -> Option<Self> {
+        Self::launch(&["--adapter", "none"], config)
+    }
+
+    fn launch(arguments: &[&str], config: &str) -> Option<Self> {
         let program = env::var_os("DXGD").map_or_else(built_here, PathBuf::from);
         if !program.exists() {
             return None;
@@ -61,6 +75,8 @@ impl Daemon {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let directory = env::temp_dir().join(format!("dxg-tests-{}-{number}", std::process::id()));
         fs::create_dir_all(&directory).expect("a directory");
+        let config_path = directory.join("config.toml");
+        fs::write(&config_path, config).expect("a configuration");
         let (ready, tell_ready) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
         let (watch, alive) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
         for inherited in [&tell_ready, &watch] {
@@ -70,6 +86,8 @@ impl Daemon {
             .args(["serve", "--foreground", "--runtime-dir"])
             .arg(&directory)
             .args(arguments)
+            .arg("--config")
+            .arg(&config_path)
             .args(["--ready-fd", &tell_ready.as_raw_fd().to_string()])
             .args(["--exit-with-fd", &watch.as_raw_fd().to_string()])
             .env("DXG_LOG", "warn")

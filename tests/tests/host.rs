@@ -185,6 +185,23 @@ fn daemon_that_dies_ends_waits_and_calls_as_device_lost() {
 }
 
 #[test]
+fn program_that_lost_its_daemon_goes_on_with_the_next_one() {
+    let mut first = daemon_or_skip!();
+    let lost = connect(&first);
+    let device = device_of(&lost);
+    first.kill();
+    assert_eq!(device.create_fence(FenceValue(0)).unwrap_err().kind(), ErrorKind::DeviceLost);
+    let next = daemon_or_skip!();
+    let node = connect(&next);
+    let fence = device_of(&node).create_fence(FenceValue(0)).unwrap();
+    // What is left of the lost session goes while the new one works.
+    drop((device, lost));
+    fence.signal(FenceValue(3)).unwrap();
+    fence.wait(FenceValue(3), Some(HANG)).unwrap();
+    assert!(!node.is_lost());
+}
+
+#[test]
 fn child_after_fork_is_refused_and_the_parent_goes_on() {
     let daemon = daemon_or_skip!();
     let node = connect(&daemon);

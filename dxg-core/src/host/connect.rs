@@ -84,9 +84,12 @@ fn connect_within(path: &Path, options: &ConnectOptions, within: Duration) -> Re
         global_ring_bytes: options.global_ring_bytes,
         name: text(&task_name()),
     };
-    session_io::send_message(&socket, ClientMessage::HELLO.0, &hello, &[])
-        .map_err(|error| io_error(&error))?;
-    let message = first_answer(&socket, within)?;
+    // A host that refuses whoever we are says so and hangs up without a look at the hello, which then may not be sent.
+    let sent = session_io::send_message(&socket, ClientMessage::HELLO.0, &hello, &[]);
+    let message = match (first_answer(&socket, within), sent) {
+        (Err(_), Err(error)) => return Err(io_error(&error)),
+        (answer, _) => answer?,
+    };
     let welcome: Welcome = match BrokerMessage(message.kind) {
         BrokerMessage::WELCOME => message.body(),
         BrokerMessage::REFUSED => {
@@ -146,7 +149,13 @@ fn first_answer(socket: &OwnedFd, within: Duration) -> Result<Message, Error> {
             return Err(io_error(&Errno::TIMEDOUT.into()));
         }
     }
-    session_io::recv_message(socket, |kind| BrokerMessage(kind).descriptors()).map_err(|error| {
+    let receive = || session_io::recv_message(socket, |kind| BrokerMessage(kind).descriptors());
+    // The kernel tells of a hang-up once before it gives what was sent before that.
+    let answer = match receive() {
+        Err(error) if error.is_hang_up() => receive(),
+        answer => answer,
+    };
+    answer.map_err(|error| {
         if error.is_hang_up() {
             io_error(&io::Error::from_raw_os_error(libc::ECONNRESET))
         } else {
@@ -178,7 +187,10 @@ mod tests {
     const SOON: Duration = Duration::from_millis(20);
 
     /// A socket that takes connections into line and does nothing with them.
-    struct Deaf(PathBuf, #[expect(dead_code, reason = "open as long as it is deaf")] OwnedFd);
+    struct Deaf {
+        path: PathBuf,
+        _socket: OwnedFd,
+    }
 
     impl Deaf {
         fn listen(name: &str) -> Self {
@@ -189,20 +201,20 @@ mod tests {
             let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, flags, None).unwrap();
             rustix::net::bind(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
             rustix::net::listen(&socket, 0).unwrap();
-            Self(path, socket)
+            Self { path, _socket: socket }
         }
     }
 
     impl Drop for Deaf {
         fn drop(&mut self) {
-            let _ = std::fs::remove_file(&self.0);
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 
     #[test]
     fn host_that_never_answers_the_greeting_is_a_time_out() {
         let host = Deaf::listen("silent");
-        let error = connect_within(&host.0, &ConnectOptions::default(), SOON).err().unwrap();
+        let error = connect_within(&host.path, &ConnectOptions::default(), SOON).err().unwrap();
         assert_eq!(error.kind(), crate::ErrorKind::Unavailable);
     }
 
@@ -211,7 +223,7 @@ mod tests {
         let host = Deaf::listen("full");
         let mut in_line = Vec::new();
         let error = loop {
-            match open_socket(&host.0, SOON) {
+            match open_socket(&host.path, SOON) {
                 Ok(socket) => in_line.push(socket),
                 Err(error) => break error,
             }

@@ -233,12 +233,18 @@ impl Link {
     /// Takes every message that is there.
     fn read_socket(&self) -> Result<(), LostReason> {
         let gone = |text: String| LostReason { reason: Reason::DEVICE_LOST, text };
+        // The kernel tells of a hang-up once before it gives what was sent before that: the reason may be among it.
+        let mut was_reset = false;
         loop {
             let ready = doorbell::wait(&[self.socket.as_fd()], Some(Duration::ZERO));
             if ready.map_err(|error| gone(error.to_string()))? == 0 {
                 return Ok(());
             }
             let message = session_io::recv_message(&self.socket, |kind| BrokerMessage(kind).descriptors());
+            if message.as_ref().is_err_and(|error| error.is_hang_up() && !was_reset) {
+                was_reset = true;
+                continue;
+            }
             let message = message.map_err(|error| {
                 if error.is_hang_up() {
                     gone(String::from("the host hung up"))

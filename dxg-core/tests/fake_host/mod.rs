@@ -13,15 +13,23 @@ use std::time::Duration;
 
 use dxg_core::Node;
 use dxg_core::RawHandle;
+use dxg_core::UserPtr;
+use dxg_core::abi::CreateAllocationFlags;
 use dxg_core::abi::NtStatus;
 use dxg_wire::doorbell;
+use dxg_wire::messages::AllocationInfoReply;
+use dxg_wire::messages::CreateAllocationReply;
 use dxg_wire::messages::CreateProcessReply;
 use dxg_wire::messages::ExtHeader;
 use dxg_wire::messages::GetInternalAdapterInfoReply;
 use dxg_wire::messages::HostToVmCommandId;
 use dxg_wire::messages::HostToVmHeader;
+use dxg_wire::messages::Message as _;
 use dxg_wire::messages::OpenAdapterReply;
 use dxg_wire::messages::SignalGuestEventCommand;
+use dxg_wire::messages::allocation::CreateAllocationAnswer;
+use dxg_wire::messages::allocation::CreateAllocationMessage;
+use dxg_wire::messages::allocation::CreatedAllocation;
 use dxg_wire::messages::incoming::GuestCommand;
 use dxg_wire::messages::incoming::Incoming;
 use dxg_wire::session::ARENA_BASE;
@@ -325,9 +333,50 @@ impl Session {
                 reply.fence_storage_address = ARENA_BASE;
                 reply.as_bytes().to_vec()
             }
+            GuestCommand::CreateContextVirtual(asked) => {
+                let mut answer = asked.clone();
+                answer.command.context = self.handle();
+                answer.encode().expect("a message")
+            }
+            GuestCommand::CreateHwQueue(asked) => {
+                let mut answer = asked.clone();
+                answer.command.hwqueue = self.handle();
+                answer.command.hwqueue_progress_fence = self.handle();
+                answer.command.hwqueue_progress_fence_cpuva = UserPtr(ARENA_BASE);
+                answer.encode().expect("a message")
+            }
+            GuestCommand::CreatePagingQueue(_) => {
+                let mut reply = dxg_wire::messages::CreatePagingQueueReply::new_zeroed();
+                reply.paging_queue = self.handle();
+                reply.sync_object = self.handle();
+                reply.fence_storage_physical_address = ARENA_BASE;
+                reply.as_bytes().to_vec()
+            }
+            GuestCommand::CreateAllocation(asked) => self.create_allocation(asked),
             // A status of success, and zero for whatever else is asked.
             _ => vec![0; 64],
         }
+    }
+}
+
+impl Session {
+    /// Allocations of a page each, in a resource where one is asked for.
+    fn create_allocation(&mut self, asked: &CreateAllocationMessage) -> Vec<u8> {
+        let mut reply = CreateAllocationReply::new_zeroed();
+        if asked.command.flags.contains(CreateAllocationFlags::CREATE_RESOURCE) {
+            reply.resource = self.handle();
+        }
+        let allocations = asked
+            .allocations
+            .iter()
+            .map(|one| {
+                let mut info = AllocationInfoReply::new_zeroed();
+                info.allocation = self.handle();
+                info.allocation_size = 4096;
+                CreatedAllocation { info, private_data: one.private_data.clone() }
+            })
+            .collect();
+        CreateAllocationAnswer { reply, allocations }.encode().expect("a message")
     }
 }
 

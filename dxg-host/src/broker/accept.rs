@@ -19,8 +19,8 @@ use super::greeting::Refusal;
 use super::ids::ClientId;
 use super::ids::VgpuId;
 use super::outbox::Outbox;
+use super::peer::Peer;
 use super::vgpu::Vgpu;
-use crate::sandbox::Peer;
 
 /// Connections taken in one turn, so that those who are here get theirs.
 const BATCH: usize = 16;
@@ -58,9 +58,12 @@ impl Broker {
         let unknown = || Refusal::new(Reason::PERMISSION, "the peer is not known to the kernel");
         let vgpu = self.vgpus.get(&id).ok_or_else(unknown)?;
         let peer = Peer::of(outbox.socket()).map_err(|_| unknown())?;
-        if !vgpu.admits(&peer) {
-            tracing::debug!(vgpu = %vgpu.uuid, uid = peer.uid, "connection of another user refused");
-            return Err(Refusal::new(Reason::PERMISSION, "this user may not use this virtual GPU"));
+        let uid = peer.uid;
+        if !vgpu.admits(uid) {
+            tracing::debug!(vgpu = %vgpu.uuid, uid, "connection of another user refused");
+            let text =
+                format!("user {uid} may not use it: have it added to allowed_uids in dxgd's configuration");
+            return Err(Refusal::new(Reason::PERMISSION, text));
         }
         self.has_place(vgpu)?;
         Ok(peer)

@@ -10,11 +10,13 @@ use dxg_wire::session::IoAddress;
 use dxg_wire::session::StreamKind;
 use dxg_wire::session::WINDOW_ALIGNMENT;
 
+use super::greeting::DEFAULT_GLOBAL_RING_BYTES;
+use super::greeting::DEFAULT_VGPU_RING_BYTES;
 use super::ids::ClientId;
 use super::ids::VgpuId;
 use super::ids::WorkerId;
 use super::outbox::Outbox;
-use crate::sandbox::Peer;
+use super::peer::Peer;
 
 /// Most windows of one session.
 pub(super) const MAX_WINDOWS: usize = 16_384;
@@ -171,6 +173,19 @@ pub(super) struct Accepted {
     pub(super) vgpu_ring_bytes: u32,
     /// Bytes of each global ring.
     pub(super) global_ring_bytes: u32,
+}
+
+impl Accepted {
+    /// Bytes of the rings together, of both directions.
+    pub(super) fn ring_bytes(&self) -> u64 {
+        2 * (u64::from(self.vgpu_ring_bytes) + u64::from(self.global_ring_bytes))
+    }
+
+    /// Bytes of them that count as the client's memory: those beyond what every session has.
+    pub(super) fn charged_ring_bytes(&self) -> u64 {
+        let free = 2 * u64::from(DEFAULT_VGPU_RING_BYTES + DEFAULT_GLOBAL_RING_BYTES);
+        self.ring_bytes().saturating_sub(free)
+    }
 }
 
 /// One client.

@@ -26,8 +26,8 @@ use super::epoll::Readiness;
 use super::epoll::Source;
 use super::ids::ControlId;
 use super::ids::Counter;
+use super::peer::Peer;
 use super::vgpu::Vgpu;
-use crate::sandbox::Peer;
 
 /// Most control connections at once; for one more, the oldest of the user who has most of them goes.
 const MAX_CONNECTIONS: usize = 32;
@@ -143,28 +143,23 @@ impl Broker {
                 Some((index, vgpu)) => (Reply::Vgpu(self.describe_vgpu(index, vgpu)), Turn::Continue),
                 None => error(format!("no virtual GPU {vgpu:?}")),
             },
-            Ok(Request::Shutdown) if is_owner(peer) => (Reply::Done, Turn::Stop),
+            Ok(Request::Shutdown) if peer.is_owner() => (Reply::Done, Turn::Stop),
             Ok(Request::Shutdown) => error("only the daemon's owner may end it".to_owned()),
             Ok(_) => error("this daemon does not know the request".to_owned()),
             Err(malformed) => error(malformed.to_string()),
         }
     }
 
-    /// The virtual GPUs that a peer may use, with their indexes.
-    fn visible<'a>(&'a self, peer: &'a Peer) -> impl Iterator<Item = (usize, &'a Vgpu)> {
-        self.vgpus.values().enumerate().filter(move |(_, vgpu)| {
-            is_owner(peer)
-                || vgpu.admits(peer)
-                    && std::fs::symlink_metadata(&vgpu.path)
-                        .is_ok_and(|node| peer.may_write(node.uid(), node.gid(), node.mode()))
-        })
+    /// The virtual GPUs that a user is told of, counted as it counts them.
+    fn seen_by(&self, peer: &Peer) -> impl Iterator<Item = (usize, &Vgpu)> {
+        self.vgpus.values().filter(|vgpu| peer.sees(vgpu)).enumerate()
     }
 
-    fn find_vgpu<'a>(&'a self, name: &'a str, peer: &'a Peer) -> Option<(usize, &'a Vgpu)> {
+    fn find_vgpu(&self, name: &str, peer: &Peer) -> Option<(usize, &Vgpu)> {
         let is_it = |index: usize, vgpu: &Vgpu| {
             name.parse() == Ok(index) || name.eq_ignore_ascii_case(&vgpu.uuid.to_string())
         };
-        self.visible(peer).find(|(index, vgpu)| is_it(*index, vgpu))
+        self.seen_by(peer).find(|(index, vgpu)| is_it(*index, vgpu))
     }
 
     fn describe(&self, peer: &Peer) -> control::State {
@@ -176,7 +171,7 @@ impl Broker {
                 sandbox: self.sandbox_level.clone(),
             },
             adapters: self.adapters.iter().map(|found| found.identity.describe(found.choice)).collect(),
-            vgpus: self.visible(peer).map(|(index, vgpu)| self.describe_vgpu(index, vgpu)).collect(),
+            vgpus: self.seen_by(peer).map(|(index, vgpu)| self.describe_vgpu(index, vgpu)).collect(),
         }
     }
 
@@ -210,11 +205,6 @@ impl Broker {
                 .collect(),
         }
     }
-}
-
-/// Whether a peer is the daemon's user, or root.
-fn is_owner(peer: &Peer) -> bool {
-    peer.uid == 0 || peer.uid == rustix::process::geteuid().as_raw()
 }
 
 impl Connection {

@@ -11,6 +11,7 @@ mod client;
 mod client_messages;
 mod control;
 mod deadlines;
+mod descriptors;
 mod epoll;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
@@ -19,6 +20,7 @@ mod ids;
 mod ledger;
 mod log_limit;
 mod outbox;
+mod peer;
 mod pool;
 mod registry;
 mod runtime;
@@ -46,6 +48,7 @@ use dxg_wire::session::Reason;
 use self::client::Client;
 use self::control::ControlPort;
 use self::deadlines::Deadlines;
+use self::descriptors::Descriptors;
 use self::epoll::Poller;
 use self::epoll::Source;
 use self::ids::ClientId;
@@ -95,6 +98,7 @@ struct Broker {
     failing: HashMap<AdapterChoice, u32>,
     ledger: Ledger,
     registry: Registry,
+    descriptors: Descriptors,
     deadlines: Deadlines,
     client_ids: Counter,
     session_log: LogLimit,

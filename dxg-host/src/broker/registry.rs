@@ -20,6 +20,8 @@ use super::ids::VgpuId;
 pub(super) struct SharedObject {
     /// What it is.
     pub(super) kind: SharedKind,
+    /// The user of its maker.
+    pub(super) user: u32,
     /// The virtual GPU of its maker.
     pub(super) vgpu: VgpuId,
     /// The bytes of a resource, or the page of a fence.
@@ -156,6 +158,7 @@ mod tests {
     fn register(registry: &mut Registry) -> u32 {
         let object = SharedObject {
             kind: SharedKind::RESOURCE,
+            user: 0,
             vgpu: VgpuId(1),
             memory: Rc::new(null()),
             size_bytes: 4096,

@@ -12,6 +12,7 @@ use rustix::net::SocketType;
 use super::Broker;
 use super::control::ControlPort;
 use super::deadlines::Deadlines;
+use super::descriptors::Descriptors;
 use super::epoll::Poller;
 use super::ids::Counter;
 use super::ledger::Ledger;
@@ -111,6 +112,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         failing: Default::default(),
         ledger,
         registry: Registry::default(),
+        descriptors: Descriptors::of_this_process(),
         deadlines: Deadlines::default(),
         client_ids: Counter::default(),
         session_log: Default::default(),

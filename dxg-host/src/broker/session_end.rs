@@ -55,7 +55,7 @@ impl Broker {
             self.release_share(*share, id);
         }
         for window in bound.windows.values() {
-            self.settle_window(id, window);
+            self.settle_window(id, client.peer.uid, window);
         }
         self.ledger.close_client(id);
         if let Some(suppressed) = self.session_log.allow(Instant::now()) {

@@ -38,10 +38,9 @@ struct Kit {
 
 impl Kit {
     fn create(accepted: &Accepted) -> io::Result<Self> {
-        let rings = 2 * (u64::from(accepted.vgpu_ring_bytes) + u64::from(accepted.global_ring_bytes));
         let doorbell = || dxg_wire::doorbell::create().map(Rc::new);
         Ok(Self {
-            control: Rc::new(create_sealed("dxg-control", rings)?),
+            control: Rc::new(create_sealed("dxg-control", accepted.ring_bytes())?),
             arena: Rc::new(create_sealed("dxg-arena", ARENA_BYTES)?),
             doorbells: [doorbell()?, doorbell()?, doorbell()?, doorbell()?],
         })
@@ -57,19 +56,27 @@ impl Broker {
     pub(super) fn bind(&mut self, id: ClientId, worker: WorkerId) {
         let Some(client) = self.clients.get_mut(&id) else { return };
         let ClientState::Waiting(accepted) = client.state else { return };
+        let Some(vgpu) = self.vgpus.get(&client.vgpu) else { return };
+        self.ledger.open_client(id, vgpu.id, vgpu.client_quota_bytes);
+        if self.ledger.charge(id, accepted.charged_ring_bytes()).is_err() {
+            self.ledger.close_client(id);
+            let refusal = Refusal::new(Reason::QUOTA, "the quota has no room for rings of this size");
+            return self.end_session(id, Ending::Refused(refusal));
+        }
         let kit = match Kit::create(&accepted) {
             Ok(kit) => kit,
             Err(error) => {
-                tracing::warn!(session = id.0, %error, "no memory for a session");
+                self.ledger.close_client(id);
+                if let Some(suppressed) = self.violation_log.allow(Instant::now()) {
+                    tracing::warn!(session = id.0, %error, suppressed, "no memory for a session");
+                }
                 let refusal =
                     Refusal::new(Reason::HOST_RESOURCES, "the host has no memory or descriptors left");
                 return self.end_session(id, Ending::Refused(refusal));
             }
         };
-        let Some(vgpu) = self.vgpus.get(&client.vgpu) else { return };
         let first_base = ARENA_BASE + ARENA_BYTES + WINDOW_ALIGNMENT;
         client.state = ClientState::Bound(Box::new(Bound::new(worker, accepted.features, first_base)));
-        self.ledger.open_client(id, vgpu.id, vgpu.client_quota_bytes);
         if let Some(worker) = self.workers.get_mut(&worker) {
             worker.state = WorkerState::Bound(id);
         }

@@ -21,6 +21,8 @@ use dxg_wire::shm::verify_sealed;
 use super::Broker;
 use super::client::WindowRecord;
 use super::client::WindowState;
+use super::descriptors::PER_OBJECT;
+use super::descriptors::PER_WINDOW;
 use super::epoll::Source;
 use super::ids::ClientId;
 use super::ids::WorkerId;
@@ -49,7 +51,7 @@ impl Broker {
 
     fn try_share(&mut self, id: ClientId, share: &Share, private: OwnedFd) -> Result<(u32, OwnedFd), Reason> {
         let client = self.clients.get_mut(&id).ok_or(Reason::NOT_FOUND)?;
-        let vgpu = client.vgpu;
+        let user = client.peer.uid;
         let bound = client.bound().ok_or(Reason::NOT_FOUND)?;
         if !bound.features.contains(Features::SHARING) {
             return Err(Reason::UNSUPPORTED);
@@ -64,10 +66,30 @@ impl Broker {
         if private_bytes > MAX_PRIVATE_BYTES {
             return Err(Reason::INVALID);
         }
+        self.descriptors.take(user, PER_OBJECT)?;
+        let registered = self.register(id, share, memory, size_bytes, private);
+        if registered.is_err() {
+            self.descriptors.give_back(user, PER_OBJECT);
+        }
+        registered
+    }
+
+    /// Makes the object and the pair of sockets that stands for it.
+    fn register(
+        &mut self,
+        id: ClientId,
+        share: &Share,
+        memory: Rc<OwnedFd>,
+        size_bytes: u64,
+        private: OwnedFd,
+    ) -> Result<(u32, OwnedFd), Reason> {
+        let client = self.clients.get(&id).ok_or(Reason::NOT_FOUND)?;
+        let (user, vgpu) = (client.peer.uid, client.vgpu);
         let (ours, theirs) = socket_pair().map_err(|_| Reason::HOST_RESOURCES)?;
         let cookie = rustix::net::sockopt::socket_cookie(&theirs).map_err(|_| Reason::HOST_RESOURCES)?;
         let object = SharedObject {
             kind: share.kind,
+            user,
             vgpu,
             memory,
             size_bytes,
@@ -193,11 +215,15 @@ impl Broker {
 
     fn bury(&mut self, object: &SharedObject) {
         self.ledger.uncharge_orphan(object.vgpu, object.orphan_bytes);
+        self.descriptors.give_back(object.user, PER_OBJECT);
     }
 
     /// Settles the account of a window that is gone: its memory is free, or goes on in a shared object.
-    pub(super) fn settle_window(&mut self, id: ClientId, window: &WindowRecord) {
+    pub(super) fn settle_window(&mut self, id: ClientId, user: u32, window: &WindowRecord) {
         let size_bytes = window.size_bytes;
+        if window.shareable().is_some() {
+            self.descriptors.give_back(user, PER_WINDOW);
+        }
         match window.shareable().and_then(|memory| self.registry.find_memory(memory)) {
             Some(share) => {
                 self.ledger.orphan(id, size_bytes);

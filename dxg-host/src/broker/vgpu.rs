@@ -9,7 +9,6 @@ use uuid::Uuid;
 use super::ids::VgpuId;
 use crate::adapter::AdapterChoice;
 use crate::adapter::AdapterIdentity;
-use crate::sandbox::Peer;
 
 /// Clients at once where nothing else is configured.
 pub(super) const DEFAULT_MAX_CLIENTS: usize = 256;
@@ -41,11 +40,11 @@ pub(super) struct Vgpu {
 }
 
 impl Vgpu {
-    /// Whether a peer may use it.
-    pub(super) fn admits(&self, peer: &Peer) -> bool {
+    /// Whether its configuration lets a user connect, beside the permissions of the socket.
+    pub(super) fn admits(&self, uid: u32) -> bool {
         match &self.allowed_uids {
             None => true,
-            Some(uids) => uids.contains(&peer.uid),
+            Some(uids) => uids.contains(&uid),
         }
     }
 

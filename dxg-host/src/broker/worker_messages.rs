@@ -29,6 +29,7 @@ use super::client::WindowRecord;
 use super::client::WindowState;
 use super::client::printable;
 use super::client_messages::pages;
+use super::descriptors::PER_WINDOW;
 use super::epoll::Readiness;
 use super::epoll::Source;
 use super::ids::ClientId;
@@ -209,7 +210,11 @@ impl Broker {
             return Err(Reason::HOST_RESOURCES);
         }
         let base = self.window_base(client, size_bytes)?;
-        let memory = self.charged_memory(client, "dxg-window", size_bytes)?;
+        let user = self.clients.get(&client).map(|client| client.peer.uid).ok_or(Reason::NOT_FOUND)?;
+        let kept = if keep { PER_WINDOW } else { 0 };
+        self.descriptors.take(user, kept)?;
+        let memory = self.charged_memory(client, "dxg-window", size_bytes);
+        let memory = memory.inspect_err(|_| self.descriptors.give_back(user, kept))?;
         let bound = self.bound(client).ok_or(Reason::NOT_FOUND)?;
         let shareable = keep.then(|| Rc::clone(&memory));
         let state = WindowState::Announced { shareable };
@@ -219,6 +224,7 @@ impl Broker {
 
     /// Something that kept a window no longer does; with the last of them the window goes.
     pub(super) fn drop_hold(&mut self, client: ClientId, base: IoAddress) {
+        let Some(user) = self.clients.get(&client).map(|client| client.peer.uid) else { return };
         let Some(bound) = self.bound(client) else { return };
         let Some(record) = bound.windows.get_mut(&base.0) else { return };
         if matches!(record.state, WindowState::LeasePending { .. } | WindowState::Leased) {
@@ -229,7 +235,7 @@ impl Broker {
             return;
         }
         let Some(record) = bound.windows.remove(&base.0) else { return };
-        self.settle_window(client, &record);
+        self.settle_window(client, user, &record);
         self.tell_client(client, BrokerMessage::WINDOW_GONE, &WindowRef { base }, Vec::new());
     }
 }

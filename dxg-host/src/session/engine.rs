@@ -237,7 +237,7 @@ pub(super) fn run(session: &Arc<Session>, idle: Idle) {
                 drop(state);
                 engine.signal(events);
                 if let Err(fault) = perform(engine, &work) {
-                    tracing::warn!(device = %work.device, %fault, "submission failed");
+                    tracing::debug!(device = %work.device, %fault, "submission failed");
                     fail_device(session, work.process, work.device, DeviceExecutionState::ERROR_DMAPAGEFAULT);
                 }
                 engine.change(|timeline| timeline.complete(queue));

@@ -7,6 +7,7 @@ mod calls;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
 mod link;
+mod released;
 mod streams;
 
 use std::io;
@@ -54,6 +55,8 @@ pub use link::OpenedShare;
 pub use link::Shareable;
 
 use self::link::Answer;
+use self::released::Released;
+use self::released::TooMuch;
 use self::streams::Streams;
 
 /// Why a worker ends by itself.
@@ -126,7 +129,7 @@ fn open(choice: AdapterChoice) -> Result<Arc<dyn Adapter>, Fault> {
 /// A worker is bound once.
 enum State {
     Unbound(Arc<dyn Adapter>),
-    Bound(Streams),
+    Bound(Streams, Released),
 }
 
 struct Worker {
@@ -154,45 +157,48 @@ impl Worker {
                 let adapter = Arc::clone(adapter);
                 self.bind(adapter, message)
             }
-            (State::Bound(_), HostMessage::WINDOW) => {
+            (State::Bound(..), HostMessage::WINDOW) => {
                 self.map_window(message);
                 Ok(())
             }
-            (State::Bound(_), HostMessage::WINDOW_GONE) => {
+            (State::Bound(_, released), HostMessage::WINDOW_GONE) => {
                 let window: WindowRef = message.body();
-                self.link.windows().remove(window.base);
+                let mapping = self.link.windows().remove(window.base);
+                if let Some(Err(TooMuch)) = mapping.map(|mapping| released.add(mapping)) {
+                    self.link.end(Reason::VIOLATION, "too much memory was given back that is still used");
+                }
                 Ok(())
             }
-            (State::Bound(_), HostMessage::WINDOW_ACKED) => {
+            (State::Bound(..), HostMessage::WINDOW_ACKED) => {
                 let window: WindowRef = message.body();
                 self.link.acknowledged(window.base);
                 Ok(())
             }
-            (State::Bound(streams), HostMessage::STREAM) => {
+            (State::Bound(streams, _), HostMessage::STREAM) => {
                 let opened: StreamOpened = message.body();
                 if let Ok([memory, doorbell]) = <[OwnedFd; 2]>::try_from(message.fds) {
                     streams.open(&opened, &memory, doorbell);
                 }
                 Ok(())
             }
-            (State::Bound(streams), HostMessage::STREAM_CLOSED) => {
+            (State::Bound(streams, _), HostMessage::STREAM_CLOSED) => {
                 let stream: StreamRef = message.body();
                 streams.close(stream.stream);
                 Ok(())
             }
-            (State::Bound(_), HostMessage::WINDOW_CREATED) => {
+            (State::Bound(..), HostMessage::WINDOW_CREATED) => {
                 let granted: Granted = message.body();
                 if let Some(memory) = message.into_fd() {
                     self.link.window_created(&granted, &memory);
                 }
                 Ok(())
             }
-            (State::Bound(_), HostMessage::DONE) => {
+            (State::Bound(..), HostMessage::DONE) => {
                 let granted: Granted = message.body();
                 self.link.answered(granted.call, Answer::Done(granted));
                 Ok(())
             }
-            (State::Bound(_), HostMessage::SHARED_OPENED) => {
+            (State::Bound(..), HostMessage::SHARED_OPENED) => {
                 let opened: SharedOpened = message.body();
                 if let Ok([private, memory]) = <[OwnedFd; 2]>::try_from(message.fds) {
                     self.link.answered(opened.call, Answer::Shared(opened, private, memory));
@@ -221,7 +227,8 @@ impl Worker {
                 Failure::Violation(violation) => self.link.end(Reason::VIOLATION, &violation.to_string()),
                 other => WorkerError::Protocol(other.to_string()),
             })?;
-        self.state = State::Bound(Streams::new(adapter, Arc::clone(&self.link)));
+        self.state =
+            State::Bound(Streams::new(adapter, Arc::clone(&self.link)), Released::new(bind.quota_bytes));
         Ok(())
     }
 

@@ -57,6 +57,23 @@ impl Daemon {
 
     /// A daemon whose command `prepare` has had a say in.
     pub fn launched(dir: PathBuf, config: &str, prepare: impl FnOnce(&mut Command)) -> Self {
+        Self::with_program(Command::new(env!("CARGO_BIN_EXE_dxgd")), dir, config, prepare)
+    }
+
+    /// With room for so many descriptors only.
+    pub fn with_files(limit: u32) -> Self {
+        let mut program = Command::new("sh");
+        let script = format!("ulimit -n {limit} && exec \"$0\" \"$@\"");
+        program.args(["-c", &script, env!("CARGO_BIN_EXE_dxgd")]);
+        Self::with_program(program, fresh_dir(), "", |_| ())
+    }
+
+    fn with_program(
+        mut command: Command,
+        dir: PathBuf,
+        config: &str,
+        prepare: impl FnOnce(&mut Command),
+    ) -> Self {
         fs::create_dir_all(&dir).unwrap();
         let config_path = dir.join("config.toml");
         fs::write(&config_path, config).unwrap();
@@ -65,7 +82,6 @@ impl Daemon {
         for passed in [&ready_theirs, &alive_theirs] {
             rustix::io::fcntl_setfd(passed, FdFlags::empty()).unwrap();
         }
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dxgd"));
         command
             .args(["serve", "--adapter", "none", "--foreground", "--runtime-dir"])
             .arg(&dir)
