@@ -20,6 +20,7 @@ use crate::workspace::Workspace;
 
 /// The modules that may hold unsafe code, and what for. A name stands for `NAME.rs` and for all of `NAME/`.
 const PLACES: &[(&str, &str)] = &[
+    ("dxg-core/src/adopted", "memory of the program, replaced in place"),
     ("dxg-core/src/kernel", "requests with addresses, and what the kernel maps"),
     ("dxg-core/src/signals", "a thread without signals"),
     ("dxg-ioctl/src/sys", "the raw ioctl"),
@@ -29,6 +30,7 @@ const PLACES: &[(&str, &str)] = &[
     ("dxg-vk/tests", "calls the driver interface as the loader does"),
     ("dxg-cuda-shim/src/ffi", "the entry points CUDA programs call"),
     ("dxg-ptx/src/call", "the call into generated code"),
+    ("dxg-host/src/broker/peer", "the groups of a peer"),
     ("dxg-host/src/adapter", "the calls into host drivers"),
     ("dxg-host/src/generated/vulkan", "the generated calls into host drivers"),
     ("dxg-host/tests/generated/vulkan_values", "structures of raw pointers, compared"),
@@ -41,6 +43,7 @@ const PLACES: &[(&str, &str)] = &[
     ("tests/fake-dxg/src", "a library that stands between a program and libc"),
     ("tests/fake-vk-driver/src", "a driver, called as drivers are"),
     ("tests/src/fork", "a copy of the test's process"),
+    ("tests/src/pages", "memory as a program has it"),
     ("tests/vulkan/src/gpu", "Vulkan as a program calls it, wrapped for the scenarios"),
 ];
 
