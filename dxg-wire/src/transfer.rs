@@ -47,7 +47,7 @@ impl Opcode {
     pub const NOP: Self = Self(0);
     /// [`Fill`].
     pub const FILL: Self = Self(1);
-    /// [`Copy`].
+    /// [`struct@Copy`].
     pub const COPY: Self = Self(2);
     /// [`FenceWrite`].
     pub const FENCE_WRITE: Self = Self(3);

@@ -4,7 +4,7 @@
 //! ring. It speaks in fixed-size messages only, never waits for a peer, and resolves no path that a client names.
 //!
 //! *Invariants.* Each client is served by one worker, each worker serves one client. What a client holds is in its
-//! [`client::Bound`] and in the [`ledger`], and goes with it.
+//! `client::Bound` and in the `ledger`, and goes with it.
 
 mod accept;
 mod client;

@@ -4,7 +4,7 @@
 //! allocations, addresses, synchronization. Bytes become typed commands in `dxg_wire::messages`, and nothing behind
 //! that looks at lengths again; what remains to be judged is handles and numbers.
 //!
-//! *Threads.* One for each channel, one for submitted work ([`engine`]), one for each shared fence that is waited for.
+//! *Threads.* One for each channel, one for submitted work (`engine`), one for each shared fence that is waited for.
 //!
 //! *Locks.* Objects, then an address space, then the engine's timeline, then the packet sender. No lock is held while the
 //! broker is asked for something.

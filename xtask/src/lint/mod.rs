@@ -113,6 +113,7 @@ fn lint(workspace: &Workspace, files: &[files::File], depth: Depth) -> Result<()
         report.outcome("rustfmt", tools::rustfmt);
         report.outcome("clippy", tools::clippy);
         report.outcome("cargo deny", || tools::deny(depth));
+        report.outcome("advisories", || tools::advisories(depth));
     }
     let assumed = text::assumed(files).len();
     println!("assumed facts: {assumed} (list them with `cargo xtask lint --assumed`)");

@@ -26,10 +26,31 @@ pub(super) fn clippy() -> Outcome {
     outcome(process::cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))
 }
 
-/// Licences, advisories, bans and sources of the dependencies, by cargo-deny and deny.toml.
+/// Licences, bans and sources of the dependencies, by cargo-deny and deny.toml.
 pub(super) fn deny(depth: Depth) -> Outcome {
+    with_deny(depth, |deny| outcome(deny.args(["check", "bans", "licenses", "sources"])))
+}
+
+/// Known faults of the dependencies, by cargo-deny. Apart from the rest, since it needs the network.
+pub(super) fn advisories(depth: Depth) -> Outcome {
+    with_deny(depth, |deny| {
+        deny.args(["check", "advisories"]);
+        match (process::capture(deny), depth) {
+            (Ok(_), _) => Outcome::Passed,
+            (Err(error), Depth::Fast | Depth::Full) if format!("{error:#}").contains(NOT_FETCHED) => {
+                Outcome::Skipped("the advisory database cannot be fetched from here".to_owned())
+            }
+            (Err(error), _) => Outcome::Failed(format!("  {error:#}")),
+        }
+    })
+}
+
+/// What cargo-deny says without a network.
+const NOT_FETCHED: &str = "failed to fetch advisory database";
+
+fn with_deny(depth: Depth, check: impl FnOnce(&mut Command) -> Outcome) -> Outcome {
     if process::has_cargo_command("deny") {
-        return outcome(process::cargo().args(["deny", "check"]));
+        return check(process::cargo().arg("deny"));
     }
     let how = "cargo-deny is not installed: cargo install --locked cargo-deny";
     match depth {

@@ -115,7 +115,7 @@ pub(super) fn is_bit_set(fields: &[Field], size: usize) -> bool {
         && leaves.iter().all(|f| f.fields.is_none() && f.size == size && f.offset == leaves[0].offset)
 }
 
-/// The key of a C type in [`Records::known`].
+/// The key of a C type in `Records::known`.
 pub(in crate::r#gen) fn key(c_name: &str) -> String {
     let bare = ["struct ", "union ", "enum "].iter().find_map(|p| c_name.strip_prefix(p)).unwrap_or(c_name);
     bare.to_ascii_lowercase()
