@@ -59,7 +59,7 @@ pub struct Device {
     pub private_data: Slots,
     /// Enabled extensions.
     pub extensions: Vec<String>,
-    /// The version of Vulkan whose commands it has.
+    /// The version of Vulkan whose commands it has: the physical device's, at most the one that the program asked for.
     pub api_version: u32,
 }
 

@@ -136,7 +136,7 @@ unsafe fn new_device(
         objects: Objects::default(),
         private_data: Slots::default(),
         extensions: wanted.iter().map(|name| name.to_string_lossy().into_owned()).collect(),
-        api_version: physical.description.api_version,
+        api_version: physical.description.api_version.min(physical.asked_version),
     });
     let publish = |position| handles::publish(QueueObject { device: Arc::clone(&device), position });
     let queues = (0..device.queues.len()).map(publish).collect();

@@ -54,13 +54,14 @@ impl Drop for Instance {
     }
 }
 
-fn connect_all() -> Vec<vk::PhysicalDevice> {
+fn connect_all(asked_version: u32) -> Vec<vk::PhysicalDevice> {
     if std::env::var_os(WORKER_VARIABLE).is_some() {
         return Vec::new();
     }
     let candidates = dxg_core::enumerate();
     let virtual_gpus = candidates.iter().filter(|candidate| candidate.transport() == Transport::Host);
-    virtual_gpus.filter_map(Physical::connect).map(|physical| handles::publish(Arc::new(physical))).collect()
+    let connected = virtual_gpus.filter_map(|candidate| Physical::connect(candidate, asked_version));
+    connected.map(|physical| handles::publish(Arc::new(physical))).collect()
 }
 
 fn new_instance(api_version: u32, wanted: &[&CStr]) -> Result<Instance, vk::Result> {
@@ -70,7 +71,7 @@ fn new_instance(api_version: u32, wanted: &[&CStr]) -> Result<Instance, vk::Resu
     }
     let extensions = wanted.iter().map(|name| name.to_string_lossy().into_owned()).collect();
     let api_version = if api_version == 0 { vk::API_VERSION_1_0 } else { api_version };
-    Ok(Instance { api_version, extensions, devices: connect_all() })
+    Ok(Instance { api_version, extensions, devices: connect_all(api_version) })
 }
 
 /// `vkCreateInstance`.

@@ -27,6 +27,31 @@ use crate::generated::structs;
 use crate::requirements::Requirements;
 use crate::stream::with_scratch;
 
+/// Resources of more bytes are made with an answer: the host may well refuse them, and the program can then go on.
+const SURE_BYTES: u64 = 256 << 20;
+
+/// Has a resource of about so many bytes made.
+fn create(
+    device: &Device,
+    op: VkOp,
+    size_bytes: u64,
+    body: impl FnOnce(&mut Encoder),
+) -> Result<(), vk::Result> {
+    if size_bytes <= SURE_BYTES {
+        return device.post(op, body);
+    }
+    device.call(op, body, |reply| Ok(vk::Result::from_raw(reply.i32()?)))?.result()
+}
+
+/// Bytes of an image whose texels are the largest there are.
+fn most_bytes(info: &vk::ImageCreateInfo<'_>) -> u64 {
+    const TEXEL_BYTES: u64 = 16;
+    let vk::Extent3D { width, height, depth } = info.extent;
+    [width, height, depth, info.array_layers, info.samples.as_raw()]
+        .into_iter()
+        .fold(TEXEL_BYTES, |bytes, count| bytes.saturating_mul(u64::from(count)))
+}
+
 /// `vkCreateBuffer`.
 ///
 /// # Safety
@@ -49,9 +74,9 @@ pub(crate) unsafe extern "system" fn create_buffer(
         });
         let id = device.objects.buffers.insert(requirements).map_err(vk::Result::from)?;
         // SAFETY: the program passes a valid structure.
-        device.post(VkOp::CREATE_BUFFER, |encoder| unsafe {
-            commands::encode_create_buffer(encoder, info, id)
-        })?;
+        let body = |encoder: &mut Encoder| unsafe { commands::encode_create_buffer(encoder, info, id) };
+        let made = create(device, VkOp::CREATE_BUFFER, parameters.size, body);
+        made.inspect_err(|_| drop(device.objects.buffers.remove(id)))?;
         // SAFETY: the program passes a place for the handle.
         unsafe { put(buffer, vk::Buffer::from_raw(id)) };
         Ok(())
@@ -98,9 +123,9 @@ pub(crate) unsafe extern "system" fn create_image(
         });
         let id = device.objects.images.insert(requirements).map_err(vk::Result::from)?;
         // SAFETY: the program passes a valid structure.
-        device.post(VkOp::CREATE_IMAGE, |encoder| unsafe {
-            commands::encode_create_image(encoder, info, id)
-        })?;
+        let body = |encoder: &mut Encoder| unsafe { commands::encode_create_image(encoder, info, id) };
+        let made = create(device, VkOp::CREATE_IMAGE, most_bytes(parameters), body);
+        made.inspect_err(|_| drop(device.objects.images.remove(id)))?;
         // SAFETY: the program passes a place for the handle.
         unsafe { put(image, vk::Image::from_raw(id)) };
         Ok(())

@@ -24,9 +24,9 @@ impl Control {
 }
 
 /// A buffer of so many bytes is out of device memory: for tests that are not in the driver's process.
-pub const BUFFER_THAT_FAILS_BYTES: u64 = 0xFA11_0000;
+pub const BUFFER_THAT_FAILS_BYTES: u64 = 0x00FA_1100;
 /// With a buffer of so many bytes the device is lost, once it is made.
-pub const BUFFER_THAT_LOSES_BYTES: u64 = 0x1057_0000;
+pub const BUFFER_THAT_LOSES_BYTES: u64 = 0x0010_5700;
 
 /// What a test can count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -20,6 +20,7 @@ scenarios![
     allocation_256_mib,
     memory_used_again_after_free,
     allocation_larger_than_the_heap,
+    resources_larger_than_the_device,
     several_buffers_in_one_allocation,
     buffers_over_the_same_memory,
     bind_several_at_once,
@@ -56,6 +57,26 @@ fn allocation_that_exports_nothing(case: &mut Case) -> Result<()> {
     let memory = gpu.keep(gpu.allocate_memory(&info).context("vkAllocateMemory")?);
     gpu.write_mapped(memory, 0, &[7; 64])?;
     same!(gpu.read_mapped(memory, 0, 64)?, [7; 64], "bytes");
+    gpu.run(|_| ())
+}
+
+fn resources_larger_than_the_device(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    for bits in [33, 40, 62] {
+        let usage = vk::BufferUsageFlags::TRANSFER_DST;
+        let made = gpu.create_buffer(&vk::BufferCreateInfo::default().size(1 << bits).usage(usage));
+        case.digest_text(&made.map(|buffer| gpu.destroy(buffer)));
+    }
+    let image = vk::ImageCreateInfo::default()
+        .image_type(vk::ImageType::TYPE_3D)
+        .format(vk::Format::R32G32B32A32_SFLOAT)
+        .extent(vk::Extent3D { width: 1 << 14, height: 1 << 14, depth: 1 << 11 })
+        .mip_levels(1)
+        .array_layers(1)
+        .samples(vk::SampleCountFlags::TYPE_1)
+        .usage(vk::ImageUsageFlags::TRANSFER_DST);
+    case.digest_text(&gpu.create_image(&image).map(|image| gpu.destroy(image)));
+    // Whatever was refused, the device goes on.
     gpu.run(|_| ())
 }
 

@@ -34,8 +34,8 @@ const LOST: VkResult<()> = Err(vk::Result::ERROR_DEVICE_LOST);
 /// Long enough to see that something does not happen; nothing depends on it.
 const SHORT_NS: u64 = 2_000_000;
 /// `BUFFER_THAT_FAILS_BYTES` and `BUFFER_THAT_LOSES_BYTES` of the driver of the tests.
-const FAILS_BYTES: u64 = 0xFA11_0000;
-const LOSES_BYTES: u64 = 0x1057_0000;
+const FAILS_BYTES: u64 = 0x00FA_1100;
+const LOSES_BYTES: u64 = 0x0010_5700;
 
 fn hang_ns() -> u64 {
     u64::try_from(HANG.as_nanos()).unwrap_or(u64::MAX)
