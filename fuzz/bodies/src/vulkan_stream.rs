@@ -82,7 +82,7 @@ struct Guest {
 pub fn vulkan_stream(data: &[u8]) {
     let driver = DRIVER.lock();
     let live = driver.live();
-    let layout = Layout::new(RING_BYTES.into()).expect("a ring");
+    let layout = Layout::new(RING_BYTES).expect("a ring");
     let ring = shared(usize::try_from(layout.total_bytes()).expect("a small ring"));
     let bell = doorbell::create().expect("an eventfd");
     let copy = |bell: &OwnedFd| bell.try_clone().expect("a descriptor");
