@@ -8,6 +8,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
+use std::time::Instant;
 
 use dxg_host::adapter::SessionCalls;
 use dxg_host::adapter::StreamEnd;
@@ -45,6 +47,8 @@ const CELLS: u64 = BLOCK + 0x1_0000;
 /// Where an indirect block lies.
 const INDIRECT: u64 = BLOCK + 0x2_0000;
 const RING_BYTES: u32 = 64 << 10;
+/// How long a run may wait for itself.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Most commands of one run.
 const COMMANDS: usize = 64;
 
@@ -105,7 +109,9 @@ pub fn vulkan_stream(data: &[u8]) {
     };
     let end = thread::scope(|scope| {
         let host = scope.spawn(|| driver.adapter.run_stream(seat));
-        let ended = || host.is_finished();
+        // A guest may make its own stream wait for what never comes: then it ends with its device, below.
+        let until = Instant::now() + PATIENCE;
+        let ended = || host.is_finished() || Instant::now() >= until;
         let mut guest = Guest { producer, block: SharedSlice::whole(&block), sequence: 0 };
         if kind == StreamKind::VULKAN_DEVICE && what & 2 == 0 {
             guest.create_device(&ended);
