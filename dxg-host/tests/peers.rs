@@ -262,16 +262,18 @@ impl Rings {
         let lease = Lease { request: 1, reserved: 0, size_bytes: 4096 };
         // A socket that is closed already says so below.
         let _ = session_io::send_message(&self.client.socket, ClientMessage::LEASE.0, &lease, &[]);
-        loop {
-            let message = self.client.receive();
-            match BrokerMessage(message.kind) {
-                BrokerMessage::LOST => {
-                    let lost: Lost = message.body();
-                    return Some((lost.reason, text_of(&lost.text)));
-                }
-                BrokerMessage::LEASED => return None,
-                other => panic!("{other:?}"),
+        let message = match self.client.try_receive() {
+            // A question that the daemon did not read any more resets the socket; what it said before comes next.
+            Err(error) if error.is_hang_up() => self.client.receive(),
+            other => other.unwrap(),
+        };
+        match BrokerMessage(message.kind) {
+            BrokerMessage::LOST => {
+                let lost: Lost = message.body();
+                Some((lost.reason, text_of(&lost.text)))
             }
+            BrokerMessage::LEASED => None,
+            other => panic!("{other:?}"),
         }
     }
 }

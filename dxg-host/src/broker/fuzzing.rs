@@ -143,7 +143,7 @@ impl BrokerStage {
         self.clients.get(client).is_some_and(|(id, _)| self.broker.clients.contains_key(id))
     }
 
-    /// A client says something, and the broker deals with it.
+    /// A client says something, and the broker deals with it; answers all that the broker says then, to anybody.
     ///
     /// # Errors
     /// No descriptors.
@@ -158,11 +158,10 @@ impl BrokerStage {
         // What a closed or full socket does not take is not said.
         let _ = socket::send(socket, packet, fds);
         self.turn()?;
-        let Some((_, socket)) = self.clients.get(client) else { return Ok(Vec::new()) };
-        Ok(messages(socket, |kind| BrokerMessage(kind).descriptors()))
+        Ok(self.heard())
     }
 
-    /// The worker of a client says something, and the broker deals with it.
+    /// The same for the worker of a client.
     ///
     /// # Errors
     /// No descriptors.
@@ -177,8 +176,16 @@ impl BrokerStage {
             let _ = socket::send(socket, packet, fds);
         }
         self.turn()?;
-        let Some(socket) = self.puppets.get(&worker) else { return Ok(Vec::new()) };
-        Ok(messages(socket, |kind| HostMessage(kind).descriptors()))
+        Ok(self.heard())
+    }
+
+    /// What the broker has said to anybody.
+    fn heard(&self) -> Vec<Message> {
+        let to_clients = self.clients.iter().map(|(_, socket)| socket);
+        let to_clients = to_clients.flat_map(|it| messages(it, |kind| BrokerMessage(kind).descriptors()));
+        let to_workers = self.puppets.values();
+        let to_workers = to_workers.flat_map(|it| messages(it, |kind| HostMessage(kind).descriptors()));
+        to_workers.chain(to_clients).collect()
     }
 
     /// Asks a line of the control protocol.

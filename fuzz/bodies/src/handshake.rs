@@ -25,6 +25,8 @@ use crate::input::Known;
 
 /// Most messages of one run.
 const MESSAGES: usize = 48;
+/// Descriptors that did not come from the broker.
+const OWN: usize = 2;
 /// Most descriptors that are kept to be sent again.
 const KEPT: usize = 12;
 
@@ -88,7 +90,10 @@ fn learn(messages: Vec<Message>, known: &mut Known, fds: &mut Vec<OwnedFd>) {
     for message in messages {
         known.learn(message.packet.get(8..).unwrap_or_default());
         fds.extend(message.fds);
-        fds.truncate(KEPT);
+        // Our own two stay; of the others the newest.
+        while fds.len() > KEPT {
+            fds.remove(OWN);
+        }
     }
 }
 

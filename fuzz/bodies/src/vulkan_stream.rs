@@ -8,6 +8,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
+use std::time::Instant;
 
 use dxg_host::adapter::SessionCalls;
 use dxg_host::adapter::StreamEnd;
@@ -45,6 +47,8 @@ const CELLS: u64 = BLOCK + 0x1_0000;
 /// Where an indirect block lies.
 const INDIRECT: u64 = BLOCK + 0x2_0000;
 const RING_BYTES: u32 = 64 << 10;
+/// How long a run may wait for itself.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Most commands of one run.
 const COMMANDS: usize = 64;
 
@@ -82,7 +86,7 @@ struct Guest {
 pub fn vulkan_stream(data: &[u8]) {
     let driver = DRIVER.lock();
     let live = driver.live();
-    let layout = Layout::new(RING_BYTES.into()).expect("a ring");
+    let layout = Layout::new(RING_BYTES).expect("a ring");
     let ring = shared(usize::try_from(layout.total_bytes()).expect("a small ring"));
     let bell = doorbell::create().expect("an eventfd");
     let copy = |bell: &OwnedFd| bell.try_clone().expect("a descriptor");
@@ -105,7 +109,9 @@ pub fn vulkan_stream(data: &[u8]) {
     };
     let end = thread::scope(|scope| {
         let host = scope.spawn(|| driver.adapter.run_stream(seat));
-        let ended = || host.is_finished();
+        // A guest may make its own stream wait for what never comes: then it ends with its device, below.
+        let until = Instant::now() + PATIENCE;
+        let ended = || host.is_finished() || Instant::now() >= until;
         let mut guest = Guest { producer, block: SharedSlice::whole(&block), sequence: 0 };
         if kind == StreamKind::VULKAN_DEVICE && what & 2 == 0 {
             guest.create_device(&ended);

@@ -39,6 +39,7 @@ const PLACES: &[(&str, &str)] = &[
     ("dxg-host/tests/sandbox/daemon", "a daemon started under a filter"),
     ("dxg-host/tests/sandbox/machine", "what a hostile program does"),
     ("dxg-host/tests/vulkan/fake", "a driver to be loaded"),
+    ("fuzz/bodies/src/driver", "a driver to be loaded"),
     ("samples/src/bin/mandelbrot", "plain Vulkan, every call of which is unsafe in Rust"),
     ("tests/fake-dxg/src", "a library that stands between a program and libc"),
     ("tests/fake-vk-driver/src", "a driver, called as drivers are"),
