@@ -52,7 +52,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Self { warm_workers: 2, host_env: BTreeMap::new(), access: Access::default(), vgpu: Vec::new() }
+        Self { warm_workers: 1, host_env: BTreeMap::new(), access: Access::default(), vgpu: Vec::new() }
     }
 }
 
