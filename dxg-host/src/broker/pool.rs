@@ -32,18 +32,10 @@ impl Broker {
         for choice in choices {
             let Ok(choice) = choice.parse::<AdapterChoice>() else { continue };
             if self.failing.get(&choice).copied().unwrap_or(0) == 0 {
-                let wanted = self.warm_wanted(choice) + self.waiting(choice).len();
+                let wanted = self.config.warm_workers + self.waiting(choice).len();
                 self.start_up_to(choice, wanted);
             }
         }
-    }
-
-    /// How many workers shall stand ready. Until the first one is, it has the processor for itself: somebody may have started
-    /// the daemon to use it at once.
-    fn warm_wanted(&self, choice: AdapterChoice) -> usize {
-        let started = |worker: &Worker| worker.choice == choice && worker.state != WorkerState::Starting;
-        let most = if self.workers.values().any(started) { usize::MAX } else { 1 };
-        self.config.warm_workers.min(most)
     }
 
     /// A client needs a worker.
@@ -86,7 +78,6 @@ impl Broker {
             let choice = worker.choice;
             self.failing.remove(&choice);
         }
-        self.fill_pool();
     }
 
     /// Workers say how far they are closed in; people hear of it when it changes.
