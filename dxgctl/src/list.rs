@@ -274,6 +274,7 @@ mod tests {
         assert!(daemon_lines(&answer("")).contains("sandbox    unknown\n"));
     }
 
+    #[test]
     fn a_gpu_of_an_adapter_that_is_not_listed_is_still_shown() {
         let gpu = Vgpu { adapter: 9, ..Vgpu::default() };
         assert!(gpu_lines(0, &gpu, &State::default()).contains("unknown"));

@@ -17,6 +17,7 @@ use uuid::Uuid;
 
 use super::Broker;
 use super::control::ControlPort;
+use super::descriptors::Descriptors;
 use super::epoll::Poller;
 use super::epoll::Source;
 use super::ids::ClientId;
@@ -25,6 +26,7 @@ use super::ids::VgpuId;
 use super::ids::WorkerId;
 use super::ledger::Ledger;
 use super::outbox::Outbox;
+use super::peer::Peer;
 use super::registry::Registry;
 use super::runtime;
 use super::runtime::RuntimeDir;
@@ -36,7 +38,6 @@ use crate::adapter::AdapterChoice;
 use crate::config::Config;
 use crate::config::DaemonUser;
 use crate::sandbox::Child;
-use crate::sandbox::Peer;
 use crate::sandbox::TerminationSignals;
 
 /// The one virtual GPU.
@@ -104,6 +105,7 @@ impl BrokerStage {
             control: ControlPort::new(doorbell::create()?),
             started: Instant::now(),
             deadlines: Default::default(),
+            descriptors: Descriptors::of_this_process(),
             sandbox_level: String::new(),
             adapters: Vec::new(),
             vgpus: BTreeMap::from([(VGPU, vgpu)]),
