@@ -136,8 +136,7 @@ impl Physical {
         let (format, kind, tiling) = (info.format, info.ty, info.tiling);
         // SAFETY: the values are ones of Vulkan 1.0; `first` is ours.
         let result = unsafe { call(self.raw, format, kind, tiling, info.usage, info.flags, &raw mut first) };
-        let mut second = vk::ImageFormatProperties2::default();
-        second.image_format_properties = before;
+        let mut second = vk::ImageFormatProperties2 { image_format_properties: before, ..Default::default() };
         // SAFETY: `info` is complete, the chains are empty.
         let result2 = unsafe {
             self.instance.raw.get_physical_device_image_format_properties2(self.raw, info, &mut second)
