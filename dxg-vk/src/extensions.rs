@@ -30,12 +30,15 @@ const GUEST_EXTENSIONS: &[(&CStr, u32)] = &[
     (ext::tooling_info::NAME, ext::tooling_info::SPEC_VERSION),
     (khr::descriptor_update_template::NAME, khr::descriptor_update_template::SPEC_VERSION),
     (khr::incremental_present::NAME, khr::incremental_present::SPEC_VERSION),
-    (khr::map_memory2::NAME, khr::map_memory2::SPEC_VERSION),
     (khr::present_id::NAME, khr::present_id::SPEC_VERSION),
     (khr::present_wait::NAME, khr::present_wait::SPEC_VERSION),
     (khr::swapchain::NAME, khr::swapchain::SPEC_VERSION),
     (khr::swapchain_mutable_format::NAME, khr::swapchain_mutable_format::SPEC_VERSION),
 ];
+
+/// Device extensions that live in the guest alone and are offered where the host has them: they are younger than some hosts,
+/// and what a device of an age offers is held against what was known then.
+const MIRRORED_EXTENSIONS: &[(&CStr, u32)] = &[(khr::map_memory2::NAME, khr::map_memory2::SPEC_VERSION)];
 
 /// Device extensions whose commands would need more than forwarding.
 const WITHHELD_EXTENSIONS: &[&CStr] = &[
@@ -74,7 +77,7 @@ pub fn properties(name: &CStr, spec_version: u32) -> vk::ExtensionProperties {
 /// Whether the guest implements a device extension by itself, so that the host need not know of it.
 #[must_use]
 pub fn is_guest_extension(name: &CStr) -> bool {
-    GUEST_EXTENSIONS.iter().any(|(have, _)| *have == name)
+    GUEST_EXTENSIONS.iter().chain(MIRRORED_EXTENSIONS).any(|(have, _)| *have == name)
 }
 
 /// The device extensions on offer where the host offers `host`.
@@ -86,7 +89,9 @@ pub fn device_extensions(host: &[vk::ExtensionProperties]) -> Vec<vk::ExtensionP
         let withheld = WITHHELD_EXTENSIONS.contains(&name) || is_guest_extension(name);
         (!withheld).then(|| properties(name, extension.spec_version.min(known.spec_version)))
     });
-    let guest = GUEST_EXTENSIONS.iter().map(|(name, version)| properties(name, *version));
+    let has = |name: &CStr| host.iter().any(|extension| extension.extension_name_as_c_str() == Ok(name));
+    let mirrored = MIRRORED_EXTENSIONS.iter().filter(|(name, _)| has(name));
+    let guest = GUEST_EXTENSIONS.iter().chain(mirrored).map(|(name, version)| properties(name, *version));
     forwarded.chain(guest).collect()
 }
 
@@ -103,6 +108,14 @@ mod tests {
         let offered = device_extensions(&[]);
         assert_eq!(names(&offered).len(), GUEST_EXTENSIONS.len());
         assert!(names(&offered).contains(&ext::private_data::NAME));
+    }
+
+    #[test]
+    fn device_extensions_mirrored_one_is_offered_where_the_host_has_it() {
+        let name = khr::map_memory2::NAME;
+        assert!(!names(&device_extensions(&[])).contains(&name));
+        assert!(names(&device_extensions(&[properties(name, 1)])).contains(&name));
+        assert!(is_guest_extension(name));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use dxg_wire::generated::vulkan::VkOp;
 use super::forward;
 use super::guard::guard;
 use super::pointers::find;
+use super::pointers::put;
 use crate::generated::commands;
 use crate::physical::Physical;
 
@@ -51,6 +52,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties
 ) -> vk::Result {
     // SAFETY: the program passes a live physical device.
     let physical = unsafe { forward::physical_device(device) };
+    // What is not supported has limits of zero.
+    // SAFETY: the program passes a place for the answer.
+    unsafe { put(properties, vk::ImageFormatProperties::default()) };
     guard(|| {
         let body = |encoder: &mut Encoder| {
             // SAFETY: only values are encoded.
@@ -78,6 +82,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties
 ) -> vk::Result {
     // SAFETY: the program passes a live physical device.
     let physical = unsafe { forward::physical_device(device) };
+    // What is not supported has limits of zero.
+    // SAFETY: the program passes a structure to be filled.
+    unsafe { &mut *properties }.image_format_properties = vk::ImageFormatProperties::default();
     // SAFETY: the program passes a valid structure.
     let chain = unsafe { &*info }.p_next;
     // SAFETY: the program passes a valid chain.

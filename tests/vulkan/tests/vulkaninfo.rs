@@ -46,10 +46,6 @@ const ALLOWANCES: &[Allowance] = &[
         what: "*/ Device Extensions / VK_EXT_tooling_info",
         why: "the driver answers it by itself, whatever the host has",
     },
-    Allowance {
-        what: "*/ Device Extensions / VK_KHR_map_memory2",
-        why: "mapping is the driver's own work, whatever the host has",
-    },
     Allowance { what: "*/ Device Extensions", why: "the count of the extensions above" },
     Allowance { what: "*driverName", why: "it says that this driver stands in between: `dxg`" },
     Allowance {

@@ -24,6 +24,7 @@ scenarios![
     vulkan_1_1_to_1_3_structures,
     format_properties_both_ways,
     image_format_properties_both_ways,
+    unsupported_images_have_limits_of_zero,
     instance_function_addresses,
     device_function_addresses,
     several_instances,
@@ -165,6 +166,27 @@ fn format_properties_both_ways(case: &mut Case) -> Result<()> {
         let old = physical.format(format);
         same!(format!("{old:?}"), format!("{:?}", physical.format2(format)), "{format:?}");
         case.digest_text(&old);
+    }
+    Ok(())
+}
+
+fn unsupported_images_have_limits_of_zero(case: &mut Case) -> Result<()> {
+    let physical = case.physical()?;
+    let rubbish = vk::ImageFormatProperties {
+        max_extent: vk::Extent3D { width: 0xCD, height: 0xCD, depth: 0xCD },
+        max_mip_levels: 0xCD,
+        max_array_layers: 0xCD,
+        sample_counts: vk::SampleCountFlags::from_raw(0xCD),
+        max_resource_size: 0xCD,
+    };
+    let info = vk::PhysicalDeviceImageFormatInfo2::default()
+        .format(vk::Format::D16_UNORM)
+        .ty(vk::ImageType::TYPE_3D)
+        .tiling(vk::ImageTiling::LINEAR)
+        .usage(vk::ImageUsageFlags::DEPTH_STENCIL_ATTACHMENT);
+    for (result, limits) in physical.image_format_over(&info, rubbish) {
+        same!(result, vk::Result::ERROR_FORMAT_NOT_SUPPORTED, "result");
+        same!(format!("{limits:?}"), format!("{:?}", vk::ImageFormatProperties::default()), "limits");
     }
     Ok(())
 }
