@@ -7,6 +7,8 @@ use std::ffi::CStr;
 use std::path::Path;
 
 use ash::vk;
+use libloading::os::unix::RTLD_GLOBAL;
+use libloading::os::unix::RTLD_NOW;
 use uuid::Uuid;
 
 use super::super::AdapterIdentity;
@@ -16,6 +18,8 @@ use crate::failure::Fault;
 
 /// The Vulkan loader of the system.
 pub(crate) const LIBRARY: &str = "libvulkan.so.1";
+/// The C library's mathematics, where they are a library of their own.
+const MATHEMATICS: &str = "libm.so.6";
 /// Newest version of the core interface that is asked of a driver.
 pub(crate) const API_VERSION: u32 = vk::API_VERSION_1_3;
 /// `driverName` of this project's own driver, which must never be behind itself.
@@ -47,6 +51,23 @@ impl std::fmt::Debug for Driver {
     }
 }
 
+/// Makes the C library's mathematics visible to code that drivers generate.
+///
+/// *Why.* A driver that compiles shaders for the CPU leaves calls such as `fmodf` in them and looks the names up among the
+/// symbols of the whole process. Nearly every program has these there, because it is linked with the library; this one
+/// is not, and what the driver loads for itself stays private to it: the call would go to address zero.
+fn share_mathematics() {
+    let flags = RTLD_NOW | RTLD_GLOBAL;
+    // SAFETY:
+    // - loading runs the library's constructors: it is part of the C library.
+    let library = unsafe { libloading::os::unix::Library::open(Some(MATHEMATICS), flags) };
+    // A C library without such a file has these functions in its main one, which is visible.
+    if let Ok(library) = library {
+        // The library lives as long as the process.
+        Box::leak(Box::new(library));
+    }
+}
+
 impl Library {
     /// Loads `path` and makes the instance.
     ///
@@ -56,6 +77,7 @@ impl Library {
         let fault = |error: &dyn std::fmt::Display| {
             Fault::new("open the Vulkan library", format!("{}: {error}", path.display()))
         };
+        share_mathematics();
         // SAFETY:
         // - loading runs the library's constructors: it is the system's Vulkan loader (or what a test names), in a
         //   process of its own that holds nothing but the adapter.
