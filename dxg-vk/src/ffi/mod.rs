@@ -30,3 +30,4 @@ mod resources;
 mod semaphore;
 mod templates;
 pub(crate) mod wayland;
+mod wsi;

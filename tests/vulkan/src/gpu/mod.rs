@@ -20,6 +20,7 @@ mod instance;
 mod kernel;
 mod memory;
 mod physical;
+mod raster;
 
 pub(crate) use self::calls::Object;
 pub(crate) use self::commands::Commands;
@@ -39,3 +40,7 @@ pub(crate) use self::kernel::Resource;
 pub(crate) use self::memory::Buffer;
 pub(crate) use self::memory::BufferInfo;
 pub(crate) use self::physical::Physical;
+pub(crate) use self::raster::Raster;
+pub(crate) use self::raster::RasterInfo;
+pub(crate) use self::raster::Target;
+pub(crate) use self::raster::viewport;

@@ -6,6 +6,8 @@ mod descriptors;
 mod devices;
 mod events;
 mod fences;
+mod formats;
+mod graphics;
 mod image_queries;
 mod image_transfers;
 mod images;
@@ -13,6 +15,7 @@ mod kernels;
 mod memory;
 mod pipelines;
 mod queries;
+mod render_passes;
 mod semaphores;
 mod several_queues;
 mod submits;
@@ -74,6 +77,9 @@ fn tables() -> impl Iterator<Item = &'static Scenario> {
         images::TABLE,
         image_transfers::TABLE,
         image_queries::TABLE,
+        formats::TABLE,
+        graphics::TABLE,
+        render_passes::TABLE,
         threads::TABLE,
     ]
     .into_iter()
