@@ -41,6 +41,8 @@ struct State {
     is_ending: bool,
     /// Threads that wait for a free image.
     waiting: u32,
+    /// Somebody who does not wait has found no free image since the presenter was asked for some.
+    is_wanted: bool,
     /// The largest id among presented images.
     presented: u64,
 }
@@ -55,6 +57,7 @@ pub struct Chain {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     mode: vk::PresentModeKHR,
+    hurry: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl fmt::Debug for Chain {
@@ -84,10 +87,11 @@ impl Chain {
     ) -> Result<Self, vk::Result> {
         let state = State { free: (0..images).collect(), ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let hurry = presenter.hurry();
         let worker = Worker { shared: Arc::clone(&shared), mode, presenter };
         let thread = std::thread::Builder::new().name("dxg-present".to_owned());
         let thread = thread.spawn(move || worker.run()).map_err(|_| vk::Result::ERROR_OUT_OF_HOST_MEMORY)?;
-        Ok(Self { shared, thread: Some(thread), mode })
+        Ok(Self { shared, thread: Some(thread), mode, hurry })
     }
 
     /// Takes a free image; waits for one until `deadline`, for ever without one.
@@ -107,6 +111,8 @@ impl Chain {
                 return Ok(Acquired { image, is_suboptimal: state.is_suboptimal });
             }
             if !is_patient {
+                state.is_wanted = true;
+                self.shared.changed.notify_all();
                 return Err(vk::Result::NOT_READY);
             }
             state.waiting += 1;
@@ -210,6 +216,9 @@ impl Drop for Chain {
     fn drop(&mut self) {
         self.shared.state.lock().is_ending = true;
         self.shared.changed.notify_all();
+        if let Some(hurry) = &self.hurry {
+            hurry();
+        }
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has nothing left to tell.
             let _ = thread.join();
@@ -267,11 +276,17 @@ impl Worker {
             if state.is_ending {
                 return None;
             }
-            if state.waiting > 0 && state.free.is_empty() && state.error.is_none() {
+            let is_wanted = std::mem::take(&mut state.is_wanted);
+            if (is_wanted || state.waiting > 0) && state.free.is_empty() && state.error.is_none() {
                 drop(state);
-                self.presenter.wait_released();
+                let window = self.presenter.wait_released();
                 let released = self.presenter.released();
                 state = shared.state.lock();
+                if window == Shown::SurfaceLost {
+                    state.fail(vk::Result::ERROR_SURFACE_LOST_KHR);
+                    shared.changed.notify_all();
+                    continue;
+                }
                 if !released.is_empty() {
                     state.free.extend(released);
                     shared.changed.notify_all();

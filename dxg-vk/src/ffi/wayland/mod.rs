@@ -24,7 +24,6 @@ pub(crate) use self::connection::Error;
 pub(crate) use self::objects::Buffer;
 pub(crate) use self::objects::BufferLayout;
 pub(crate) use self::objects::Frame;
-pub(crate) use self::objects::Pool;
 pub(crate) use self::objects::Shm;
 pub(crate) use self::objects::Surface;
 pub(crate) use self::waker::Waker;
