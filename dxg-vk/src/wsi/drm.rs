@@ -74,7 +74,8 @@ mod tests {
     #[test]
     fn codes_are_those_of_the_protocol() {
         // From wayland.xml.
-        let (abgr8888, xbgr8888, argb2101010, xrgb2101010) = (0x3432_4241, 0x3432_4258, 0x3033_5241, 0x3033_5258);
+        let (abgr8888, xbgr8888, argb2101010, xrgb2101010) =
+            (0x3432_4241, 0x3432_4258, 0x3033_5241, 0x3033_5258);
         let offered = BTreeSet::from([abgr8888, xbgr8888, argb2101010, xrgb2101010]);
         assert_eq!(number(vk::Format::R8G8B8A8_SRGB, PRE_MULTIPLIED, &offered), Some(abgr8888));
         assert_eq!(number(vk::Format::R8G8B8A8_SRGB, OPAQUE, &offered), Some(xbgr8888));

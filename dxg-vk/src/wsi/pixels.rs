@@ -45,11 +45,7 @@ mod tests {
     use super::*;
 
     fn rect(x: i32, y: i32, width: u32, height: u32) -> vk::RectLayerKHR {
-        vk::RectLayerKHR {
-            offset: vk::Offset2D { x, y },
-            extent: vk::Extent2D { width, height },
-            layer: 0,
-        }
+        vk::RectLayerKHR { offset: vk::Offset2D { x, y }, extent: vk::Extent2D { width, height }, layer: 0 }
     }
 
     #[test]

@@ -87,10 +87,10 @@ static SHM: Table<1> = Table([on_format as *const c_void]);
 static CALLBACK: Table<1> = Table([on_done as *const c_void]);
 static BUFFER: Table<1> = Table([on_release as *const c_void]);
 
-/// The compositor's shared memory.
+/// The compositor's shared memory. Fields are dropped in this order.
 pub(crate) struct Shm {
     proxy: Proxy,
-    formats: BTreeSet<u32>,
+    formats: Box<Mutex<BTreeSet<u32>>>,
 }
 
 impl Shm {
@@ -118,24 +118,16 @@ impl Shm {
         let dispatching = connection.dispatching.lock();
         // SAFETY: `wl_registry.bind` takes a name, an interface's name and version, and creates the object.
         let proxy = unsafe { registry.create(0, library.shm, 1, End::Silent, &mut arguments) }?;
-        // SAFETY: the table has the one event; `formats` stays until the proxy of this listener is gone.
+        // SAFETY: the table has the one event; `formats` is dropped after the proxy.
         unsafe { proxy.listen(&SHM.0, (&raw const *formats).cast()) };
         drop(dispatching);
-        let told = round_trip(connection, &display);
-        drop(registry);
-        // A format that is announced later has nowhere to go: this proxy ends here, one without a listener goes on.
-        drop(proxy);
-        told?;
-        // SAFETY: as the registry above; it is only bound with.
-        let registry = unsafe { display.create(1, library.registry, 1, End::Silent, &mut [NEW]) }?;
-        // SAFETY: as the bind above.
-        let proxy = unsafe { registry.create(0, library.shm, 1, End::Silent, &mut arguments) }?;
-        Ok(Self { proxy, formats: formats.into_inner() })
+        round_trip(connection, &display)?;
+        Ok(Self { proxy, formats })
     }
 
     /// The formats that buffers may have, as `wl_shm` numbers them.
-    pub(crate) fn formats(&self) -> &BTreeSet<u32> {
-        &self.formats
+    pub(crate) fn formats(&self) -> BTreeSet<u32> {
+        self.formats.lock().clone()
     }
 
     /// Gives the compositor `size_bytes` of `memory`; `None` for a size that the protocol cannot say.

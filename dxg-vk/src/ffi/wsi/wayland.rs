@@ -82,7 +82,7 @@ pub(super) unsafe fn shows(display: *mut c_void) -> Result<bool, vk::Result> {
     // SAFETY: the caller's promise.
     let connection = unsafe { connect(display) }?;
     let shm = Shm::bind(&connection).map_err(refuse)?;
-    Ok(!drm::formats(shm.formats()).is_empty())
+    Ok(!drm::formats(&shm.formats()).is_empty())
 }
 
 /// A surface.
@@ -102,7 +102,7 @@ struct Shared {
 
 impl fmt::Debug for WaylandWindow {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WaylandWindow").field("formats", self.shared.shm.formats()).finish_non_exhaustive()
+        f.debug_struct("WaylandWindow").field("formats", &self.shared.shm.formats()).finish_non_exhaustive()
     }
 }
 
@@ -133,7 +133,7 @@ impl Window for WaylandWindow {
 
     fn formats(&self) -> Result<Vec<vk::Format>, vk::Result> {
         self.shared.connection.check().map_err(code)?;
-        Ok(drm::formats(self.shared.shm.formats()))
+        Ok(drm::formats(&self.shared.shm.formats()))
     }
 
     fn present_modes(&self) -> &'static [vk::PresentModeKHR] {
@@ -145,9 +145,13 @@ impl Window for WaylandWindow {
         true
     }
 
-    fn presenter(&self, format: PictureFormat, pictures: Vec<Picture>) -> Result<Box<dyn Presenter>, vk::Result> {
+    fn presenter(
+        &self,
+        format: PictureFormat,
+        pictures: Vec<Picture>,
+    ) -> Result<Box<dyn Presenter>, vk::Result> {
         let shared = &self.shared;
-        let number = drm::number(format.format, format.composite_alpha, shared.shm.formats());
+        let number = drm::number(format.format, format.composite_alpha, &shared.shm.formats());
         let number = number.ok_or(vk::Result::ERROR_INITIALIZATION_FAILED)?;
         let buffers = pictures.iter().map(|picture| buffer(&shared.shm, format.extent, picture, number));
         let buffers = buffers.collect::<Result<Vec<_>, _>>()?;
@@ -285,3 +289,8 @@ impl Drop for WaylandPresenter {
         let _ = self.shared.connection.flush();
     }
 }
+
+#[cfg(test)]
+mod compositor;
+#[cfg(test)]
+mod tests;
