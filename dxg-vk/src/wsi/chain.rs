@@ -30,6 +30,17 @@ struct Request {
     id: u64,
 }
 
+impl Request {
+    /// What a replaced picture would have changed changes with this one; no rectangle at all stands for everything.
+    fn take_over(&mut self, replaced: &[vk::RectLayerKHR]) {
+        if replaced.is_empty() {
+            self.damage.clear();
+        } else if !self.damage.is_empty() {
+            self.damage.extend_from_slice(replaced);
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     free: VecDeque<usize>,
@@ -315,6 +326,9 @@ impl State {
             && later.iter().any(|request| (request.is_ready)())
         {
             let Some(replaced) = self.queue.pop_front() else { return };
+            if let Some(next) = self.queue.front_mut() {
+                next.take_over(&replaced.damage);
+            }
             self.presented = self.presented.max(replaced.id);
             self.free.push_back(replaced.image);
         }
@@ -412,6 +426,57 @@ mod tests {
         let mut free: Vec<usize> = (0..4).map(|_| chain.acquire(guard(), true).unwrap().image).collect();
         free.sort_unstable();
         assert_eq!(free, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn replaced_image_leaves_its_damage_to_the_next() {
+        let rect =
+            |width| vk::RectLayerKHR { extent: vk::Extent2D { width, height: 1 }, ..Default::default() };
+        let after = |damage: &[u32], replaced: &[u32]| {
+            let rects = |widths: &[u32]| widths.iter().map(|width| rect(*width)).collect::<Vec<_>>();
+            let (ready, is_ready) = (Box::new(|| Ok(())), Box::new(|| true));
+            let mut request = Request { image: 0, ready, is_ready, damage: rects(damage), id: 0 };
+            request.take_over(&rects(replaced));
+            request.damage.iter().map(|rect| rect.extent.width).collect::<Vec<_>>()
+        };
+        assert_eq!(after(&[1], &[2, 3]), [1, 2, 3]);
+        assert_eq!(after(&[], &[2]), [0_u32; 0]);
+        assert_eq!(after(&[1], &[]), [0_u32; 0]);
+    }
+
+    /// Gives an image back only when it is asked to wait for that.
+    struct Slow {
+        shown: Vec<usize>,
+        back: Vec<usize>,
+    }
+
+    impl Presenter for Slow {
+        fn show(&mut self, image: usize, _damage: &[vk::RectLayerKHR]) -> Shown {
+            self.shown.push(image);
+            Shown::Optimal
+        }
+
+        fn released(&mut self) -> Vec<usize> {
+            std::mem::take(&mut self.back)
+        }
+
+        fn wait_released(&mut self) -> Shown {
+            self.back.append(&mut self.shown);
+            Shown::Optimal
+        }
+    }
+
+    #[test]
+    fn acquire_without_patience_gets_what_was_released_since_it_last_asked() {
+        let slow = Box::new(Slow { shown: Vec::new(), back: Vec::new() });
+        let chain = Chain::new(1, vk::PresentModeKHR::FIFO, slow).unwrap();
+        let image = chain.acquire(None, false).unwrap().image;
+        present(&chain, image, 0).unwrap();
+        let deadline = guard().unwrap();
+        while chain.acquire(None, false) == Err(vk::Result::NOT_READY) {
+            assert!(Instant::now() < deadline, "the image never came back");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
