@@ -29,4 +29,5 @@ mod queue;
 mod resources;
 mod semaphore;
 mod templates;
+pub(crate) mod wayland;
 mod wsi;

@@ -133,6 +133,12 @@ const GUEST_PROCS: &[(&str, &str, Level, &[Requires])] = &[
         &[Requires::Extension("VK_KHR_swapchain")],
     ),
     (
+        "vkCreateWaylandSurfaceKHR",
+        "vkCreateWaylandSurfaceKHR",
+        Level::Instance,
+        &[Requires::Extension("VK_KHR_wayland_surface")],
+    ),
+    (
         "vkCreateXcbSurfaceKHR",
         "vkCreateXcbSurfaceKHR",
         Level::Instance,
@@ -186,6 +192,12 @@ const GUEST_PROCS: &[(&str, &str, Level, &[Requires])] = &[
         "vkGetPhysicalDeviceSurfaceSupportKHR",
         Level::PhysicalDevice,
         &[Requires::Extension("VK_KHR_surface")],
+    ),
+    (
+        "vkGetPhysicalDeviceWaylandPresentationSupportKHR",
+        "vkGetPhysicalDeviceWaylandPresentationSupportKHR",
+        Level::PhysicalDevice,
+        &[Requires::Extension("VK_KHR_wayland_surface")],
     ),
     (
         "vkGetPhysicalDeviceXcbPresentationSupportKHR",
@@ -479,6 +491,7 @@ custom! {
         "vkAcquireNextImageKHR" = acquire_next_image,
         "vkCreateHeadlessSurfaceEXT" = create_headless_surface,
         "vkCreateSwapchainKHR" = create_swapchain,
+        "vkCreateWaylandSurfaceKHR" = create_wayland_surface,
         "vkCreateXcbSurfaceKHR" = create_xcb_surface,
         "vkCreateXlibSurfaceKHR" = create_xlib_surface,
         "vkDestroySurfaceKHR" = destroy_surface,
@@ -492,6 +505,7 @@ custom! {
         "vkGetPhysicalDeviceSurfaceFormatsKHR" = get_physical_device_surface_formats,
         "vkGetPhysicalDeviceSurfacePresentModesKHR" = get_physical_device_surface_present_modes,
         "vkGetPhysicalDeviceSurfaceSupportKHR" = get_physical_device_surface_support,
+        "vkGetPhysicalDeviceWaylandPresentationSupportKHR" = wayland_presentation_support,
         "vkGetPhysicalDeviceXcbPresentationSupportKHR" = xcb_presentation_support,
         "vkGetPhysicalDeviceXlibPresentationSupportKHR" = xlib_presentation_support,
         "vkGetSwapchainImagesKHR" = get_swapchain_images,
