@@ -21,6 +21,7 @@ pub const INSTANCE_EXTENSIONS: &[(&CStr, u32)] = &[
 
 /// Device extensions that live in the guest alone and so do not depend on the host.
 const GUEST_EXTENSIONS: &[(&CStr, u32)] = &[
+    (ext::memory_budget::NAME, ext::memory_budget::SPEC_VERSION),
     (ext::private_data::NAME, ext::private_data::SPEC_VERSION),
     (ext::tooling_info::NAME, ext::tooling_info::SPEC_VERSION),
     (khr::descriptor_update_template::NAME, khr::descriptor_update_template::SPEC_VERSION),
@@ -37,9 +38,6 @@ const WITHHELD_EXTENSIONS: &[&CStr] = &[
     khr::external_fence_fd::NAME,
     ext::external_memory_dma_buf::NAME,
     ext::image_drm_format_modifier::NAME,
-    ext::physical_device_drm::NAME,
-    // Numbers of the host's buses.
-    ext::pci_bus_info::NAME,
     // Commands that are not forwarded.
     nv::cooperative_matrix::NAME,
     nv::coverage_reduction_mode::NAME,
@@ -51,8 +49,6 @@ const WITHHELD_EXTENSIONS: &[&CStr] = &[
     ext::display_control::NAME,
     // Callbacks of the host's driver.
     ext::device_memory_report::NAME,
-    // The host's whole memory is not this virtual GPU's.
-    ext::memory_budget::NAME,
 ];
 
 /// An extension's name and version.
@@ -99,12 +95,12 @@ mod tests {
     #[test]
     fn device_extensions_withheld_and_unknown_are_not_offered() {
         let host = [
-            properties(ext::memory_budget::NAME, 1),
+            properties(ext::device_memory_report::NAME, 1),
             properties(c"VK_FUTURE_extension", 1),
             properties(khr::push_descriptor::NAME, 99),
         ];
         let offered = device_extensions(&host);
-        assert!(!names(&offered).contains(&ext::memory_budget::NAME));
+        assert!(!names(&offered).contains(&ext::device_memory_report::NAME));
         assert!(!names(&offered).contains(&c"VK_FUTURE_extension"));
         let push =
             offered.iter().find(|offered| names(&[**offered])[0] == khr::push_descriptor::NAME).unwrap();

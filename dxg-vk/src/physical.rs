@@ -19,7 +19,9 @@ use tracing::warn;
 
 use crate::description::Description;
 use crate::ffi::describe;
+use crate::identity::Identity;
 use crate::link::HostLink;
+use crate::memory::Usages;
 use crate::stream::Stream;
 
 /// Bytes of the instance stream's ring.
@@ -36,6 +38,10 @@ pub struct Physical {
     pub streams: Streams,
     /// What it is.
     pub description: Description,
+    /// Who it is.
+    pub identity: Identity,
+    /// Memory in use on its devices.
+    pub usages: Usages,
     /// The version of Vulkan that the program asked its instance for.
     pub asked_version: u32,
     stream: Stream,
@@ -70,7 +76,16 @@ impl Physical {
         let stream = Stream::over(Box::new(link));
         let description =
             stream.call_sized(VkOp(op::DESCRIBE), DESCRIPTION_BYTES, |_| (), describe::read_description)?;
-        Ok(Self { streams, description, asked_version, stream, cache: Mutex::default(), _node: node })
+        Ok(Self {
+            identity: Identity::of(&streams),
+            usages: Usages::default(),
+            streams,
+            description,
+            asked_version,
+            stream,
+            cache: Mutex::default(),
+            _node: node,
+        })
     }
 
     /// The host's reply to a question about the device that has one answer for good; asked once.
