@@ -28,10 +28,12 @@ const GUEST_EXTENSIONS: &[(&CStr, u32)] = &[
     (khr::map_memory2::NAME, khr::map_memory2::SPEC_VERSION),
 ];
 
+/// Device extensions of the guest that stand on memory which the host imports.
+const IMPORT_EXTENSIONS: &[(&CStr, u32)] =
+    &[(ext::external_memory_host::NAME, ext::external_memory_host::SPEC_VERSION)];
+
 /// Device extensions whose commands would need more than forwarding.
 const WITHHELD_EXTENSIONS: &[&CStr] = &[
-    // Memory of the program is not memory that the host can see.
-    ext::external_memory_host::NAME,
     // Handles of the host's kernel mean nothing here.
     khr::external_memory_fd::NAME,
     khr::external_semaphore_fd::NAME,
@@ -61,7 +63,12 @@ pub fn properties(name: &CStr, spec_version: u32) -> vk::ExtensionProperties {
 /// Whether the guest implements a device extension by itself, so that the host need not know of it.
 #[must_use]
 pub fn is_guest_extension(name: &CStr) -> bool {
-    GUEST_EXTENSIONS.iter().any(|(have, _)| *have == name)
+    GUEST_EXTENSIONS.iter().chain(IMPORT_EXTENSIONS).any(|(have, _)| *have == name)
+}
+
+/// The device extensions on offer besides, where the host imports memory of ours.
+pub fn import_extensions() -> impl Iterator<Item = vk::ExtensionProperties> {
+    IMPORT_EXTENSIONS.iter().map(|(name, version)| properties(name, *version))
 }
 
 /// The device extensions on offer where the host offers `host`.

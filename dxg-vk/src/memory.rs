@@ -6,6 +6,7 @@ use std::sync::Weak;
 use ash::vk;
 use parking_lot::Mutex;
 
+use crate::ffi::host_pointers::HostPages;
 use crate::heap::Piece;
 use crate::link::Block;
 
@@ -14,6 +15,8 @@ use crate::link::Block;
 pub struct Memory {
     /// Its bytes where the host imports memory of ours; `None` for memory of the host's driver, which is never mapped.
     pub piece: Option<Piece<Block>>,
+    /// Pages of the program, where it is made of those.
+    pub pages: Option<Arc<HostPages>>,
     /// Bytes asked for.
     pub size_bytes: u64,
     /// The heap it counts against.

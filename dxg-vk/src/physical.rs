@@ -19,6 +19,7 @@ use tracing::warn;
 
 use crate::description::Description;
 use crate::ffi::describe;
+use crate::ffi::host_pointers::HostPointers;
 use crate::identity::Identity;
 use crate::link::HostLink;
 use crate::memory::Usages;
@@ -42,6 +43,8 @@ pub struct Physical {
     pub identity: Identity,
     /// Memory in use on its devices.
     pub usages: Usages,
+    /// Memory of the program that it has.
+    pub host_pointers: HostPointers,
     /// The version of Vulkan that the program asked its instance for.
     pub asked_version: u32,
     stream: Stream,
@@ -79,6 +82,7 @@ impl Physical {
         Ok(Self {
             identity: Identity::of(&streams),
             usages: Usages::default(),
+            host_pointers: HostPointers::default(),
             streams,
             description,
             asked_version,

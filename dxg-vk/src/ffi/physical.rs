@@ -17,6 +17,7 @@ use dxg_wire::codec::Decoder;
 
 use super::forward;
 use super::guard::guard;
+use super::host_pointers::alignment_bytes;
 use super::pointers::enumerate;
 use super::pointers::find_mut;
 use super::pointers::put;
@@ -81,6 +82,12 @@ pub(crate) unsafe extern "system" fn get_physical_device_properties2(
         if let Some(core) = unsafe { find_mut::<vk::PhysicalDeviceVulkan11Properties<'_>>(properties.p_next) }
         {
             physical.identity.fill_core(core);
+        }
+        // SAFETY: as above.
+        let host =
+            unsafe { find_mut::<vk::PhysicalDeviceExternalMemoryHostPropertiesEXT<'_>>(properties.p_next) };
+        if let Some(host) = host {
+            host.min_imported_host_pointer_alignment = alignment_bytes(&physical.description);
         }
     });
 }

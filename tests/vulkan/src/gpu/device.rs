@@ -55,6 +55,8 @@ pub(crate) struct Gpu {
     pub(crate) transform_feedback: Option<ash::ext::transform_feedback::Device>,
     /// Calls of `VK_EXT_conditional_rendering`, where it is there.
     pub(crate) conditional_rendering: Option<ash::ext::conditional_rendering::Device>,
+    /// Calls of `VK_EXT_external_memory_host`, where it is there.
+    pub(crate) external_memory_host: Option<ash::ext::external_memory_host::Device>,
     kept: Mutex<Vec<Destroy>>,
 }
 
@@ -97,8 +99,12 @@ impl Gpu {
         let push = ash::khr::push_descriptor::NAME;
         let feedback = ash::ext::transform_feedback::NAME;
         let conditional = ash::ext::conditional_rendering::NAME;
-        let names: Vec<_> =
-            [push, feedback, conditional].into_iter().filter(|name| has(name)).map(CStr::as_ptr).collect();
+        let host = ash::ext::external_memory_host::NAME;
+        let names: Vec<_> = [push, feedback, conditional, host]
+            .into_iter()
+            .filter(|name| has(name))
+            .map(CStr::as_ptr)
+            .collect();
         let mut feedback_features =
             vk::PhysicalDeviceTransformFeedbackFeaturesEXT::default().transform_feedback(true);
         let mut conditional_features =
@@ -141,6 +147,8 @@ impl Gpu {
             has(feedback).then(|| ash::ext::transform_feedback::Device::new(instance, &raw));
         let conditional_rendering =
             has(conditional).then(|| ash::ext::conditional_rendering::Device::new(instance, &raw));
+        let external_memory_host =
+            has(host).then(|| ash::ext::external_memory_host::Device::new(instance, &raw));
         Ok(Self {
             memory: physical.memory(),
             limits: properties.limits,
@@ -157,6 +165,7 @@ impl Gpu {
             push_descriptor,
             transform_feedback,
             conditional_rendering,
+            external_memory_host,
             kept: Mutex::new(Vec::new()),
         })
     }

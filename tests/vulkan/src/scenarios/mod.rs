@@ -8,6 +8,7 @@ mod events;
 mod fences;
 mod formats;
 mod graphics;
+mod host_memory;
 mod image_queries;
 mod image_transfers;
 mod images;
@@ -73,6 +74,7 @@ fn tables() -> impl Iterator<Item = &'static Scenario> {
         events::TABLE,
         queries::TABLE,
         memory::TABLE,
+        host_memory::TABLE,
         texel_buffers::TABLE,
         images::TABLE,
         image_transfers::TABLE,
