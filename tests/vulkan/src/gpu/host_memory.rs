@@ -3,6 +3,7 @@
 use std::alloc::Layout;
 use std::alloc::alloc_zeroed;
 use std::alloc::dealloc;
+use std::ptr;
 use std::ptr::NonNull;
 
 use anyhow::Context as _;
@@ -10,6 +11,10 @@ use anyhow::Result;
 use anyhow::ensure;
 use ash::prelude::VkResult;
 use ash::vk;
+use rustix::mm::MapFlags;
+use rustix::mm::ProtFlags;
+use rustix::mm::mmap_anonymous;
+use rustix::mm::munmap;
 
 use super::Gpu;
 use super::Physical;
@@ -22,6 +27,13 @@ pub(crate) const HOST_ALLOCATION: vk::ExternalMemoryHandleTypeFlags =
 pub(crate) struct HostRange {
     start: NonNull<u8>,
     layout: Layout,
+    origin: Origin,
+}
+
+/// Where a range is from.
+enum Origin {
+    Allocator,
+    SharedMapping,
 }
 
 impl HostRange {
@@ -31,7 +43,17 @@ impl HostRange {
         let layout = Layout::from_size_align(len, usize::try_from(alignment)?)?;
         // SAFETY: the size is not 0.
         let start = unsafe { alloc_zeroed(layout) };
-        Ok(Self { start: NonNull::new(start).context("no memory")?, layout })
+        Ok(Self { start: NonNull::new(start).context("no memory")?, layout, origin: Origin::Allocator })
+    }
+
+    /// `len` zero bytes of a mapping that a child after fork would share.
+    pub(crate) fn shared(len: usize) -> Result<Self> {
+        let layout = Layout::from_size_align(len, 4096)?;
+        let rights = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: the kernel chooses an address where nothing is.
+        let start = unsafe { mmap_anonymous(ptr::null_mut(), len, rights, MapFlags::SHARED) }?;
+        let start = NonNull::new(start.cast()).context("no memory")?;
+        Ok(Self { start, layout, origin: Origin::SharedMapping })
     }
 
     fn at(&self, offset: usize, len: usize) -> *mut u8 {
@@ -56,8 +78,15 @@ impl HostRange {
 
 impl Drop for HostRange {
     fn drop(&mut self) {
-        // SAFETY: it came from the allocator with this layout.
-        unsafe { dealloc(self.start.as_ptr(), self.layout) };
+        match self.origin {
+            // SAFETY: it came from the allocator with this layout.
+            Origin::Allocator => unsafe { dealloc(self.start.as_ptr(), self.layout) },
+            Origin::SharedMapping => {
+                // SAFETY: it is a mapping of this length that nothing uses any more.
+                let unmapped = unsafe { munmap(self.start.as_ptr().cast(), self.layout.size()) };
+                assert_eq!(unmapped, Ok(()), "unmapping");
+            }
+        }
     }
 }
 
@@ -93,6 +122,16 @@ impl Gpu {
         // SAFETY: the extension is enabled, the pointer is of a live range.
         unsafe { call(host.device(), HOST_ALLOCATION, at, &mut out) }.result()?;
         Ok(out.memory_type_bits)
+    }
+
+    /// The whole range as memory of a type.
+    pub(crate) fn import_as(&self, range: &HostRange, kind: u32) -> VkResult<vk::DeviceMemory> {
+        let len = range.layout.size();
+        let mut import = vk::ImportMemoryHostPointerInfoEXT::default()
+            .handle_type(HOST_ALLOCATION)
+            .host_pointer(range.at(0, len).cast());
+        let info = vk::MemoryAllocateInfo::default().allocation_size(len as u64).memory_type_index(kind);
+        self.allocate_memory(&info.push_next(&mut import))
     }
 
     /// A buffer over `len` bytes of a range from `offset`, and its memory.
