@@ -43,5 +43,5 @@ own![
     shared_memory_is_not_imported,
     killed_worker_is_a_lost_device,
     killed_worker_leaves_imported_memory,
-    library_goes_with_its_last_instance,
+    closed_library_leaves_only_its_code,
 ];
