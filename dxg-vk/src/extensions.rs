@@ -27,6 +27,7 @@ pub const INSTANCE_EXTENSIONS: &[(&CStr, u32)] = &[
 
 /// Device extensions that live in the guest alone and so do not depend on the host.
 const GUEST_EXTENSIONS: &[(&CStr, u32)] = &[
+    (ext::memory_budget::NAME, ext::memory_budget::SPEC_VERSION),
     (ext::private_data::NAME, ext::private_data::SPEC_VERSION),
     (ext::tooling_info::NAME, ext::tooling_info::SPEC_VERSION),
     (khr::descriptor_update_template::NAME, khr::descriptor_update_template::SPEC_VERSION),
@@ -41,19 +42,18 @@ const GUEST_EXTENSIONS: &[(&CStr, u32)] = &[
 /// and what a device of an age offers is held against what was known then.
 const MIRRORED_EXTENSIONS: &[(&CStr, u32)] = &[(khr::map_memory2::NAME, khr::map_memory2::SPEC_VERSION)];
 
+/// Device extensions of the guest that stand on memory which the host imports.
+const IMPORT_EXTENSIONS: &[(&CStr, u32)] =
+    &[(ext::external_memory_host::NAME, ext::external_memory_host::SPEC_VERSION)];
+
 /// Device extensions whose commands would need more than forwarding.
 const WITHHELD_EXTENSIONS: &[&CStr] = &[
-    // Memory of the program is not memory that the host can see.
-    ext::external_memory_host::NAME,
     // Handles of the host's kernel mean nothing here.
     khr::external_memory_fd::NAME,
     khr::external_semaphore_fd::NAME,
     khr::external_fence_fd::NAME,
     ext::external_memory_dma_buf::NAME,
     ext::image_drm_format_modifier::NAME,
-    ext::physical_device_drm::NAME,
-    // Numbers of the host's buses.
-    ext::pci_bus_info::NAME,
     // Commands that are not forwarded.
     nv::cooperative_matrix::NAME,
     nv::coverage_reduction_mode::NAME,
@@ -64,8 +64,6 @@ const WITHHELD_EXTENSIONS: &[&CStr] = &[
     ext::display_control::NAME,
     // Callbacks of the host's driver.
     ext::device_memory_report::NAME,
-    // The host's whole memory is not this virtual GPU's.
-    ext::memory_budget::NAME,
 ];
 
 /// An extension's name and version.
@@ -78,7 +76,12 @@ pub fn properties(name: &CStr, spec_version: u32) -> vk::ExtensionProperties {
 /// Whether the guest implements a device extension by itself, so that the host need not know of it.
 #[must_use]
 pub fn is_guest_extension(name: &CStr) -> bool {
-    GUEST_EXTENSIONS.iter().chain(MIRRORED_EXTENSIONS).any(|(have, _)| *have == name)
+    GUEST_EXTENSIONS.iter().chain(MIRRORED_EXTENSIONS).chain(IMPORT_EXTENSIONS).any(|(have, _)| *have == name)
+}
+
+/// The device extensions on offer besides, where the host imports memory of ours.
+pub fn import_extensions() -> impl Iterator<Item = vk::ExtensionProperties> {
+    IMPORT_EXTENSIONS.iter().map(|(name, version)| properties(name, *version))
 }
 
 /// The device extensions on offer where the host offers `host`.
@@ -122,12 +125,12 @@ mod tests {
     #[test]
     fn device_extensions_withheld_and_unknown_are_not_offered() {
         let host = [
-            properties(ext::memory_budget::NAME, 1),
+            properties(ext::device_memory_report::NAME, 1),
             properties(c"VK_FUTURE_extension", 1),
             properties(khr::push_descriptor::NAME, 99),
         ];
         let offered = device_extensions(&host);
-        assert!(!names(&offered).contains(&ext::memory_budget::NAME));
+        assert!(!names(&offered).contains(&ext::device_memory_report::NAME));
         assert!(!names(&offered).contains(&c"VK_FUTURE_extension"));
         let push =
             offered.iter().find(|offered| names(&[**offered])[0] == khr::push_descriptor::NAME).unwrap();

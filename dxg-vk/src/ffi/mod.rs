@@ -13,6 +13,7 @@ pub mod fork;
 pub(crate) mod forward;
 pub(crate) mod guard;
 mod handles;
+pub mod host_pointers;
 mod instance;
 pub mod loader;
 mod memory;

@@ -27,6 +27,7 @@ use super::fence;
 use super::forward;
 use super::guard::guard;
 use super::handles;
+use super::host_pointers;
 use super::instance;
 use super::instance::Instance;
 use super::memory;
@@ -97,6 +98,12 @@ const GUEST_PROCS: &[(&str, &str, Level, &[Requires])] = &[
         "vkDestroyPrivateDataSlot",
         Level::Device,
         &[Requires::Extension("VK_EXT_private_data")],
+    ),
+    (
+        "vkGetMemoryHostPointerPropertiesEXT",
+        "vkGetMemoryHostPointerPropertiesEXT",
+        Level::Device,
+        &[Requires::Extension("VK_EXT_external_memory_host")],
     ),
     (
         "vkGetPhysicalDeviceToolPropertiesEXT",
@@ -387,6 +394,9 @@ custom! {
         "vkGetFenceStatus" = get_fence_status,
         "vkResetFences" = reset_fences,
         "vkWaitForFences" = wait_for_fences,
+    }
+    host_pointers {
+        "vkGetMemoryHostPointerPropertiesEXT" = get_memory_host_pointer_properties_ext,
     }
     instance {
         "vkDestroyInstance" = destroy_instance,

@@ -86,6 +86,12 @@ impl Physical {
         memory.memory_properties
     }
 
+    /// Heaps and types with a chain.
+    pub(crate) fn memory2_chain(&self, chain: &mut vk::PhysicalDeviceMemoryProperties2<'_>) {
+        // SAFETY: the physical device lives as long as its instance; the device has the structures of the chain.
+        unsafe { self.instance.raw.get_physical_device_memory_properties2(self.raw, chain) };
+    }
+
     /// What a format can do.
     pub(crate) fn format(&self, format: vk::Format) -> vk::FormatProperties {
         // SAFETY: the format is one of Vulkan 1.3.
