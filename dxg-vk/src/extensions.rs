@@ -20,6 +20,7 @@ pub const INSTANCE_EXTENSIONS: &[(&CStr, u32)] = &[
     (khr::get_physical_device_properties2::NAME, khr::get_physical_device_properties2::SPEC_VERSION),
     (khr::get_surface_capabilities2::NAME, khr::get_surface_capabilities2::SPEC_VERSION),
     (khr::surface::NAME, khr::surface::SPEC_VERSION),
+    (khr::surface_protected_capabilities::NAME, khr::surface_protected_capabilities::SPEC_VERSION),
     (khr::wayland_surface::NAME, khr::wayland_surface::SPEC_VERSION),
     (khr::xcb_surface::NAME, khr::xcb_surface::SPEC_VERSION),
     (khr::xlib_surface::NAME, khr::xlib_surface::SPEC_VERSION),

@@ -33,8 +33,8 @@ pub mod op {
     /// kind 1: u64 IO address, u64 size of the recorded entries. The host begins, replays and ends the native command
     /// buffer. Recorded entries are ring entries without replies. Never with reply.
     pub const RECORD: u16 = 0x8008;
-    /// With reply. Request: u64 query pool, u32 first query, u32 count, u64 bytes, u64 stride, u32 `VkQueryResultFlags`
-    /// without WAIT, u32 length, so many bytes: what the program has at the place for the results. Reply: i32 `VkResult` or
+    /// With reply. Request: u64 query pool, u32 first query, u32 count, u64 bytes, u64 stride, u32 `VkQueryResultFlags`,
+    /// u32 length, so many bytes: what the program has at the place for the results. Reply: i32 `VkResult` or
     /// [`QUERIES_ASK_AGAIN`](super::QUERIES_ASK_AGAIN); where it is not negative, u32 length and the bytes as they are then.
     pub const QUERY_RESULTS: u16 = 0x8009;
 }

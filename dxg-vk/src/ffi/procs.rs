@@ -233,6 +233,18 @@ const GUEST_PROCS: &[(&str, &str, Level, &[Requires])] = &[
     ),
 ];
 
+/// Commands of swapchains on device groups: of version 1.1 they are a part of swapchains.
+const OF_DEVICE_GROUPS: &[&str] = &[
+    "vkAcquireNextImage2KHR",
+    "vkGetDeviceGroupPresentCapabilitiesKHR",
+    "vkGetDeviceGroupSurfacePresentModesKHR",
+    "vkGetPhysicalDevicePresentRectanglesKHR",
+];
+
+/// What brings them.
+const DEVICE_GROUPS: &[Requires] =
+    &[Requires::Extension("VK_KHR_device_group"), Requires::Extension("VK_KHR_swapchain")];
+
 /// A version without its patch number.
 fn strip_patch(version: u32) -> u32 {
     version & !0xFFF
@@ -244,7 +256,8 @@ fn find(name: &CStr) -> Option<Command> {
     if let Ok(at) = CUSTOM.binary_search_by(|command| command.name.cmp(name)) {
         let custom = CUSTOM.get(at)?;
         let address = custom_address(custom.canonical)?;
-        return Some(Command { address, level: custom.level, requires: custom.requires });
+        let requires = if OF_DEVICE_GROUPS.contains(&name) { DEVICE_GROUPS } else { custom.requires };
+        return Some(Command { address, level: custom.level, requires });
     }
     if let Some((_, canonical, level, requires)) = GUEST_PROCS.iter().find(|command| command.0 == name) {
         return Some(Command { address: custom_address(canonical)?, level: *level, requires });
@@ -521,5 +534,28 @@ custom! {
         "vkGetSwapchainImagesKHR" = get_swapchain_images,
         "vkQueuePresentKHR" = queue_present,
         "vkWaitForPresentKHR" = wait_for_present,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn swapchains_bring_the_commands_for_device_groups() {
+        for name in [
+            c"vkAcquireNextImage2KHR",
+            c"vkGetDeviceGroupPresentCapabilitiesKHR",
+            c"vkGetDeviceGroupSurfacePresentModesKHR",
+            c"vkGetPhysicalDevicePresentRectanglesKHR",
+        ] {
+            let command = find(name).unwrap();
+            assert!(command.is_brought(vk::API_VERSION_1_1, |name| name == "VK_KHR_swapchain"), "{name:?}");
+            assert!(
+                command.is_brought(vk::API_VERSION_1_0, |name| name == "VK_KHR_device_group"),
+                "{name:?}"
+            );
+            assert!(!command.is_brought(vk::API_VERSION_1_3, |_| false), "{name:?}");
+        }
     }
 }

@@ -56,12 +56,6 @@ pub(crate) unsafe extern "system" fn get_query_pool_results(
 ) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
-    // Who waits gets whole results: partial ones would look like the end of the wait.
-    let asked = if flags.contains(vk::QueryResultFlags::WAIT) {
-        flags & !(vk::QueryResultFlags::WAIT | vk::QueryResultFlags::PARTIAL)
-    } else {
-        flags
-    };
     let mut result = vk::Result::SUCCESS;
     let status = guard_result(|| {
         let mut pause = FIRST_PAUSE;
@@ -76,7 +70,7 @@ pub(crate) unsafe extern "system" fn get_query_pool_results(
                         count,
                         data_bytes,
                         stride_bytes,
-                        asked,
+                        flags,
                     );
                 };
                 // What the command does not write stays as it is, so it travels along.
@@ -88,11 +82,9 @@ pub(crate) unsafe extern "system" fn get_query_pool_results(
                 // SAFETY: the program passes a place of the length it names.
                 unsafe { commands::reply_get_query_pool_results(reply, data, data_bytes) }
             })?;
-            match result {
-                vk::Result::NOT_READY if flags.contains(vk::QueryResultFlags::WAIT) => {}
-                // The host's driver would wait for its device, and here it may not.
-                again if again.as_raw() == QUERIES_ASK_AGAIN => {}
-                _ => return Ok(()),
+            // The host's driver would wait for its device, and there it may not.
+            if result.as_raw() != QUERIES_ASK_AGAIN {
+                return Ok(());
             }
             std::thread::sleep(pause);
             pause = (pause * 2).min(LONGEST_PAUSE);

@@ -267,7 +267,7 @@ impl Device {
             reply.i32(QUERIES_ASK_AGAIN);
             return Ok(Outcome::Done);
         }
-        request.run(&self.fns, self.sync.device.handle(), reply)?;
+        request.run(&self.fns, self.sync.device.handle(), self.reading, reply)?;
         Ok(Outcome::Done)
     }
 

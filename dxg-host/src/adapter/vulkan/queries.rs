@@ -10,6 +10,7 @@ use ash::vk;
 use ash::vk::Handle;
 use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::ObjectKind;
+use dxg_wire::vulkan::QUERIES_ASK_AGAIN;
 
 use super::super::StreamEnd;
 use super::driver::Driver;
@@ -26,10 +27,11 @@ const SLACK_BYTES: usize = 4096;
 /// What reading results of a pool does while queues work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reading {
-    /// It looks at the queries.
+    /// It looks at the queries, and waits for them where it is told to. Here it is not told: the client asks again.
     Looks,
     /// It waits for the whole device. The stream it runs in may carry the signal that the device waits for, so such a
-    /// driver is not asked before its queues are idle.
+    /// driver is not asked before its queues are idle. Then its answer is the last word, also about queries that nothing makes
+    /// available.
     WaitsForIdle,
 }
 
@@ -37,6 +39,23 @@ impl Reading {
     /// How this driver reads.
     pub(crate) fn of(driver: &Driver) -> Self {
         if driver.identity.driver_name == "llvmpipe" { Self::WaitsForIdle } else { Self::Looks }
+    }
+}
+
+/// Whether the client asks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum AsksAgain {
+    Never,
+    UntilReady,
+}
+
+/// With which flags the driver is asked, and what becomes of an answer that is not ready.
+fn flags_of(asked: vk::QueryResultFlags, reading: Reading) -> (vk::QueryResultFlags, AsksAgain) {
+    if reading == Reading::Looks && asked.contains(vk::QueryResultFlags::WAIT) {
+        // Who waits gets whole results: partial ones would look like the end of the wait.
+        (asked & !(vk::QueryResultFlags::WAIT | vk::QueryResultFlags::PARTIAL), AsksAgain::UntilReady)
+    } else {
+        (asked, AsksAgain::Never)
     }
 }
 
@@ -82,8 +101,10 @@ impl Request {
         mut self,
         fns: &DeviceFns,
         device: vk::Device,
+        reading: Reading,
         reply: &mut Encoder,
     ) -> Result<(), StreamEnd> {
+        let (flags, asks_again) = flags_of(self.flags, reading);
         let function =
             fns.get_query_pool_results.ok_or(Violation::new(OP, "the driver has no such command"))?;
         // SAFETY:
@@ -98,9 +119,13 @@ impl Request {
                 self.data_bytes,
                 self.data.as_mut_ptr().cast(),
                 self.stride_bytes,
-                self.flags,
+                flags,
             )
         };
+        if asks_again == AsksAgain::UntilReady && result == vk::Result::NOT_READY {
+            reply.i32(QUERIES_ASK_AGAIN);
+            return Ok(());
+        }
         reply.i32(result.as_raw());
         if result.as_raw() >= 0 {
             self.data.truncate(self.data_bytes);
@@ -108,5 +133,28 @@ impl Request {
             reply.bytes(&self.data);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ash::vk;
+
+    use super::AsksAgain;
+    use super::Reading;
+    use super::flags_of;
+
+    #[test]
+    fn a_driver_that_looks_is_never_told_to_wait() {
+        let (wait, partial) = (vk::QueryResultFlags::WAIT, vk::QueryResultFlags::PARTIAL);
+        let wide = vk::QueryResultFlags::TYPE_64;
+        assert_eq!(flags_of(wide | wait | partial, Reading::Looks), (wide, AsksAgain::UntilReady));
+        assert_eq!(flags_of(wide | partial, Reading::Looks), (wide | partial, AsksAgain::Never));
+    }
+
+    #[test]
+    fn the_answer_of_an_idle_device_is_the_last_word() {
+        let asked = vk::QueryResultFlags::WAIT | vk::QueryResultFlags::PARTIAL;
+        assert_eq!(flags_of(asked, Reading::WaitsForIdle), (asked, AsksAgain::Never));
     }
 }
