@@ -176,7 +176,9 @@ impl Chain {
             }
             match deadline {
                 Some(deadline) => {
-                    if self.shared.changed.wait_until(&mut state, deadline).timed_out() && state.presented < id {
+                    if self.shared.changed.wait_until(&mut state, deadline).timed_out()
+                        && state.presented < id
+                    {
                         return Err(vk::Result::TIMEOUT);
                     }
                 }
@@ -392,8 +394,7 @@ mod tests {
         allow.send(Shown::Optimal).unwrap();
         chain.wait_for(4, guard()).unwrap();
         assert_eq!(order.recv().unwrap(), 3);
-        let mut free: Vec<usize> =
-            (0..4).map(|_| chain.acquire(guard(), true).unwrap().image).collect();
+        let mut free: Vec<usize> = (0..4).map(|_| chain.acquire(guard(), true).unwrap().image).collect();
         free.sort_unstable();
         assert_eq!(free, [0, 1, 2, 3]);
     }

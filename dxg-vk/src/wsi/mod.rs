@@ -50,7 +50,11 @@ pub trait Window: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// As [`Self::capabilities`], or what is missing.
-    fn presenter(&self, format: PictureFormat, pictures: Vec<Picture>) -> Result<Box<dyn Presenter>, vk::Result>;
+    fn presenter(
+        &self,
+        format: PictureFormat,
+        pictures: Vec<Picture>,
+    ) -> Result<Box<dyn Presenter>, vk::Result>;
 }
 
 /// What all pictures of a swapchain are.

@@ -84,7 +84,9 @@ pub(super) fn can_be_linear(device: &Device, spec: &ImageSpec) -> bool {
     let formats = &device.physical.description.formats;
     let Some(format) = formats.get(&spec.format) else { return false };
     spec.layers == 1
-        && needs.iter().all(|(usage, feature)| !spec.usage.contains(*usage) || format.linear.contains(*feature))
+        && needs
+            .iter()
+            .all(|(usage, feature)| !spec.usage.contains(*usage) || format.linear.contains(*feature))
 }
 
 impl Images {
@@ -129,7 +131,10 @@ impl Images {
     }
 
     /// Leases a block of its own and makes it device memory.
-    fn shared_memory(&self, needs: vk::MemoryRequirements) -> Result<(vk::DeviceMemory, Picture), vk::Result> {
+    fn shared_memory(
+        &self,
+        needs: vk::MemoryRequirements,
+    ) -> Result<(vk::DeviceMemory, Picture), vk::Result> {
         let device = &self.device;
         let memory_type = self.memory_type(needs.memory_type_bits, true)?;
         let alignment = device.physical.description.import_alignment_bytes.max(4096);
@@ -140,7 +145,8 @@ impl Images {
         let memory_bytes = lease.size_bytes();
         let block = Arc::new(Block::of_lease(lease));
         let mapping = block.memory().clone();
-        let info = vk::MemoryAllocateInfo::default().allocation_size(needs.size).memory_type_index(memory_type);
+        let info =
+            vk::MemoryAllocateInfo::default().allocation_size(needs.size).memory_type_index(memory_type);
         // SAFETY: a valid structure without chain; the block is large enough.
         let memory = unsafe { memory::allocate_block(device, &info, block) }?;
         let picture = Picture { memory: descriptor, memory_bytes, offset_bytes: 0, row_bytes: 0, mapping };
@@ -190,7 +196,8 @@ impl Images {
         unsafe { entry::get_image_subresource_layout(self.handle, handle, &first, &mut layout) };
         self.device.check()?;
         picture.offset_bytes = layout.offset;
-        picture.row_bytes = u32::try_from(layout.row_pitch).map_err(|_| vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)?;
+        picture.row_bytes =
+            u32::try_from(layout.row_pitch).map_err(|_| vk::Result::ERROR_OUT_OF_DEVICE_MEMORY)?;
         let rows = u64::from(self.spec.extent.height).saturating_mul(layout.row_pitch);
         if layout.row_pitch % 4 != 0 || layout.offset.saturating_add(rows) > picture.memory_bytes {
             debug!(?layout, "the rows of a linear image are of no use to a window system");

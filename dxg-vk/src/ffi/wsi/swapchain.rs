@@ -159,7 +159,13 @@ unsafe fn new_swapchain(
     };
     let presenter = surface.window.presenter(format, pictures)?;
     let chain = Chain::new(images.images.len(), info.present_mode, presenter)?;
-    Ok(Swapchain { chain, images, device: Arc::clone(device), surface: info.surface, queue: AtomicUsize::new(0) })
+    Ok(Swapchain {
+        chain,
+        images,
+        device: Arc::clone(device),
+        surface: info.surface,
+        queue: AtomicUsize::new(0),
+    })
 }
 
 /// `vkCreateSwapchainKHR`.

@@ -60,8 +60,10 @@ fn visual_of(connection: &XCBConnection, visual: u32) -> Option<(u8, xproto::Vis
 /// The formats whose pixels are those of a visual, in this server's byte order.
 fn formats_of(connection: &XCBConnection, depth: u8, visual: &xproto::Visualtype) -> &'static [vk::Format] {
     let setup = connection.setup();
-    let in_words = setup.pixmap_formats.iter().any(|format| format.depth == depth && format.bits_per_pixel == 32);
-    let is_direct = visual.class == xproto::VisualClass::TRUE_COLOR || visual.class == xproto::VisualClass::DIRECT_COLOR;
+    let in_words =
+        setup.pixmap_formats.iter().any(|format| format.depth == depth && format.bits_per_pixel == 32);
+    let is_direct =
+        visual.class == xproto::VisualClass::TRUE_COLOR || visual.class == xproto::VisualClass::DIRECT_COLOR;
     if !in_words || !is_direct || setup.image_byte_order != xproto::ImageOrder::LSB_FIRST {
         return &[];
     }
@@ -151,7 +153,11 @@ impl Window for XcbWindow {
             vk::CompositeAlphaFlagsKHR::OPAQUE
         };
         let composite_alpha = alpha | vk::CompositeAlphaFlagsKHR::INHERIT;
-        Ok(Capabilities { extent: Some(vk::Extent2D { width, height }), composite_alpha, min_images: MIN_IMAGES })
+        Ok(Capabilities {
+            extent: Some(vk::Extent2D { width, height }),
+            composite_alpha,
+            min_images: MIN_IMAGES,
+        })
     }
 
     fn formats(&self) -> Result<Vec<vk::Format>, vk::Result> {

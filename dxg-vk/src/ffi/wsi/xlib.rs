@@ -25,9 +25,8 @@ pub(super) unsafe fn connection(display: *mut c_void) -> Result<*mut c_void, vk:
     // SAFETY: a library of the system, whose constructors do nothing of note.
     let library = unsafe { libloading::Library::new("libX11-xcb.so.1") }.map_err(missing)?;
     // SAFETY: the function has this type.
-    let get = unsafe {
-        library.get::<unsafe extern "C" fn(*mut c_void) -> *mut c_void>(b"XGetXCBConnection\0")
-    };
+    let get =
+        unsafe { library.get::<unsafe extern "C" fn(*mut c_void) -> *mut c_void>(b"XGetXCBConnection\0") };
     let get = get.map_err(missing)?;
     // SAFETY: the caller passes a live display.
     let connection = unsafe { get(display) };
