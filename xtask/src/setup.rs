@@ -85,6 +85,11 @@ const PACKAGES: &[Package] = &[
         why: "two clients: Direct3D 12 on Vulkan",
         needed_for: &[Purpose::Clients],
     },
+    Package {
+        name: "faketime",
+        why: "lets time stand still for a client that moves with it",
+        needed_for: &[Purpose::Clients],
+    },
     Package { name: "mpv", why: "a client: plays videos", needed_for: &[Purpose::Clients] },
 ];
 

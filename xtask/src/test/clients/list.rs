@@ -4,7 +4,7 @@
 pub(super) enum Program {
     /// One of the scripts in `tests/clients`, with its arguments.
     Script(&'static [&'static str]),
-    /// Under an X server of its own; see `tests/clients/screen.py`.
+    /// Under an X server of its own; see `tests/clients/screen.py`. `{device}` stands for the device's name.
     Screen(Ending, &'static [&'static str]),
     /// As `Screen`, after a recording was made of a program on the machine's own driver.
     Replay { recorded: &'static [&'static str], replayed: &'static [&'static str] },
@@ -19,7 +19,7 @@ pub(super) enum Ending {
     Last,
     /// When it no longer changes.
     Settled,
-    /// It moves with the time of day, and what its pictures have in common is compared.
+    /// It moves with the time, and what its pictures have in common is compared.
     Moving,
 }
 
@@ -143,16 +143,19 @@ pub(super) const ALL: &[Client] = &[
     },
     Client {
         name: "vkd3d-gears",
-        what: "Direct3D 12 on Vulkan: gears that turn with the time",
+        what: "Direct3D 12 on Vulkan: gears that turn with the time of day, which stands still",
         origin: Origin::Debian("vkd3d-demos"),
-        program: Program::Screen(Ending::Moving, &["vkd3d-gears"]),
+        program: Program::Screen(
+            Ending::Settled,
+            &["faketime", "--exclude-monotonic", "-f", "2020-01-01 00:00:00", "vkd3d-gears"],
+        ),
         environment: &[],
-        lines: &["moves over", "background", "ended by itself", "moved", "only"],
+        lines: &["settled", "ended by itself"],
         limit_seconds: 300,
     },
     Client {
         name: "mpv",
-        what: "a test picture through `--vo=gpu --gpu-api=vulkan`",
+        what: "a paused test video through `--vo=gpu --gpu-api=vulkan`",
         origin: Origin::Debian("mpv"),
         program: Program::Screen(
             Ending::Settled,
@@ -161,6 +164,8 @@ pub(super) const ALL: &[Client] = &[
                 "--no-config",
                 "--vo=gpu",
                 "--gpu-api=vulkan",
+                // It refuses a device without a GPU unless that is named.
+                "--vulkan-device={device}",
                 "--no-audio",
                 "--no-osc",
                 "--osd-level=0",
@@ -171,6 +176,31 @@ pub(super) const ALL: &[Client] = &[
         ),
         environment: &[],
         lines: &["settled", "ended by itself", "VO: [gpu]"],
+        limit_seconds: 300,
+    },
+    Client {
+        name: "mpv-next",
+        what: "a paused test video through `--vo=gpu-next --gpu-api=vulkan`",
+        origin: Origin::Debian("mpv"),
+        program: Program::Screen(
+            Ending::Settled,
+            &[
+                "mpv",
+                "--no-config",
+                "--vo=gpu-next",
+                "--gpu-api=vulkan",
+                // It refuses a device without a GPU unless that is named.
+                "--vulkan-device={device}",
+                "--no-audio",
+                "--no-osc",
+                "--osd-level=0",
+                "--pause",
+                "--geometry=480x360+0+0",
+                "av://lavfi:testsrc2=size=480x360:rate=25:duration=10",
+            ],
+        ),
+        environment: &[],
+        lines: &["settled", "ended by itself", "VO: [gpu-next]"],
         limit_seconds: 300,
     },
 ];

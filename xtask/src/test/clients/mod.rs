@@ -47,9 +47,10 @@ pub(super) fn run(workspace: &Workspace, name: Option<&str>) -> Result<()> {
         let names: Vec<&str> = list::ALL.iter().map(|client| client.name).collect();
         bail!("there is no such client; there are: {}", names.join(", "));
     }
-    let layout = Layout::new(workspace);
+    let mut layout = Layout::new(workspace);
     fs::create_dir_all(layout.out()).with_context(|| format!("cannot make {}", layout.out().display()))?;
     install::ensure(&layout)?;
+    layout.find_device()?;
     stage::stage(workspace, Profile::Debug)?;
     let mut rows = Vec::new();
     for client in chosen {

@@ -55,6 +55,8 @@ pub(super) struct Layout {
     out: PathBuf,
     stage: PathBuf,
     python: PathBuf,
+    /// Name of the device that programs are given, the same in both places.
+    device: String,
 }
 
 impl Layout {
@@ -64,8 +66,22 @@ impl Layout {
             scripts: workspace.root.join("tests/clients"),
             python: out.join("venv/bin/python"),
             stage: workspace.stage_dir(),
+            device: String::new(),
             out,
         }
+    }
+
+    /// Looks at the machine's own devices for the first one's name.
+    pub(super) fn find_device(&mut self) -> Result<()> {
+        let mut command = Command::new("vulkaninfo");
+        command.arg("--summary");
+        set_place(&mut command, Place::Native);
+        let said = process::capture(&mut command)?;
+        let value = |line: &str| {
+            line.trim().strip_prefix("deviceName")?.split_once('=').map(|(_, name)| name.trim().to_owned())
+        };
+        self.device = said.lines().find_map(value).context("vulkaninfo finds no device")?;
+        Ok(())
     }
 
     /// Directory of logs, pictures and the Python environment.
@@ -145,7 +161,7 @@ impl Layout {
             Ending::Moving => "moving",
         };
         let mut command = self.script(&["screen.py", manner]);
-        command.extend(words.iter().map(PathBuf::from));
+        command.extend(words.iter().map(|word| PathBuf::from(word.replace("{device}", &self.device))));
         command
     }
 
@@ -157,19 +173,24 @@ impl Layout {
             command.arg(self.stage.join("bin/dxgctl")).args(["run", "--private", "--"]);
         }
         command.args(words);
-        for variable in LOADER_VARIABLES {
-            command.env_remove(variable);
-        }
-        if place == Place::Native {
-            // The driver may be installed on this machine too.
-            command.env("VK_LOADER_DRIVERS_DISABLE", "dxg_icd*");
-        }
+        set_place(&mut command, place);
         command.envs(client.environment.iter().copied());
         command.env("PYTHONDONTWRITEBYTECODE", "1").env("DXG_STAGE", &self.stage);
-        // What a program finds must not depend on who is logged in.
-        command.env("XDG_RUNTIME_DIR", "/nonexistent");
         command
     }
+}
+
+/// Lets the loader find the drivers of the place and nothing else.
+fn set_place(command: &mut Command, place: Place) {
+    for variable in LOADER_VARIABLES {
+        command.env_remove(variable);
+    }
+    if place == Place::Native {
+        // The driver may be installed on this machine too.
+        command.env("VK_LOADER_DRIVERS_DISABLE", "dxg_icd*");
+    }
+    // What a program finds must not depend on who is logged in.
+    command.env("XDG_RUNTIME_DIR", "/nonexistent");
 }
 
 /// Runs a command with its output in a file.
