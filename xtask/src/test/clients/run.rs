@@ -140,7 +140,8 @@ impl Layout {
                 words
             }
             Program::Test(test) => {
-                let words = ["cargo", "test", "-q", "-p", "dxg-tests-vulkan", "--test", test];
+                let words =
+                    ["cargo", "test", "-q", "-p", "dxg-tests-vulkan", "--test", test, "--", "--show-output"];
                 words.iter().map(PathBuf::from).collect()
             }
         }
