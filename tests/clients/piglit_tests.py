@@ -16,7 +16,7 @@ from collections import Counter
 import picture
 
 with tempfile.TemporaryDirectory() as results:
-    command = ["piglit", "run", "-l", "quiet", "-p", "surfaceless_egl", "--process-isolation", "false", "--timeout", "120"]
+    command = ["piglit", "run", "-l", "quiet", "-p", "surfaceless_egl", "--process-isolation", "false", "--timeout", "1800"]
     for group in sys.argv[1:]:
         command += ["-t", "^" + re.escape(group.lower()) + "@"]
     # It has no wflinfo to ask for the version of OpenGL, and would skip nearly all without.

@@ -91,7 +91,7 @@ pub(super) const ALL: &[Client] = &[
         program: Program::Script(&["piglit_tests.py", "spec@!opengl 3.1", "spec@glsl-1.30"]),
         environment: ZINK_WITHOUT_WINDOWS,
         lines: &["pass:", "fail:", "crash:", "skip:"],
-        limit_seconds: 3600,
+        limit_seconds: 7200,
     },
     Client {
         name: "wgpu",
