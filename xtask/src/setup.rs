@@ -32,7 +32,9 @@ pub(crate) enum Purpose {
     Demo,
     /// What `cargo xtask test` needs.
     Test,
-    /// Everything.
+    /// What `cargo xtask test --clients` needs.
+    Clients,
+    /// Everything but the clients.
     All,
 }
 
@@ -47,12 +49,12 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "libvulkan1",
         why: "the Vulkan loader: finds our driver for programs, and the host's driver for the daemon",
-        needed_for: &[Purpose::Demo, Purpose::Test],
+        needed_for: &[Purpose::Demo, Purpose::Test, Purpose::Clients],
     },
     Package {
         name: "mesa-vulkan-drivers",
         why: "a host driver on every machine: lavapipe runs Vulkan on the CPU where there is no GPU",
-        needed_for: &[Purpose::Demo, Purpose::Test],
+        needed_for: &[Purpose::Demo, Purpose::Test, Purpose::Clients],
     },
     Package {
         name: "xvfb",
@@ -62,7 +64,7 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "vulkan-tools",
         why: "vulkaninfo, a program that knows nothing of us and must work unchanged",
-        needed_for: &[Purpose::Demo, Purpose::Test],
+        needed_for: &[Purpose::Demo, Purpose::Test, Purpose::Clients],
     },
     Package {
         name: "weston",
@@ -82,6 +84,23 @@ const PACKAGES: &[Package] = &[
     Package { name: "libxcursor1", why: "as libx11-xcb1", needed_for: &[Purpose::Test] },
     Package { name: "libxi6", why: "as libx11-xcb1", needed_for: &[Purpose::Test] },
     Package { name: "libxkbcommon-x11-0", why: "as libx11-xcb1", needed_for: &[Purpose::Test] },
+    Package { name: "xvfb", why: "an X server without a screen", needed_for: &[Purpose::Clients] },
+        name: "python3-venv",
+        why: "clients from PyPI, in an environment of their own",
+        needed_for: &[Purpose::Clients],
+    Package { name: "glmark2-es2-x11", why: "a client: OpenGL ES", needed_for: &[Purpose::Clients] },
+    Package { name: "piglit", why: "a client: OpenGL's tests", needed_for: &[Purpose::Clients] },
+        name: "gfxreconstruct",
+        why: "a client: records and replays Vulkan",
+        needed_for: &[Purpose::Clients],
+    Package { name: "libsdl2-tests", why: "a client: SDL's testvulkan", needed_for: &[Purpose::Clients] },
+        name: "vkd3d-demos",
+        why: "two clients: Direct3D 12 on Vulkan",
+        needed_for: &[Purpose::Clients],
+        name: "faketime",
+        why: "lets time stand still for a client that moves with it",
+        needed_for: &[Purpose::Clients],
+    Package { name: "mpv", why: "a client: plays videos", needed_for: &[Purpose::Clients] },
 ];
 
 /// What `ensure` did.
@@ -134,7 +153,11 @@ pub(crate) fn ensure(purpose: Purpose) -> Result<Outcome> {
 
 impl Package {
     fn is_for(&self, purpose: Purpose) -> bool {
-        purpose == Purpose::All || self.needed_for.contains(&purpose)
+        match purpose {
+            // Long to install, and of use to one command only, which installs it.
+            Purpose::All => self.needed_for != [Purpose::Clients],
+            one => self.needed_for.contains(&one),
+        }
     }
 }
 

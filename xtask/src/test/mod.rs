@@ -1,5 +1,6 @@
 //! `cargo xtask test`: everything a change must pass, in one command, on a fresh machine.
 
+mod clients;
 mod counts;
 
 use std::env;
@@ -34,6 +35,9 @@ pub(crate) struct Args {
     /// Do not look for missing system packages.
     #[arg(long)]
     no_setup: bool,
+    /// Instead of the tests: run programs that others wrote, or the one named, natively and over the driver.
+    #[arg(long, value_name = "CLIENT", num_args = 0..=1, conflicts_with_all = ["fast", "no_setup"])]
+    clients: Option<Option<String>>,
 }
 
 /// What a step came to.
@@ -56,6 +60,16 @@ const END_TO_END: &[&str] = &["tests", "dxg-tests-vulkan"];
 
 /// Runs the command. The line with the numbers is the last one in every case.
 pub(crate) fn run(args: &Args) -> ExitCode {
+    if let Some(name) = &args.clients {
+        let ended = Workspace::load().and_then(|workspace| clients::run(&workspace, name.as_deref()));
+        return match ended {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("error: {error:#}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     let steps = match Workspace::load() {
         Ok(workspace) => steps(args, &workspace),
         Err(error) => {
