@@ -66,9 +66,10 @@ impl App {
         let Some(Open { renderer, window }) = &mut self.open else { return Ok(false) };
         let is_last = self.options.frames.is_some_and(|frames| self.drawn + 1 >= frames);
         let last = if is_last && self.options.screenshot.is_some() { Last::Kept } else { Last::No };
+        let number = if self.options.still { 0 } else { self.drawn };
         let PhysicalSize { width, height } = window.inner_size();
         // Tells winit that a present follows, so that Wayland paces the next redraw.
-        let drawn = renderer.draw([width, height], self.drawn, last, || window.pre_present_notify())?;
+        let drawn = renderer.draw([width, height], number, last, || window.pre_present_notify())?;
         match drawn {
             // Nothing to draw on; the window asks again when it has a size.
             Drawn::NoRoom => return Ok(false),
