@@ -76,7 +76,6 @@ impl Lessor for dyn Link + '_ {
 }
 
 /// Why a lease failed, in the words of Vulkan.
-#[must_use]
 pub fn lease_failure(error: &dxg_core::Error) -> vk::Result {
     match error.kind() {
         ErrorKind::DeviceLost | ErrorKind::WrongProcess => vk::Result::ERROR_DEVICE_LOST,

@@ -16,7 +16,6 @@ pub fn formats_of_masks(red: u32, green: u32, blue: u32) -> &'static [vk::Format
 }
 
 /// The part of a picture of this size that `damage` covers, layers aside; all of it when there is none.
-#[must_use]
 pub fn bounds(damage: &[vk::RectLayerKHR], extent: vk::Extent2D) -> vk::Rect2D {
     let clip = |at: i64, limit: u32| u32::try_from(at.clamp(0, i64::from(limit))).unwrap_or(limit);
     let (mut left, mut top, mut right, mut bottom) = (extent.width, extent.height, 0, 0);
