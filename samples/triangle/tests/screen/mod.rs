@@ -39,8 +39,9 @@ impl Screen {
     /// An X server; `None`, and a line that says so, where there is none.
     pub(crate) fn x11() -> Option<Self> {
         let mut command = Command::new("Xvfb");
-        // It chooses a free display and writes its number when it is ready.
-        command.args(["-displayfd", "1", "-nolisten", "tcp", "-screen", "0", "800x600x24"]);
+        // It chooses a free display and writes its number when it is ready. Without `-noreset` it would begin anew, and be
+        // away for a moment, whenever its last client goes.
+        command.args(["-displayfd", "1", "-noreset", "-nolisten", "tcp", "-screen", "0", "800x600x24"]);
         let mut server = start(command.stdout(Stdio::piped()), "xvfb")?;
         let mut number = String::new();
         let output = server.stdout.take().expect("it is piped");
