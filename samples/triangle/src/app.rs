@@ -9,6 +9,7 @@ use winit::application::ApplicationHandler;
 use winit::dpi::PhysicalSize;
 use winit::event::WindowEvent;
 use winit::event_loop::ActiveEventLoop;
+use winit::window::Fullscreen;
 use winit::window::Window;
 use winit::window::WindowId;
 
@@ -53,7 +54,8 @@ impl App {
     fn open(&self, events: &ActiveEventLoop) -> Result<Open> {
         let attributes = Window::default_attributes()
             .with_title("triangle")
-            .with_inner_size(PhysicalSize::new(self.options.width, self.options.height));
+            .with_inner_size(PhysicalSize::new(self.options.width, self.options.height))
+            .with_fullscreen(self.options.fullscreen.then_some(Fullscreen::Borderless(None)));
         let window = Arc::new(events.create_window(attributes).context("cannot make a window")?);
         let gpu = Gpu::new(&window)?;
         println!("{}", gpu.name());

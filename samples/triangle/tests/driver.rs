@@ -56,6 +56,15 @@ fn picture_on_wayland_is_the_native_drivers() {
     }
 }
 
+#[test]
+fn window_that_becomes_larger_gets_a_swapchain_that_fits() {
+    let (Some(prefix), Some(screen)) = (staged::prefix(), Screen::wayland("larger")) else { return };
+    let arguments = ["--frames", "40", "--fullscreen"];
+    let Some((native, over)) = both(&prefix, &screen, "larger", &arguments) else { return };
+    assert_eq!((over.0, over.1.len()), (800, 800 * 600));
+    assert!(native == over, "the pictures differ");
+}
+
 /// The part of `screen` that holds the background's colour, if it is of this size.
 fn window((width, pixels): &Picture, size: [usize; 2]) -> Option<Vec<[u8; 3]>> {
     let places = || pixels.iter().enumerate().filter(|(_, pixel)| **pixel == BACKGROUND).map(|(at, _)| at);

@@ -5,6 +5,7 @@
 use std::fs;
 use std::io::BufRead as _;
 use std::io::BufReader;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -130,8 +131,9 @@ fn start(command: &mut Command, package: &str) -> Option<Child> {
 
 fn wait_for(socket: &Path) {
     let deadline = Instant::now() + PATIENCE;
-    while !socket.exists() {
-        assert!(Instant::now() < deadline, "weston makes no socket");
+    // The file is there a moment before somebody listens.
+    while UnixStream::connect(socket).is_err() {
+        assert!(Instant::now() < deadline, "weston takes no connections");
         thread::sleep(Duration::from_millis(5));
     }
 }
