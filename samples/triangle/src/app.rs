@@ -9,6 +9,7 @@ use winit::application::ApplicationHandler;
 use winit::dpi::PhysicalSize;
 use winit::event::WindowEvent;
 use winit::event_loop::ActiveEventLoop;
+use winit::window::Fullscreen;
 use winit::window::Window;
 use winit::window::WindowId;
 
@@ -53,7 +54,8 @@ impl App {
     fn open(&self, events: &ActiveEventLoop) -> Result<Open> {
         let attributes = Window::default_attributes()
             .with_title("triangle")
-            .with_inner_size(PhysicalSize::new(self.options.width, self.options.height));
+            .with_inner_size(PhysicalSize::new(self.options.width, self.options.height))
+            .with_fullscreen(self.options.fullscreen.then_some(Fullscreen::Borderless(None)));
         let window = Arc::new(events.create_window(attributes).context("cannot make a window")?);
         let gpu = Gpu::new(&window)?;
         println!("{}", gpu.name());
@@ -66,9 +68,10 @@ impl App {
         let Some(Open { renderer, window }) = &mut self.open else { return Ok(false) };
         let is_last = self.options.frames.is_some_and(|frames| self.drawn + 1 >= frames);
         let last = if is_last && self.options.screenshot.is_some() { Last::Kept } else { Last::No };
+        let number = if self.options.still { 0 } else { self.drawn };
         let PhysicalSize { width, height } = window.inner_size();
         // Tells winit that a present follows, so that Wayland paces the next redraw.
-        let drawn = renderer.draw([width, height], self.drawn, last, || window.pre_present_notify())?;
+        let drawn = renderer.draw([width, height], number, last, || window.pre_present_notify())?;
         match drawn {
             // Nothing to draw on; the window asks again when it has a size.
             Drawn::NoRoom => return Ok(false),

@@ -25,6 +25,12 @@ struct Options {
     /// Writes the last frame to this file, as PNG.
     #[arg(long, requires = "frames")]
     screenshot: Option<PathBuf>,
+    /// Draws the first frame again and again: the triangle does not turn.
+    #[arg(long)]
+    still: bool,
+    /// Fills the screen, where the window system lets it.
+    #[arg(long)]
+    fullscreen: bool,
     /// Width of the window in pixels.
     #[arg(long, default_value_t = 640, value_parser = clap::value_parser!(u32).range(16..=8192))]
     width: u32,

@@ -1,44 +1,13 @@
 //! The triangle on the host's own driver: the same picture on X11 and on Wayland, and errors that say what to do.
 
+mod drawn;
 mod screen;
 
-use std::fs::File;
-use std::io::BufReader;
-use std::path::Path;
-use std::path::PathBuf;
 use std::process::Command;
 
+use self::drawn::TRIANGLE;
+use self::drawn::draw;
 use self::screen::Screen;
-
-const TRIANGLE: &str = env!("CARGO_BIN_EXE_triangle");
-
-fn file(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
-}
-
-/// A picture's width and its pixels.
-fn picture(path: &Path) -> (usize, Vec<[u8; 3]>) {
-    let decoder = png::Decoder::new(BufReader::new(File::open(path).expect("the picture is there")));
-    let mut reader = decoder.read_info().expect("the picture is a PNG");
-    let mut bytes = vec![0; reader.output_buffer_size().expect("the picture fits memory")];
-    let width = reader.next_frame(&mut bytes).expect("the picture is whole").width;
-    (width as usize, bytes.chunks_exact(3).map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect())
-}
-
-/// Draws `frames` frames on `screen` and returns the last one; `None` where the host has no Vulkan device.
-fn draw(screen: &Screen, name: &str, arguments: &[&str]) -> Option<(usize, Vec<[u8; 3]>)> {
-    let path = file(name);
-    let mut command = Command::new(TRIANGLE);
-    command.args(arguments).arg("--screenshot").arg(&path);
-    let output = screen.show(&mut command).output().expect("the program starts");
-    let text = String::from_utf8_lossy(&output.stderr);
-    if text.contains("no Vulkan") {
-        println!("skipped: {text}");
-        return None;
-    }
-    assert!(output.status.success(), "{text}");
-    Some(picture(&path))
-}
 
 #[test]
 fn triangle_has_its_colours_at_its_corners() {

@@ -120,6 +120,7 @@ pub(super) const GUEST_INSTANCE_EXTENSIONS: &[&str] = &[
     "VK_EXT_headless_surface",
     "VK_KHR_get_surface_capabilities2",
     "VK_KHR_surface",
+    "VK_KHR_wayland_surface",
     "VK_KHR_xcb_surface",
     "VK_KHR_xlib_surface",
 ];
