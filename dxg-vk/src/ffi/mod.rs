@@ -30,3 +30,4 @@ mod queue;
 mod resources;
 mod semaphore;
 mod templates;
+mod wsi;

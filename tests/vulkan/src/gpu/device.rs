@@ -55,6 +55,10 @@ pub(crate) struct Gpu {
     pub(crate) transform_feedback: Option<ash::ext::transform_feedback::Device>,
     /// Calls of `VK_EXT_conditional_rendering`, where it is there.
     pub(crate) conditional_rendering: Option<ash::ext::conditional_rendering::Device>,
+    /// Calls of `VK_KHR_swapchain`, where it is there.
+    pub(super) swapchain: Option<ash::khr::swapchain::Device>,
+    /// Calls of `VK_KHR_present_wait`, where it is there.
+    pub(super) present_wait: Option<ash::khr::present_wait::Device>,
     /// Calls of `VK_EXT_external_memory_host`, where it is there.
     pub(crate) external_memory_host: Option<ash::ext::external_memory_host::Device>,
     kept: Mutex<Vec<Destroy>>,
@@ -99,8 +103,10 @@ impl Gpu {
         let push = ash::khr::push_descriptor::NAME;
         let feedback = ash::ext::transform_feedback::NAME;
         let conditional = ash::ext::conditional_rendering::NAME;
+        let (swapchain, mutable) = (ash::khr::swapchain::NAME, ash::khr::swapchain_mutable_format::NAME);
+        let (present_id, present_wait) = (ash::khr::present_id::NAME, ash::khr::present_wait::NAME);
         let host = ash::ext::external_memory_host::NAME;
-        let names: Vec<_> = [push, feedback, conditional, host]
+        let names: Vec<_> = [push, feedback, conditional, swapchain, mutable, present_id, present_wait, host]
             .into_iter()
             .filter(|name| has(name))
             .map(CStr::as_ptr)
@@ -111,6 +117,11 @@ impl Gpu {
             vk::PhysicalDeviceConditionalRenderingFeaturesEXT::default().conditional_rendering(true);
         if has(feedback) {
             chain = chain.push_next(&mut feedback_features);
+        }
+        let mut id_features = vk::PhysicalDevicePresentIdFeaturesKHR::default().present_id(true);
+        let mut wait_features = vk::PhysicalDevicePresentWaitFeaturesKHR::default().present_wait(true);
+        if has(present_wait) {
+            chain = chain.push_next(&mut id_features).push_next(&mut wait_features);
         }
         if has(conditional) {
             chain = chain.push_next(&mut conditional_features);
@@ -147,6 +158,8 @@ impl Gpu {
             has(feedback).then(|| ash::ext::transform_feedback::Device::new(instance, &raw));
         let conditional_rendering =
             has(conditional).then(|| ash::ext::conditional_rendering::Device::new(instance, &raw));
+        let present_wait = has(present_wait).then(|| ash::khr::present_wait::Device::new(instance, &raw));
+        let swapchain = has(swapchain).then(|| ash::khr::swapchain::Device::new(instance, &raw));
         let external_memory_host =
             has(host).then(|| ash::ext::external_memory_host::Device::new(instance, &raw));
         Ok(Self {
@@ -165,6 +178,8 @@ impl Gpu {
             push_descriptor,
             transform_feedback,
             conditional_rendering,
+            swapchain,
+            present_wait,
             external_memory_host,
             kept: Mutex::new(Vec::new()),
         })
