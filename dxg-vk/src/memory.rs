@@ -119,8 +119,10 @@ mod tests {
     #[test]
     fn fill_budget_is_the_quota_within_the_heap() {
         let heaps = [300, 100].map(|size| vk::MemoryHeap { size, ..Default::default() });
-        let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
-        budget.heap_budget = [9; vk::MAX_MEMORY_HEAPS];
+        let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT {
+            heap_budget: [9; vk::MAX_MEMORY_HEAPS],
+            ..Default::default()
+        };
         fill_budget(&mut budget, &heaps, 200, |heap| u64::from(heap) + 7);
         assert_eq!(budget.heap_budget[..3], [200, 100, 0]);
         assert_eq!(budget.heap_usage[..3], [7, 8, 0]);

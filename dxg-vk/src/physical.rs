@@ -36,12 +36,12 @@ const MAX_CACHED: usize = 4096;
 /// How often a session that is lost before its device is known is begun anew.
 const CONNECT_ATTEMPTS: usize = 3;
 
-/// How an attempt to connect ended.
-enum Attempt {
+/// Why an attempt to connect failed.
+enum Failure {
     /// The host lost the session. It may have another worker.
     Lost,
     /// Another attempt would end the same.
-    Done(Option<Physical>),
+    ForGood,
 }
 
 /// A physical device.
@@ -70,33 +70,29 @@ impl Physical {
     /// with the reason logged, when it is of no use.
     pub fn connect(candidate: &Candidate, asked_version: u32) -> Option<Self> {
         // What killed the session before may have killed the worker that was to serve this one.
-        (0..CONNECT_ATTEMPTS).find_map(|_| match Self::connect_once(candidate, asked_version) {
-            Attempt::Lost => None,
-            Attempt::Done(physical) => Some(physical),
-        })?
-    }
-
-    fn connect_once(candidate: &Candidate, asked_version: u32) -> Attempt {
-        let path = candidate.path().display();
-        let node = match candidate.open() {
-            Ok(node) => node,
-            Err(error) => {
-                warn!(%path, %error, "virtual GPU unreachable");
-                let is_lost = error.kind() == ErrorKind::DeviceLost;
-                return if is_lost { Attempt::Lost } else { Attempt::Done(None) };
-            }
-        };
-        let Some(streams) = node.streams() else { return Attempt::Done(None) };
-        match Self::over(node, streams.clone(), asked_version) {
-            Ok(physical) => {
-                debug!(%path, "virtual GPU described");
-                Attempt::Done(Some(physical))
-            }
-            Err(error) => {
-                warn!(%path, %error, "virtual GPU has no Vulkan device");
-                if streams.is_lost() { Attempt::Lost } else { Attempt::Done(None) }
+        for _ in 0..CONNECT_ATTEMPTS {
+            match Self::connect_once(candidate, asked_version) {
+                Ok(physical) => return Some(physical),
+                Err(Failure::Lost) => {}
+                Err(Failure::ForGood) => return None,
             }
         }
+        None
+    }
+
+    fn connect_once(candidate: &Candidate, asked_version: u32) -> Result<Self, Failure> {
+        let path = candidate.path().display();
+        let node = candidate.open().map_err(|error| {
+            warn!(%path, %error, "virtual GPU unreachable");
+            if error.kind() == ErrorKind::DeviceLost { Failure::Lost } else { Failure::ForGood }
+        })?;
+        let streams = node.streams().ok_or(Failure::ForGood)?;
+        let physical = Self::over(node, streams.clone(), asked_version).map_err(|error| {
+            warn!(%path, %error, "virtual GPU has no Vulkan device");
+            if streams.is_lost() { Failure::Lost } else { Failure::ForGood }
+        })?;
+        debug!(%path, "virtual GPU described");
+        Ok(physical)
     }
 
     fn over(node: Node, streams: Streams, asked_version: u32) -> Result<Self, vk::Result> {

@@ -41,7 +41,5 @@ own![
     budget_follows_allocations,
     memory_beyond_the_quota_is_refused,
     shared_memory_is_not_imported,
-    killed_worker_is_a_lost_device,
     killed_worker_leaves_imported_memory,
-    closed_library_leaves_only_its_code,
 ];

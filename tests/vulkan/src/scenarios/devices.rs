@@ -302,7 +302,7 @@ fn device_with_all_queues(case: &mut Case) -> Result<()> {
 }
 
 /// The descriptors, threads and shared mappings of this process.
-pub(super) fn footprint() -> Result<[usize; 3]> {
+fn footprint() -> Result<[usize; 3]> {
     let count = |dir: &str| -> Result<usize> { Ok(std::fs::read_dir(dir)?.count()) };
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let shared = maps.lines().filter(|line| line.contains("memfd:")).count();

@@ -1,4 +1,4 @@
-//! What only this driver does: who its devices are, what a quota does, and what happens when the other side dies.
+//! What only this driver does: who its devices are, what a quota does, and what becomes of memory that it imported.
 //!
 //! *Why apart.* A native driver has nothing to compare it with.
 
@@ -16,26 +16,18 @@ use rustix::process::getppid;
 use rustix::process::kill_process;
 
 use super::Case;
-use super::devices::footprint;
 use super::same;
 use super::scenarios;
-use super::several_queues::LOST;
-use super::several_queues::is_lost_everywhere;
-use super::several_queues::submit;
-use super::several_queues::wait;
 use super::several_queues::works;
 use crate::gpu::Gpu;
 use crate::gpu::HostRange;
-use crate::gpu::Instance;
 
 scenarios![
     device_is_the_virtual_gpu,
     budget_follows_allocations,
     memory_beyond_the_quota_is_refused,
     shared_memory_is_not_imported,
-    killed_worker_is_a_lost_device,
     killed_worker_leaves_imported_memory,
-    closed_library_leaves_only_its_code,
 ];
 
 fn device_is_the_virtual_gpu(case: &mut Case) -> Result<()> {
@@ -148,36 +140,6 @@ fn kill_workers() -> Result<()> {
     Ok(())
 }
 
-fn killed_worker_is_a_lost_device(case: &mut Case) -> Result<()> {
-    let gpu = case.gpu()?;
-    let (go, held) = (gpu.timeline(0)?, gpu.fence()?);
-    let buffer = gpu.buffer_of(&[7_u32; 1024])?;
-    submit(&gpu, gpu.queue, &[(go, 1)], &[], held)?;
-    std::thread::scope(|scope| {
-        let waiters = [
-            scope.spawn(|| gpu.wait_for_fences(&[held], true, u64::MAX)),
-            scope.spawn(|| gpu.queue_wait_idle(gpu.queue)),
-            scope.spawn(|| wait(&gpu, &[(go, 1)], vk::SemaphoreWaitFlags::empty(), u64::MAX)),
-        ];
-        kill_workers()?;
-        for waiter in waiters {
-            same!(waiter.join().ok(), Some(LOST), "a wait that was under way");
-        }
-        Ok(())
-    })?;
-    is_lost_everywhere(&gpu, held, go)?;
-    same!(buffer.words(), [7; 1024], "mapped memory");
-    match allocate(&gpu, 4096)? {
-        // Memory is granted without an answer where there is some left of what was leased.
-        Ok(memory) => gpu.destroy(memory),
-        Err(error) => same!(error, vk::Result::ERROR_DEVICE_LOST, "vkAllocateMemory"),
-    }
-    drop(gpu);
-    let gpu = case.gpu()?;
-    works(&gpu)?;
-    gpu.run(|_| ())
-}
-
 fn killed_worker_leaves_imported_memory(case: &mut Case) -> Result<()> {
     let range = HostRange::new(64 << 10, 64 << 10)?;
     range.write(0, &[9; 4096]);
@@ -196,30 +158,5 @@ fn killed_worker_leaves_imported_memory(case: &mut Case) -> Result<()> {
     gpu.run(|c| c.fill_buffer(imported.0, 0, 8, 1))?;
     same!(range.read(0, 12), [1, 0, 0, 0, 1, 0, 0, 0, 9, 9, 9, 9], "on a new device");
     gpu.forget(imported);
-    Ok(())
-}
-
-/// How often the driver's code is mapped.
-fn code_mappings() -> Result<usize> {
-    let maps = fs::read_to_string("/proc/self/maps")?;
-    Ok(maps.lines().filter(|line| line.contains("libvulkan_dxg.so")).count())
-}
-
-fn closed_library_leaves_only_its_code(case: &mut Case) -> Result<()> {
-    // Dropping the last instance closes the loader's library, and that the driver's.
-    let work = || -> Result<()> {
-        let gpu = case.gpu()?;
-        works(&gpu)?;
-        gpu.run(|_| ())
-    };
-    drop(Instance::new()?);
-    work()?;
-    let (before, code) = (footprint()?, code_mappings()?);
-    ensure!(code > 0, "the driver was not loaded");
-    for round in 0..10 {
-        work()?;
-        same!(footprint()?, before, "descriptors, threads, shared mappings after round {round}");
-        same!(code_mappings()?, code, "mappings of code after round {round}");
-    }
     Ok(())
 }
