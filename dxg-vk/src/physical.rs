@@ -1,4 +1,4 @@
-//! A physical device: one virtual GPU, reached through a connection of its own.
+//! A physical device: one virtual GPU, reached through the connection that this process has with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -36,8 +36,6 @@ pub struct Physical {
     pub streams: Streams,
     /// What it is.
     pub description: Description,
-    /// The version of Vulkan that the program asked its instance for.
-    pub asked_version: u32,
     stream: Stream,
     cache: Mutex<HashMap<Vec<u8>, Arc<[u8]>>>,
     /// Keeps the connection.
@@ -45,14 +43,13 @@ pub struct Physical {
 }
 
 impl Physical {
-    /// Connects to a virtual GPU and fetches its description, for a program that asked for this version of Vulkan. `None`,
-    /// with the reason logged, when it is of no use.
-    pub fn connect(candidate: &Candidate, asked_version: u32) -> Option<Self> {
+    /// Connects to a virtual GPU and fetches its description. `None`, with the reason logged, when it is of no use.
+    pub fn connect(candidate: &Candidate) -> Option<Self> {
         let path = candidate.path().display();
         let node =
             candidate.open().inspect_err(|error| warn!(%path, %error, "virtual GPU unreachable")).ok()?;
         let streams = node.streams()?;
-        let connected = Self::over(node, streams, asked_version);
+        let connected = Self::over(node, streams);
         match connected {
             Ok(physical) => {
                 debug!(%path, "virtual GPU described");
@@ -65,12 +62,12 @@ impl Physical {
         }
     }
 
-    fn over(node: Node, streams: Streams, asked_version: u32) -> Result<Self, vk::Result> {
+    fn over(node: Node, streams: Streams) -> Result<Self, vk::Result> {
         let link = HostLink::open(&streams, StreamKind::VULKAN_INSTANCE, RING_BYTES)?;
         let stream = Stream::over(Box::new(link));
         let description =
             stream.call_sized(VkOp(op::DESCRIBE), DESCRIPTION_BYTES, |_| (), describe::read_description)?;
-        Ok(Self { streams, description, asked_version, stream, cache: Mutex::default(), _node: node })
+        Ok(Self { streams, description, stream, cache: Mutex::default(), _node: node })
     }
 
     /// The host's reply to a question about the device that has one answer for good; asked once.
