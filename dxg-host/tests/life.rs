@@ -20,7 +20,7 @@ fn kill(pid: u32) {
 
 /// A daemon whose pool is at rest: one worker that waits.
 fn settled(config: &str) -> (Daemon, Vec<String>) {
-    let daemon = Daemon::with_config(config);
+    let daemon = Daemon::with_config(&format!("most_warm_workers = 1\n{config}"));
     drop(Session::open(&daemon.socket()));
     eventually("one worker waits", || {
         daemon.state().vgpus[0].clients.is_empty() && daemon.workers().len() == 1

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use ash::vk;
 use dxg_core::Candidate;
@@ -36,6 +38,7 @@ pub struct Physical {
     pub streams: Streams,
     /// What it is.
     pub description: Description,
+    worn: AtomicBool,
     stream: Stream,
     cache: Mutex<HashMap<Vec<u8>, Arc<[u8]>>>,
     /// Keeps the connection.
@@ -67,7 +70,18 @@ impl Physical {
         let stream = Stream::over(Box::new(link));
         let description =
             stream.call_sized(VkOp(op::DESCRIBE), DESCRIPTION_BYTES, |_| (), describe::read_description)?;
-        Ok(Self { streams, description, stream, cache: Mutex::default(), _node: node })
+        Ok(Self { streams, description, worn: AtomicBool::new(false), stream, cache: Mutex::default(), _node: node })
+    }
+
+    /// A device of it was lost: who comes next shall have a driver without such a past.
+    pub fn wear(&self) {
+        self.worn.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a device of it was lost.
+    #[must_use]
+    pub fn is_worn(&self) -> bool {
+        self.worn.load(Ordering::Relaxed)
     }
 
     /// The host's reply to a question about the device that has one answer for good; asked once.

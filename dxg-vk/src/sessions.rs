@@ -42,7 +42,7 @@ pub(crate) trait Session: Send + Sync + 'static {
 
 impl Session for Physical {
     fn is_over(&self) -> bool {
-        self.streams.is_lost()
+        self.streams.is_lost() || self.is_worn()
     }
 }
 

@@ -112,6 +112,8 @@ impl BrokerStage {
             clients: BTreeMap::new(),
             workers: BTreeMap::new(),
             failing: Default::default(),
+            demand: Default::default(),
+            ready: None,
             ledger,
             registry: Registry::default(),
             client_ids: Counter::default(),

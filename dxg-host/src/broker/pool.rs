@@ -1,9 +1,10 @@
 //! Workers that wait for clients, and clients that wait for workers.
 //!
 //! *Why.* Loading a driver takes long. A worker of each adapter therefore stands ready, and a new one is started when
-//! it is taken.
+//! it is taken. Where clients come faster than that, more than one.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use dxg_wire::session::Reason;
 use dxg_wire::session::WorkerReady;
@@ -11,6 +12,7 @@ use dxg_wire::session::text_of;
 
 use super::Broker;
 use super::client::ClientState;
+use super::demand::Demand;
 use super::epoll::Source;
 use super::greeting::Refusal;
 use super::ids::ClientId;
@@ -32,7 +34,8 @@ impl Broker {
         for choice in choices {
             let Ok(choice) = choice.parse::<AdapterChoice>() else { continue };
             if self.failing.get(&choice).copied().unwrap_or(0) == 0 {
-                let wanted = self.config.warm_workers + self.waiting(choice).len();
+                let extra = self.demand.get(&choice).map_or(0, Demand::extra);
+                let wanted = self.config.warm_workers + extra + self.waiting(choice).len();
                 self.start_up_to(choice, wanted);
             }
         }
@@ -42,9 +45,35 @@ impl Broker {
     pub(super) fn ask_for_worker(&mut self, id: ClientId) {
         let Some(choice) = self.choice_of(id) else { return };
         self.failing.remove(&choice);
+        let most = self.config.most_warm_workers.saturating_sub(self.config.warm_workers);
+        let ready = self.ready_workers(choice).count();
+        self.demand.entry(choice).or_default().asked(Instant::now(), ready, most);
         self.fill_pool();
         let waiting = self.waiting(choice).len();
         self.start_up_to(choice, waiting);
+    }
+
+    /// Ends waiting workers that fewer clients than before need.
+    pub(super) fn shrink_pool(&mut self) {
+        let now = Instant::now();
+        let fewer = self.demand.iter_mut().filter_map(|(choice, demand)| demand.forget(now).then_some(*choice));
+        let choices: Vec<AdapterChoice> = fewer.collect();
+        for choice in choices {
+            let extra = self.demand.get(&choice).map_or(0, Demand::extra);
+            let wanted = self.config.warm_workers + extra;
+            let surplus: Vec<WorkerId> = self.ready_workers(choice).skip(wanted).collect();
+            for id in surplus {
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.kill();
+                    self.poller.forget(worker.outbox.socket(), Source::Worker(id));
+                }
+            }
+        }
+    }
+
+    fn ready_workers(&self, choice: AdapterChoice) -> impl Iterator<Item = WorkerId> {
+        let is_ready = move |worker: &&Worker| worker.choice == choice && worker.state == WorkerState::Ready;
+        self.workers.values().filter(is_ready).map(|worker| worker.id)
     }
 
     /// Brings together clients and workers that wait for each other.

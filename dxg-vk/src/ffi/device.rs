@@ -192,7 +192,10 @@ pub(crate) unsafe extern "system" fn destroy_device(
     let object = unsafe { handles::retire::<DeviceObject>(device) };
     guard(|| {
         // A lost device is gone already.
-        let _ = object.device.call(VkOp(op::DESTROY_DEVICE), |_| (), |_| Ok(()));
+        let destroyed = object.device.call(VkOp(op::DESTROY_DEVICE), |_| (), |_| Ok(()));
+        if destroyed.is_err() {
+            object.device.physical.wear();
+        }
         command::retire_all(&object.device);
         drop(object);
     });
