@@ -113,6 +113,7 @@ impl BrokerStage {
             workers: BTreeMap::new(),
             failing: Default::default(),
             demand: Default::default(),
+            refill_at: None,
             ready: None,
             ledger,
             registry: Registry::default(),

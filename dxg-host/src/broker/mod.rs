@@ -101,6 +101,8 @@ struct Broker {
     failing: HashMap<AdapterChoice, u32>,
     /// What clients found lately, by adapter.
     demand: HashMap<AdapterChoice, Demand>,
+    /// When workers that were taken are replaced.
+    refill_at: Option<Instant>,
     /// Told once when the first workers wait, or cannot.
     ready: Option<Ready>,
     ledger: Ledger,
@@ -132,7 +134,7 @@ impl Broker {
         loop {
             self.say_ready();
             let fewer = self.demand.values().filter_map(Demand::next).min();
-            let deadline = self.deadlines.next().into_iter().chain(fewer).min();
+            let deadline = self.deadlines.next().into_iter().chain(fewer).chain(self.refill_at).min();
             for event in self.poller.wait(deadline)? {
                 if self.handle(event.source, event.readiness) == Turn::Stop {
                     self.shut_down();
@@ -141,6 +143,7 @@ impl Broker {
             }
             self.end_overdue();
             self.shrink_pool();
+            self.refill_pool();
             self.serve_waiting();
         }
     }

@@ -4,6 +4,7 @@
 //! it is taken. Where clients come faster than that, more than one.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 use std::time::Instant;
 
 use dxg_wire::session::Reason;
@@ -22,6 +23,9 @@ use super::worker_proc::Worker;
 use super::worker_proc::WorkerState;
 use crate::adapter::AdapterChoice;
 
+/// How long after a worker was taken another one is started. To start a process takes the broker, and to load a driver the
+/// cores, from the client that has just come.
+const REFILL_AFTER: Duration = Duration::from_millis(20);
 /// Failed starts in a row after which waiting clients are refused.
 const MAX_FAILURES: u32 = 3;
 /// Workers that load their driver at once, for all adapters: more only slow each other down.
@@ -48,7 +52,7 @@ impl Broker {
         let most = self.config.most_warm_workers.saturating_sub(self.config.warm_workers);
         let ready = self.ready_workers(choice).count();
         self.demand.entry(choice).or_default().asked(Instant::now(), ready, most);
-        self.fill_pool();
+        self.serve_waiting();
         let waiting = self.waiting(choice).len();
         self.start_up_to(choice, waiting);
     }
@@ -92,6 +96,20 @@ impl Broker {
             }
         }
         if bound {
+            self.plan_refill();
+        }
+    }
+
+    /// The pool lacks workers and gets them soon.
+    pub(super) fn plan_refill(&mut self) {
+        let soon = Instant::now().checked_add(REFILL_AFTER);
+        self.refill_at = self.refill_at.or(soon);
+    }
+
+    /// Fills the pool when it is time to.
+    pub(super) fn refill_pool(&mut self) {
+        if self.refill_at.is_some_and(|at| at <= Instant::now()) {
+            self.refill_at = None;
             self.fill_pool();
         }
     }

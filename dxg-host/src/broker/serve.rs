@@ -130,6 +130,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         workers: Default::default(),
         failing: Default::default(),
         demand: Default::default(),
+        refill_at: None,
         ready: options.ready.map(|to| Ready { to: to.into(), dir: dir.clone() }),
         ledger,
         registry: Registry::default(),
