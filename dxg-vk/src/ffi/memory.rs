@@ -14,6 +14,7 @@
 #![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]
 
 use std::ffi::c_void;
+use std::sync::Arc;
 
 use ash::vk;
 use ash::vk::Handle;
@@ -94,6 +95,40 @@ unsafe fn allocate_charged(
     } else {
         None
     };
+    // SAFETY: the caller passes a valid structure.
+    unsafe { allocate_in(device, info, kind, piece) }
+}
+
+/// Allocates memory that is this block.
+///
+/// # Errors
+/// Why there is none.
+///
+/// # Safety
+/// `info` and its chain are valid; its memory type is imported and the block as large as it says.
+pub(super) unsafe fn allocate_block(
+    device: &Device,
+    info: &vk::MemoryAllocateInfo<'_>,
+    block: Arc<Block>,
+) -> Result<vk::DeviceMemory, vk::Result> {
+    let description = &device.physical.description;
+    let kind = description.memory_type(info.memory_type_index).ok_or(vk::Result::ERROR_UNKNOWN)?;
+    let heap_bytes = description.heap_bytes(kind.heap_index);
+    device.usage.charge(kind.heap_index, heap_bytes, info.allocation_size)?;
+    let piece = Piece::whole(block, info.allocation_size);
+    // SAFETY: the caller passes a valid structure.
+    let result = unsafe { allocate_in(device, info, kind, Some(piece)) };
+    result.inspect_err(|_| device.usage.uncharge(kind.heap_index, info.allocation_size))
+}
+
+/// # Safety
+/// `info` and its chain are valid.
+unsafe fn allocate_in(
+    device: &Device,
+    info: &vk::MemoryAllocateInfo<'_>,
+    kind: vk::MemoryType,
+    piece: Option<Piece<Block>>,
+) -> Result<vk::DeviceMemory, vk::Result> {
     let io_address = piece.as_ref().map_or(0, |piece| piece.block.io_base().0 + piece.offset_bytes);
     let is_ours = piece.is_some();
     let memory = Memory { piece, size_bytes: info.allocation_size, heap: kind.heap_index };

@@ -29,3 +29,4 @@ mod queue;
 mod resources;
 mod semaphore;
 mod templates;
+mod wsi;

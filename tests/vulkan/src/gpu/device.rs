@@ -55,6 +55,10 @@ pub(crate) struct Gpu {
     pub(crate) transform_feedback: Option<ash::ext::transform_feedback::Device>,
     /// Calls of `VK_EXT_conditional_rendering`, where it is there.
     pub(crate) conditional_rendering: Option<ash::ext::conditional_rendering::Device>,
+    /// Calls of `VK_KHR_swapchain`, where it is there.
+    pub(super) swapchain: Option<ash::khr::swapchain::Device>,
+    /// Calls of `VK_KHR_present_wait`, where it is there.
+    pub(super) present_wait: Option<ash::khr::present_wait::Device>,
     kept: Mutex<Vec<Destroy>>,
 }
 
@@ -97,14 +101,24 @@ impl Gpu {
         let push = ash::khr::push_descriptor::NAME;
         let feedback = ash::ext::transform_feedback::NAME;
         let conditional = ash::ext::conditional_rendering::NAME;
-        let names: Vec<_> =
-            [push, feedback, conditional].into_iter().filter(|name| has(name)).map(CStr::as_ptr).collect();
+        let (swapchain, mutable) = (ash::khr::swapchain::NAME, ash::khr::swapchain_mutable_format::NAME);
+        let (present_id, present_wait) = (ash::khr::present_id::NAME, ash::khr::present_wait::NAME);
+        let names: Vec<_> = [push, feedback, conditional, swapchain, mutable, present_id, present_wait]
+            .into_iter()
+            .filter(|name| has(name))
+            .map(CStr::as_ptr)
+            .collect();
         let mut feedback_features =
             vk::PhysicalDeviceTransformFeedbackFeaturesEXT::default().transform_feedback(true);
         let mut conditional_features =
             vk::PhysicalDeviceConditionalRenderingFeaturesEXT::default().conditional_rendering(true);
         if has(feedback) {
             chain = chain.push_next(&mut feedback_features);
+        }
+        let mut id_features = vk::PhysicalDevicePresentIdFeaturesKHR::default().present_id(true);
+        let mut wait_features = vk::PhysicalDevicePresentWaitFeaturesKHR::default().present_wait(true);
+        if has(present_wait) {
+            chain = chain.push_next(&mut id_features).push_next(&mut wait_features);
         }
         if has(conditional) {
             chain = chain.push_next(&mut conditional_features);
@@ -141,6 +155,8 @@ impl Gpu {
             has(feedback).then(|| ash::ext::transform_feedback::Device::new(instance, &raw));
         let conditional_rendering =
             has(conditional).then(|| ash::ext::conditional_rendering::Device::new(instance, &raw));
+        let present_wait = has(present_wait).then(|| ash::khr::present_wait::Device::new(instance, &raw));
+        let swapchain = has(swapchain).then(|| ash::khr::swapchain::Device::new(instance, &raw));
         Ok(Self {
             memory: physical.memory(),
             limits: properties.limits,
@@ -157,6 +173,8 @@ impl Gpu {
             push_descriptor,
             transform_feedback,
             conditional_rendering,
+            swapchain,
+            present_wait,
             kept: Mutex::new(Vec::new()),
         })
     }

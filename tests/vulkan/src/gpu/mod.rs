@@ -21,6 +21,7 @@ mod kernel;
 mod memory;
 mod physical;
 mod raster;
+mod window;
 
 pub(crate) use self::calls::Object;
 pub(crate) use self::commands::Commands;
@@ -44,3 +45,6 @@ pub(crate) use self::raster::Raster;
 pub(crate) use self::raster::RasterInfo;
 pub(crate) use self::raster::Target;
 pub(crate) use self::raster::viewport;
+pub(crate) use self::window::Chain;
+pub(crate) use self::window::Surface;
+pub(crate) use self::window::Window;

@@ -22,6 +22,7 @@ mod submits;
 mod texel_buffers;
 mod threads;
 mod transfers;
+mod windows;
 
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -81,6 +82,7 @@ fn tables() -> impl Iterator<Item = &'static Scenario> {
         graphics::TABLE,
         render_passes::TABLE,
         threads::TABLE,
+        windows::TABLE,
     ]
     .into_iter()
     .flatten()
