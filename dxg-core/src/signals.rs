@@ -40,10 +40,7 @@ impl Drop for AllBlocked {
 /// # Errors
 ///
 /// When the system makes no more threads.
-pub fn spawn_without_signals(
-    name: &str,
-    body: impl FnOnce() + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
+pub fn spawn_without_signals(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let _blocked = AllBlocked::new();
     thread::Builder::new().name(name.to_owned()).spawn(body)
 }

@@ -70,7 +70,14 @@ impl Physical {
         let stream = Stream::over(Box::new(link));
         let description =
             stream.call_sized(VkOp(op::DESCRIBE), DESCRIPTION_BYTES, |_| (), describe::read_description)?;
-        Ok(Self { streams, description, worn: AtomicBool::new(false), stream, cache: Mutex::default(), _node: node })
+        Ok(Self {
+            streams,
+            description,
+            worn: AtomicBool::new(false),
+            stream,
+            cache: Mutex::default(),
+            _node: node,
+        })
     }
 
     /// A device of it was lost: who comes next shall have a driver without such a past.

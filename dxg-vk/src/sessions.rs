@@ -185,9 +185,9 @@ impl<S: Session> Table<S> {
     fn take_expired(&self, idle: Duration) -> Vec<Arc<S>> {
         let now = Instant::now();
         let is_expired = |entry: &Entry<S>| {
-            entry.idle_since.is_some_and(|since| {
-                entry.session.is_over() || now.saturating_duration_since(since) >= idle
-            })
+            entry
+                .idle_since
+                .is_some_and(|since| entry.session.is_over() || now.saturating_duration_since(since) >= idle)
         };
         self.entries.lock().remove(is_expired)
     }

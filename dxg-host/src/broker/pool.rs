@@ -52,7 +52,6 @@ impl Broker {
         let most = self.config.most_warm_workers.saturating_sub(self.config.warm_workers);
         let ready = self.ready_workers(choice).count();
         self.demand.entry(choice).or_default().asked(Instant::now(), ready, most);
-        self.serve_waiting();
         let waiting = self.waiting(choice).len();
         self.start_up_to(choice, waiting);
     }
@@ -60,7 +59,8 @@ impl Broker {
     /// Ends waiting workers that fewer clients than before need.
     pub(super) fn shrink_pool(&mut self) {
         let now = Instant::now();
-        let fewer = self.demand.iter_mut().filter_map(|(choice, demand)| demand.forget(now).then_some(*choice));
+        let fewer =
+            self.demand.iter_mut().filter_map(|(choice, demand)| demand.forget(now).then_some(*choice));
         let choices: Vec<AdapterChoice> = fewer.collect();
         for choice in choices {
             let extra = self.demand.get(&choice).map_or(0, Demand::extra);
