@@ -157,6 +157,8 @@ fn worker_gets_nothing_of_the_daemons_surroundings() {
     variables.sort();
     let ours = [
         "DXG_WORKER=1",
+        "MALLOC_MMAP_THRESHOLD_=4194304",
+        "MALLOC_TRIM_THRESHOLD_=33554432",
         "MESA_SHADER_CACHE_DISABLE=true",
         "VK_DRIVER_FILES=/dev/null",
         "__GL_SHADER_DISK_CACHE=0",

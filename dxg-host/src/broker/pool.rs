@@ -25,7 +25,7 @@ use crate::adapter::AdapterChoice;
 
 /// How long after a worker was taken another one is started. To start a process takes the broker, and to load a driver the
 /// cores, from the client that has just come.
-const REFILL_AFTER: Duration = Duration::from_millis(20);
+const REFILL_AFTER: Duration = Duration::from_millis(10);
 /// Failed starts in a row after which waiting clients are refused.
 const MAX_FAILURES: u32 = 3;
 /// Workers that load their driver at once, for all adapters: more only slow each other down.
