@@ -86,8 +86,11 @@ fn arguments(choice: AdapterChoice, config: &Config) -> Vec<String> {
 
 /// What the administrator lists, that drivers keep no files, which a worker cannot write, and how memory is kept.
 fn environment(config: &Config) -> BTreeMap<String, String> {
-    let mut environment: BTreeMap<String, String> =
-        NO_CACHES.iter().chain(KEEP_MEMORY).map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    let mut environment: BTreeMap<String, String> = NO_CACHES
+        .iter()
+        .chain(KEEP_MEMORY)
+        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+        .collect();
     environment.extend(config.host_env.clone());
     environment
 }
