@@ -22,6 +22,7 @@ use std::ptr::NonNull;
 use std::slice;
 
 use dxg_ioctl::UserPtr;
+use dxg_wire::session::IoAddress;
 use dxg_wire::shm::Access;
 use dxg_wire::shm::map_fixed_over;
 use dxg_wire::shm::replace_by_private;
@@ -30,6 +31,7 @@ use crate::Block;
 use crate::Device;
 use crate::Error;
 use crate::Node;
+use crate::Streams;
 use crate::errno;
 use crate::error::Op;
 use crate::maps;
@@ -69,7 +71,32 @@ impl AdoptedMemory {
     /// - Nothing writes to it during this call.
     /// - Allocations that are made over it are no larger than it is.
     pub unsafe fn adopt(device: &Device, start: NonNull<u8>, size_bytes: u64) -> Result<Self, Error> {
-        let node = device.node();
+        // SAFETY: the caller promises the same.
+        unsafe { Self::adopt_on(device.node(), start, size_bytes) }
+    }
+
+    /// [`Self::adopt`] for a front end whose commands name memory by its address in IO space: [`Self::io_base`].
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::adopt`].
+    ///
+    /// # Safety
+    ///
+    /// As for [`Self::adopt`]; what a command makes of the memory counts as an allocation over it.
+    pub unsafe fn adopt_for_streams(
+        streams: &Streams,
+        start: NonNull<u8>,
+        size_bytes: u64,
+    ) -> Result<Self, Error> {
+        // SAFETY: the caller promises the same.
+        unsafe { Self::adopt_on(streams.node(), start, size_bytes) }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Self::adopt`].
+    unsafe fn adopt_on(node: &Node, start: NonNull<u8>, size_bytes: u64) -> Result<Self, Error> {
         let at = start.as_ptr().expose_provenance() as u64;
         let aligned = at.is_multiple_of(PAGE_BYTES) && size_bytes.is_multiple_of(PAGE_BYTES);
         let end = at.checked_add(size_bytes).filter(|_| aligned && size_bytes != 0);
@@ -114,6 +141,19 @@ impl AdoptedMemory {
     #[must_use]
     pub fn start(&self) -> NonNull<u8> {
         self.start
+    }
+
+    /// Whether the bytes are of the kind of memory that can be adopted, at this moment.
+    #[must_use]
+    pub fn can_be(start: NonNull<u8>, size_bytes: u64) -> bool {
+        let at = start.as_ptr().expose_provenance() as u64;
+        at.checked_add(size_bytes).is_some_and(|end| maps::is_private_memory(at, end).unwrap_or(false))
+    }
+
+    /// Where the host finds it; `None` over a kernel node.
+    #[must_use]
+    pub fn io_base(&self) -> Option<IoAddress> {
+        self.block.as_ref().map(Block::io_base)
     }
 
     /// Its bytes.

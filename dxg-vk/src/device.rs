@@ -52,7 +52,7 @@ pub struct Device {
     /// Blocks of host-visible device memory.
     pub memory_heap: Heap<Block>,
     /// Bytes allocated of each memory heap.
-    pub usage: Usage,
+    pub usage: Arc<Usage>,
     /// Objects by type.
     pub objects: Objects,
     /// Values that the program attaches to objects.

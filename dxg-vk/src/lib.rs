@@ -19,6 +19,7 @@ pub mod fence;
 pub mod ffi;
 mod generated;
 pub mod heap;
+pub mod identity;
 pub mod ids;
 pub mod link;
 pub mod log;

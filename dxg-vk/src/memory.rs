@@ -1,8 +1,12 @@
 //! Device memory: what an allocation is made of, and how much of each heap is in use.
 
+use std::sync::Arc;
+use std::sync::Weak;
+
 use ash::vk;
 use parking_lot::Mutex;
 
+use crate::ffi::host_pointers::HostPages;
 use crate::heap::Piece;
 use crate::link::Block;
 
@@ -11,13 +15,15 @@ use crate::link::Block;
 pub struct Memory {
     /// Its bytes where the host imports memory of ours; `None` for memory of the host's driver, which is never mapped.
     pub piece: Option<Piece<Block>>,
+    /// Pages of the program, where it is made of those.
+    pub pages: Option<Arc<HostPages>>,
     /// Bytes asked for.
     pub size_bytes: u64,
     /// The heap it counts against.
     pub heap: u32,
 }
 
-/// Bytes in use by heap.
+/// Bytes in use by heap, on one device.
 #[derive(Debug, Default)]
 pub struct Usage {
     used: Mutex<[u64; vk::MAX_MEMORY_HEAPS]>,
@@ -53,9 +59,72 @@ impl Usage {
     }
 }
 
+/// What all devices of a physical device use.
+///
+/// A device that goes without having freed its memory takes its share along.
+#[derive(Debug, Default)]
+pub struct Usages {
+    devices: Mutex<Vec<Weak<Usage>>>,
+}
+
+impl Usages {
+    /// The share of a new device.
+    pub fn open(&self) -> Arc<Usage> {
+        let usage = Arc::new(Usage::default());
+        let mut devices = self.devices.lock();
+        devices.retain(|device| device.strong_count() > 0);
+        devices.push(Arc::downgrade(&usage));
+        usage
+    }
+
+    /// Bytes in use of a heap.
+    pub fn used(&self, heap: u32) -> u64 {
+        let devices = self.devices.lock();
+        let used = devices.iter().filter_map(Weak::upgrade).map(|device| device.used(heap));
+        used.fold(0, u64::saturating_add)
+    }
+}
+
+/// Fills in how much of each heap a program may have: its quota on the virtual GPU, and of no heap more than there is.
+pub fn fill_budget(
+    budget: &mut vk::PhysicalDeviceMemoryBudgetPropertiesEXT<'_>,
+    heaps: &[vk::MemoryHeap],
+    quota_bytes: u64,
+    used: impl Fn(u32) -> u64,
+) {
+    budget.heap_budget = [0; vk::MAX_MEMORY_HEAPS];
+    budget.heap_usage = [0; vk::MAX_MEMORY_HEAPS];
+    let places = budget.heap_budget.iter_mut().zip(&mut budget.heap_usage);
+    for ((heap, index), (most_bytes, used_bytes)) in heaps.iter().zip(0..).zip(places) {
+        *most_bytes = heap.size.min(quota_bytes);
+        *used_bytes = used(index);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn used_is_the_sum_of_the_devices_that_are_there() {
+        let usages = Usages::default();
+        let (one, two) = (usages.open(), usages.open());
+        one.charge(1, 100, 40).unwrap();
+        two.charge(1, 100, 50).unwrap();
+        assert_eq!((usages.used(0), usages.used(1)), (0, 90));
+        drop(one);
+        assert_eq!(usages.used(1), 50);
+    }
+
+    #[test]
+    fn fill_budget_is_the_quota_within_the_heap() {
+        let heaps = [300, 100].map(|size| vk::MemoryHeap { size, ..Default::default() });
+        let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
+        budget.heap_budget = [9; vk::MAX_MEMORY_HEAPS];
+        fill_budget(&mut budget, &heaps, 200, |heap| u64::from(heap) + 7);
+        assert_eq!(budget.heap_budget[..3], [200, 100, 0]);
+        assert_eq!(budget.heap_usage[..3], [7, 8, 0]);
+    }
 
     #[test]
     fn charge_to_the_last_byte_is_granted_and_one_over_is_refused() {

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 
 use ash::vk;
 use dxg_core::Candidate;
+use dxg_core::ErrorKind;
 use dxg_core::Node;
 use dxg_core::Streams;
 use dxg_wire::codec::DecodeError;
@@ -21,7 +22,10 @@ use tracing::warn;
 
 use crate::description::Description;
 use crate::ffi::describe;
+use crate::ffi::host_pointers::HostPointers;
+use crate::identity::Identity;
 use crate::link::HostLink;
+use crate::memory::Usages;
 use crate::stream::Stream;
 
 /// Bytes of the instance stream's ring.
@@ -31,6 +35,17 @@ const DESCRIPTION_BYTES: usize = 256 << 10;
 /// Replies kept; beyond that the cache starts over.
 const MAX_CACHED: usize = 4096;
 
+/// How often a session that is lost before its device is known is begun anew.
+const CONNECT_ATTEMPTS: usize = 3;
+
+/// How an attempt to connect ended.
+enum Attempt {
+    /// The host lost the session. It may have another worker.
+    Lost,
+    /// Another attempt would end the same.
+    Done(Option<Physical>),
+}
+
 /// A physical device.
 #[derive(Debug)]
 pub struct Physical {
@@ -38,6 +53,12 @@ pub struct Physical {
     pub streams: Streams,
     /// What it is.
     pub description: Description,
+    /// Who it is.
+    pub identity: Identity,
+    /// Memory in use on its devices.
+    pub usages: Usages,
+    /// Memory of the program that it has.
+    pub host_pointers: HostPointers,
     worn: AtomicBool,
     stream: Stream,
     cache: Mutex<HashMap<Vec<u8>, Arc<[u8]>>>,
@@ -48,19 +69,32 @@ pub struct Physical {
 impl Physical {
     /// Connects to a virtual GPU and fetches its description. `None`, with the reason logged, when it is of no use.
     pub fn connect(candidate: &Candidate) -> Option<Self> {
+        // What killed the session before may have killed the worker that was to serve this one.
+        (0..CONNECT_ATTEMPTS).find_map(|_| match Self::connect_once(candidate) {
+            Attempt::Lost => None,
+            Attempt::Done(physical) => Some(physical),
+        })?
+    }
+
+    fn connect_once(candidate: &Candidate) -> Attempt {
         let path = candidate.path().display();
-        let node =
-            candidate.open().inspect_err(|error| warn!(%path, %error, "virtual GPU unreachable")).ok()?;
-        let streams = node.streams()?;
-        let connected = Self::over(node, streams);
-        match connected {
+        let node = match candidate.open() {
+            Ok(node) => node,
+            Err(error) => {
+                warn!(%path, %error, "virtual GPU unreachable");
+                let is_lost = error.kind() == ErrorKind::DeviceLost;
+                return if is_lost { Attempt::Lost } else { Attempt::Done(None) };
+            }
+        };
+        let Some(streams) = node.streams() else { return Attempt::Done(None) };
+        match Self::over(node, streams.clone()) {
             Ok(physical) => {
                 debug!(%path, "virtual GPU described");
-                Some(physical)
+                Attempt::Done(Some(physical))
             }
             Err(error) => {
                 warn!(%path, %error, "virtual GPU has no Vulkan device");
-                None
+                if streams.is_lost() { Attempt::Lost } else { Attempt::Done(None) }
             }
         }
     }
@@ -71,6 +105,9 @@ impl Physical {
         let description =
             stream.call_sized(VkOp(op::DESCRIBE), DESCRIPTION_BYTES, |_| (), describe::read_description)?;
         Ok(Self {
+            identity: Identity::of(&streams),
+            usages: Usages::default(),
+            host_pointers: HostPointers::default(),
             streams,
             description,
             worn: AtomicBool::new(false),

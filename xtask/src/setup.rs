@@ -64,6 +64,24 @@ const PACKAGES: &[Package] = &[
         why: "vulkaninfo, a program that knows nothing of us and must work unchanged",
         needed_for: &[Purpose::Demo, Purpose::Test],
     },
+    Package {
+        name: "weston",
+        why: "a Wayland compositor without a screen, for programs with a window",
+        needed_for: &[Purpose::Test],
+    },
+    Package {
+        name: "xvfb",
+        why: "an X server without a screen, for programs with a window",
+        needed_for: &[Purpose::Test],
+    },
+    Package {
+        name: "libx11-xcb1",
+        why: "what the sample triangle loads to make a window on X11",
+        needed_for: &[Purpose::Test],
+    },
+    Package { name: "libxcursor1", why: "as libx11-xcb1", needed_for: &[Purpose::Test] },
+    Package { name: "libxi6", why: "as libx11-xcb1", needed_for: &[Purpose::Test] },
+    Package { name: "libxkbcommon-x11-0", why: "as libx11-xcb1", needed_for: &[Purpose::Test] },
 ];
 
 /// What `ensure` did.

@@ -83,6 +83,9 @@ pub(crate) fn read_description(decoder: &mut Decoder<'_>) -> Result<Description,
     description.properties.api_version = description.api_version;
     description.max_allocation_bytes = max_allocation(&description);
     description.hide_unshared_memory();
+    if (0..description.memory.memory_type_count).any(|kind| description.is_imported(kind)) {
+        description.extensions.extend(extensions::import_extensions());
+    }
     Ok(description)
 }
 

@@ -37,7 +37,6 @@ use crate::extensions;
 use crate::generated::structs;
 use crate::heap::Heap;
 use crate::link::HostLink;
-use crate::memory::Usage;
 use crate::physical::Physical;
 use crate::private_data::Slots;
 use crate::queue::Queue;
@@ -135,7 +134,7 @@ unsafe fn new_device(
         queues,
         cells,
         memory_heap: Heap::new(MEMORY_BLOCK_BYTES),
-        usage: Usage::default(),
+        usage: physical.usages.open(),
         objects: Objects::default(),
         private_data: Slots::default(),
         extensions: wanted.iter().map(|name| name.to_string_lossy().into_owned()).collect(),

@@ -24,6 +24,7 @@ use dxg_wire::vulkan::op;
 use super::forward;
 use super::guard::guard;
 use super::guard::guard_result;
+use super::host_pointers::HostPages;
 use super::pointers::find;
 use super::pointers::put;
 use crate::device::Device;
@@ -74,9 +75,15 @@ unsafe fn allocate(
     if size_bytes > description.max_allocation_bytes {
         return Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY);
     }
+    // SAFETY: as above.
+    let import = unsafe { find::<vk::ImportMemoryHostPointerInfoEXT<'_>>(info.p_next) };
     device.usage.charge(kind.heap_index, heap_bytes, size_bytes)?;
-    // SAFETY: the caller passes a valid structure.
-    let result = unsafe { allocate_charged(device, info, kind) };
+    let result = match import {
+        // SAFETY: the caller passes valid structures.
+        Some(import) if !import.handle_type.is_empty() => unsafe { import_charged(device, info, import) },
+        // SAFETY: as above.
+        _ => unsafe { allocate_charged(device, info, kind) },
+    };
     if result.is_err() {
         device.usage.uncharge(kind.heap_index, size_bytes);
     }
@@ -131,7 +138,7 @@ unsafe fn allocate_in(
 ) -> Result<vk::DeviceMemory, vk::Result> {
     let io_address = piece.as_ref().map_or(0, |piece| piece.block.io_base().0 + piece.offset_bytes);
     let is_ours = piece.is_some();
-    let memory = Memory { piece, size_bytes: info.allocation_size, heap: kind.heap_index };
+    let memory = Memory { piece, pages: None, size_bytes: info.allocation_size, heap: kind.heap_index };
     let id = device.objects.memory.insert(memory).map_err(vk::Result::from)?;
     let body = |encoder: &mut dxg_wire::codec::Encoder| {
         encoder.u64(id);
@@ -147,6 +154,44 @@ unsafe fn allocate_in(
             .call(op, body, |reply| Ok(vk::Result::from_raw(reply.i32()?)))
             .and_then(|result| result.result())
     };
+    match result {
+        Ok(()) => Ok(vk::DeviceMemory::from_raw(id)),
+        Err(error) => {
+            device.objects.memory.remove(id);
+            Err(error)
+        }
+    }
+}
+
+/// # Safety
+/// `info`, its chain, and `import`, which is of that chain, are valid.
+unsafe fn import_charged(
+    device: &Device,
+    info: &vk::MemoryAllocateInfo<'_>,
+    import: &vk::ImportMemoryHostPointerInfoEXT<'_>,
+) -> Result<vk::DeviceMemory, vk::Result> {
+    let invalid = vk::Result::ERROR_INVALID_EXTERNAL_HANDLE;
+    let description = &device.physical.description;
+    let kind = description.memory_type(info.memory_type_index).ok_or(invalid)?;
+    if !description.is_imported(info.memory_type_index) {
+        return Err(invalid);
+    }
+    // SAFETY: the caller passes a valid structure.
+    let pages = unsafe { HostPages::import(device, import, info.allocation_size) }?;
+    let io_address = pages.io_address().ok_or(invalid)?;
+    let pages = Some(Arc::new(pages));
+    let memory = Memory { piece: None, pages, size_bytes: info.allocation_size, heap: kind.heap_index };
+    let id = device.objects.memory.insert(memory).map_err(vk::Result::from)?;
+    let body = |encoder: &mut dxg_wire::codec::Encoder| {
+        encoder.u64(id);
+        encoder.u64(io_address.0);
+        // SAFETY: the caller passes a valid structure.
+        unsafe { structs::enc_memory_allocate_info(encoder, info) };
+    };
+    // With an answer: the program may free the memory next, and the pages go without waiting for the host.
+    let result = device
+        .call(VkOp(op::ALLOCATE_MEMORY), body, |reply| Ok(vk::Result::from_raw(reply.i32()?)))
+        .and_then(|result| result.result());
     match result {
         Ok(()) => Ok(vk::DeviceMemory::from_raw(id)),
         Err(error) => {
@@ -203,6 +248,10 @@ pub(crate) unsafe extern "system" fn free_memory(
 
 fn address(device: &Device, memory: vk::DeviceMemory, offset_bytes: u64) -> Result<*mut c_void, vk::Result> {
     let address = device.objects.memory.with(memory.as_raw(), |state| {
+        if let Some(pages) = &state.pages {
+            let offset = usize::try_from(offset_bytes).ok()?;
+            return Some(pages.address()?.wrapping_add(offset).cast());
+        }
         let piece = state.piece.as_ref()?;
         let offset = usize::try_from(piece.offset_bytes.checked_add(offset_bytes)?).ok()?;
         Some(piece.block.memory().as_ptr().wrapping_add(offset).cast())

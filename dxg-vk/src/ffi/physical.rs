@@ -17,6 +17,7 @@ use dxg_wire::codec::Decoder;
 
 use super::forward;
 use super::guard::guard;
+use super::host_pointers::alignment_bytes;
 use super::pointers::enumerate;
 use super::pointers::find_mut;
 use super::pointers::put;
@@ -25,6 +26,7 @@ use super::pointers::text;
 use crate::description::Format;
 use crate::description::Structures;
 use crate::generated::structs;
+use crate::memory::fill_budget;
 
 /// Fills the structures of the caller's chain that the description knows; the others stay as they are.
 ///
@@ -72,6 +74,21 @@ pub(crate) unsafe extern "system" fn get_physical_device_properties2(
         properties.properties = physical.description.properties;
         // SAFETY: the program passes a chain of structures to be filled.
         unsafe { fill_chain(properties.p_next, &physical.description.property_structures) };
+        // SAFETY: as above.
+        if let Some(ids) = unsafe { find_mut::<vk::PhysicalDeviceIDProperties<'_>>(properties.p_next) } {
+            physical.identity.fill(ids);
+        }
+        // SAFETY: as above.
+        if let Some(core) = unsafe { find_mut::<vk::PhysicalDeviceVulkan11Properties<'_>>(properties.p_next) }
+        {
+            physical.identity.fill_core(core);
+        }
+        // SAFETY: as above.
+        let host =
+            unsafe { find_mut::<vk::PhysicalDeviceExternalMemoryHostPropertiesEXT<'_>>(properties.p_next) };
+        if let Some(host) = host {
+            host.min_imported_host_pointer_alignment = alignment_bytes(&physical.description);
+        }
     });
 }
 
@@ -151,6 +168,12 @@ pub(crate) unsafe extern "system" fn get_physical_device_memory_properties2(
     // SAFETY: the program passes a structure to be filled.
     let properties = unsafe { &mut *properties };
     properties.memory_properties = physical.description.memory;
+    let next = properties.p_next;
+    // SAFETY: the program passes a chain of structures to be filled.
+    if let Some(budget) = unsafe { find_mut::<vk::PhysicalDeviceMemoryBudgetPropertiesEXT<'_>>(next) } {
+        let heaps = physical.description.memory.memory_heaps_as_slice();
+        fill_budget(budget, heaps, physical.streams.quota_bytes(), |heap| physical.usages.used(heap));
+    }
 }
 
 /// `vkGetPhysicalDeviceQueueFamilyProperties`.

@@ -27,6 +27,7 @@ use super::fence;
 use super::forward;
 use super::guard::guard;
 use super::handles;
+use super::host_pointers;
 use super::instance;
 use super::instance::Instance;
 use super::memory;
@@ -99,6 +100,12 @@ const GUEST_PROCS: &[(&str, &str, Level, &[Requires])] = &[
         &[Requires::Extension("VK_EXT_private_data")],
     ),
     (
+        "vkGetMemoryHostPointerPropertiesEXT",
+        "vkGetMemoryHostPointerPropertiesEXT",
+        Level::Device,
+        &[Requires::Extension("VK_EXT_external_memory_host")],
+    ),
+    (
         "vkGetPhysicalDeviceToolPropertiesEXT",
         "vkGetPhysicalDeviceToolProperties",
         Level::PhysicalDevice,
@@ -131,6 +138,12 @@ const GUEST_PROCS: &[(&str, &str, Level, &[Requires])] = &[
         "vkCreateSwapchainKHR",
         Level::Device,
         &[Requires::Extension("VK_KHR_swapchain")],
+    ),
+    (
+        "vkCreateWaylandSurfaceKHR",
+        "vkCreateWaylandSurfaceKHR",
+        Level::Instance,
+        &[Requires::Extension("VK_KHR_wayland_surface")],
     ),
     (
         "vkCreateXcbSurfaceKHR",
@@ -186,6 +199,12 @@ const GUEST_PROCS: &[(&str, &str, Level, &[Requires])] = &[
         "vkGetPhysicalDeviceSurfaceSupportKHR",
         Level::PhysicalDevice,
         &[Requires::Extension("VK_KHR_surface")],
+    ),
+    (
+        "vkGetPhysicalDeviceWaylandPresentationSupportKHR",
+        "vkGetPhysicalDeviceWaylandPresentationSupportKHR",
+        Level::PhysicalDevice,
+        &[Requires::Extension("VK_KHR_wayland_surface")],
     ),
     (
         "vkGetPhysicalDeviceXcbPresentationSupportKHR",
@@ -376,6 +395,9 @@ custom! {
         "vkResetFences" = reset_fences,
         "vkWaitForFences" = wait_for_fences,
     }
+    host_pointers {
+        "vkGetMemoryHostPointerPropertiesEXT" = get_memory_host_pointer_properties_ext,
+    }
     instance {
         "vkDestroyInstance" = destroy_instance,
         "vkEnumeratePhysicalDeviceGroups" = enumerate_physical_device_groups,
@@ -479,6 +501,7 @@ custom! {
         "vkAcquireNextImageKHR" = acquire_next_image,
         "vkCreateHeadlessSurfaceEXT" = create_headless_surface,
         "vkCreateSwapchainKHR" = create_swapchain,
+        "vkCreateWaylandSurfaceKHR" = create_wayland_surface,
         "vkCreateXcbSurfaceKHR" = create_xcb_surface,
         "vkCreateXlibSurfaceKHR" = create_xlib_surface,
         "vkDestroySurfaceKHR" = destroy_surface,
@@ -492,6 +515,7 @@ custom! {
         "vkGetPhysicalDeviceSurfaceFormatsKHR" = get_physical_device_surface_formats,
         "vkGetPhysicalDeviceSurfacePresentModesKHR" = get_physical_device_surface_present_modes,
         "vkGetPhysicalDeviceSurfaceSupportKHR" = get_physical_device_surface_support,
+        "vkGetPhysicalDeviceWaylandPresentationSupportKHR" = wayland_presentation_support,
         "vkGetPhysicalDeviceXcbPresentationSupportKHR" = xcb_presentation_support,
         "vkGetPhysicalDeviceXlibPresentationSupportKHR" = xlib_presentation_support,
         "vkGetSwapchainImagesKHR" = get_swapchain_images,

@@ -17,7 +17,9 @@ use dxg_wire::generated::vulkan::VkOp;
 
 use super::forward;
 use super::guard::guard;
+use super::host_pointers::HOST_ALLOCATION;
 use super::pointers::find;
+use super::pointers::put;
 use crate::generated::commands;
 use crate::physical::Physical;
 
@@ -51,6 +53,9 @@ pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties
 ) -> vk::Result {
     // SAFETY: the program passes a live physical device.
     let physical = unsafe { forward::physical_device(device) };
+    // What is not supported has limits of zero.
+    // SAFETY: the program passes a place for the answer.
+    unsafe { put(properties, vk::ImageFormatProperties::default()) };
     guard(|| {
         let body = |encoder: &mut Encoder| {
             // SAFETY: only values are encoded.
@@ -78,11 +83,15 @@ pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties
 ) -> vk::Result {
     // SAFETY: the program passes a live physical device.
     let physical = unsafe { forward::physical_device(device) };
+    // What is not supported has limits of zero.
+    // SAFETY: the program passes a structure to be filled.
+    unsafe { &mut *properties }.image_format_properties = vk::ImageFormatProperties::default();
     // SAFETY: the program passes a valid structure.
     let chain = unsafe { &*info }.p_next;
     // SAFETY: the program passes a valid chain.
     let external = unsafe { find::<vk::PhysicalDeviceExternalImageFormatInfo<'_>>(chain) };
-    if external.is_some_and(|external| !external.handle_type.is_empty()) {
+    let asked = external.map_or(vk::ExternalMemoryHandleTypeFlags::empty(), |external| external.handle_type);
+    if !asked.is_empty() && asked != HOST_ALLOCATION {
         // Handles of the host's kernel mean nothing here.
         return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
     }
@@ -168,18 +177,40 @@ pub(crate) unsafe extern "system" fn get_physical_device_sparse_image_format_pro
     });
 }
 
-/// `vkGetPhysicalDeviceExternalBufferProperties`: handles of the host's kernel mean nothing here.
+/// `vkGetPhysicalDeviceExternalBufferProperties`: of host pointers only; handles of the host's kernel mean nothing here.
 ///
 /// # Safety
 /// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_external_buffer_properties(
-    _device: vk::PhysicalDevice,
-    _info: *const vk::PhysicalDeviceExternalBufferInfo<'_>,
+    device: vk::PhysicalDevice,
+    info: *const vk::PhysicalDeviceExternalBufferInfo<'_>,
     properties: *mut vk::ExternalBufferProperties<'_>,
 ) {
-    // SAFETY: the program passes a structure to be filled.
-    let properties = unsafe { &mut *properties };
-    properties.external_memory_properties = vk::ExternalMemoryProperties::default();
+    // SAFETY: the program passes a live physical device.
+    let physical = unsafe { forward::physical_device(device) };
+    // SAFETY: the program passes a valid structure.
+    let asked = unsafe { &*info }.handle_type;
+    {
+        // SAFETY: the program passes a structure to be filled.
+        let properties = unsafe { &mut *properties };
+        properties.external_memory_properties = vk::ExternalMemoryProperties::default();
+    }
+    if asked != HOST_ALLOCATION {
+        return;
+    }
+    guard(|| {
+        let body = |encoder: &mut Encoder| {
+            // SAFETY: the program passes valid structures.
+            unsafe {
+                commands::encode_get_physical_device_external_buffer_properties(encoder, info, properties);
+            };
+        };
+        // Without an answer nothing is possible.
+        let _ = ask(physical, VkOp::GET_PHYSICAL_DEVICE_EXTERNAL_BUFFER_PROPERTIES, body, |reply| {
+            // SAFETY: the program passes a structure to be filled.
+            unsafe { commands::reply_get_physical_device_external_buffer_properties(reply, properties) }
+        });
+    });
 }
 
 /// `vkGetPhysicalDeviceExternalFenceProperties`: no fence leaves this driver.

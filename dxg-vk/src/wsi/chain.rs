@@ -30,6 +30,17 @@ struct Request {
     id: u64,
 }
 
+impl Request {
+    /// What a replaced picture would have changed changes with this one; no rectangle at all stands for everything.
+    fn take_over(&mut self, replaced: &[vk::RectLayerKHR]) {
+        if replaced.is_empty() {
+            self.damage.clear();
+        } else if !self.damage.is_empty() {
+            self.damage.extend_from_slice(replaced);
+        }
+    }
+}
+
 #[derive(Default)]
 struct State {
     free: VecDeque<usize>,
@@ -41,6 +52,8 @@ struct State {
     is_ending: bool,
     /// Threads that wait for a free image.
     waiting: u32,
+    /// Somebody who does not wait has found no free image since the presenter was asked for some.
+    is_wanted: bool,
     /// The largest id among presented images.
     presented: u64,
 }
@@ -55,6 +68,7 @@ pub struct Chain {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
     mode: vk::PresentModeKHR,
+    hurry: Option<Box<dyn Fn() + Send + Sync>>,
 }
 
 impl fmt::Debug for Chain {
@@ -84,10 +98,11 @@ impl Chain {
     ) -> Result<Self, vk::Result> {
         let state = State { free: (0..images).collect(), ..State::default() };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
+        let hurry = presenter.hurry();
         let worker = Worker { shared: Arc::clone(&shared), mode, presenter };
         let thread = std::thread::Builder::new().name("dxg-present".to_owned());
         let thread = thread.spawn(move || worker.run()).map_err(|_| vk::Result::ERROR_OUT_OF_HOST_MEMORY)?;
-        Ok(Self { shared, thread: Some(thread), mode })
+        Ok(Self { shared, thread: Some(thread), mode, hurry })
     }
 
     /// Takes a free image; waits for one until `deadline`, for ever without one.
@@ -107,6 +122,8 @@ impl Chain {
                 return Ok(Acquired { image, is_suboptimal: state.is_suboptimal });
             }
             if !is_patient {
+                state.is_wanted = true;
+                self.shared.changed.notify_all();
                 return Err(vk::Result::NOT_READY);
             }
             state.waiting += 1;
@@ -212,6 +229,9 @@ impl Drop for Chain {
     fn drop(&mut self) {
         self.shared.state.lock().is_ending = true;
         self.shared.changed.notify_all();
+        if let Some(hurry) = &self.hurry {
+            hurry();
+        }
         if let Some(thread) = self.thread.take() {
             // A thread that panicked has nothing left to tell.
             let _ = thread.join();
@@ -269,11 +289,17 @@ impl Worker {
             if state.is_ending {
                 return None;
             }
-            if state.waiting > 0 && state.free.is_empty() && state.error.is_none() {
+            let is_wanted = std::mem::take(&mut state.is_wanted);
+            if (is_wanted || state.waiting > 0) && state.free.is_empty() && state.error.is_none() {
                 drop(state);
-                self.presenter.wait_released();
+                let window = self.presenter.wait_released();
                 let released = self.presenter.released();
                 state = shared.state.lock();
+                if window == Shown::SurfaceLost {
+                    state.fail(vk::Result::ERROR_SURFACE_LOST_KHR);
+                    shared.changed.notify_all();
+                    continue;
+                }
                 if !released.is_empty() {
                     state.free.extend(released);
                     shared.changed.notify_all();
@@ -300,6 +326,9 @@ impl State {
             && later.iter().any(|request| (request.is_ready)())
         {
             let Some(replaced) = self.queue.pop_front() else { return };
+            if let Some(next) = self.queue.front_mut() {
+                next.take_over(&replaced.damage);
+            }
             self.presented = self.presented.max(replaced.id);
             self.free.push_back(replaced.image);
         }
@@ -397,6 +426,57 @@ mod tests {
         let mut free: Vec<usize> = (0..4).map(|_| chain.acquire(guard(), true).unwrap().image).collect();
         free.sort_unstable();
         assert_eq!(free, [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn replaced_image_leaves_its_damage_to_the_next() {
+        let rect =
+            |width| vk::RectLayerKHR { extent: vk::Extent2D { width, height: 1 }, ..Default::default() };
+        let after = |damage: &[u32], replaced: &[u32]| {
+            let rects = |widths: &[u32]| widths.iter().map(|width| rect(*width)).collect::<Vec<_>>();
+            let (ready, is_ready) = (Box::new(|| Ok(())), Box::new(|| true));
+            let mut request = Request { image: 0, ready, is_ready, damage: rects(damage), id: 0 };
+            request.take_over(&rects(replaced));
+            request.damage.iter().map(|rect| rect.extent.width).collect::<Vec<_>>()
+        };
+        assert_eq!(after(&[1], &[2, 3]), [1, 2, 3]);
+        assert_eq!(after(&[], &[2]), [0_u32; 0]);
+        assert_eq!(after(&[1], &[]), [0_u32; 0]);
+    }
+
+    /// Gives an image back only when it is asked to wait for that.
+    struct Slow {
+        shown: Vec<usize>,
+        back: Vec<usize>,
+    }
+
+    impl Presenter for Slow {
+        fn show(&mut self, image: usize, _damage: &[vk::RectLayerKHR]) -> Shown {
+            self.shown.push(image);
+            Shown::Optimal
+        }
+
+        fn released(&mut self) -> Vec<usize> {
+            std::mem::take(&mut self.back)
+        }
+
+        fn wait_released(&mut self) -> Shown {
+            self.back.append(&mut self.shown);
+            Shown::Optimal
+        }
+    }
+
+    #[test]
+    fn acquire_without_patience_gets_what_was_released_since_it_last_asked() {
+        let slow = Box::new(Slow { shown: Vec::new(), back: Vec::new() });
+        let chain = Chain::new(1, vk::PresentModeKHR::FIFO, slow).unwrap();
+        let image = chain.acquire(None, false).unwrap().image;
+        present(&chain, image, 0).unwrap();
+        let deadline = guard().unwrap();
+        while chain.acquire(None, false) == Err(vk::Result::NOT_READY) {
+            assert!(Instant::now() < deadline, "the image never came back");
+            std::thread::yield_now();
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! has a thread that waits for the device and presents. Neither knows Vulkan handles: those are in `ffi::wsi`.
 
 pub mod chain;
+pub mod drm;
 pub mod headless;
 pub mod pixels;
 
@@ -107,6 +108,13 @@ pub trait Presenter: Send {
     /// Pictures that nobody reads any more since the last call, without waiting for them.
     fn released(&mut self) -> Vec<usize>;
 
-    /// Waits a few milliseconds, at most, for a picture to be released.
-    fn wait_released(&mut self) {}
+    /// Waits a few milliseconds, at most, for a picture to be released; whether the window is still there.
+    fn wait_released(&mut self) -> Shown {
+        Shown::Optimal
+    }
+
+    /// What ends the waits of [`Self::show`] for good, called by another thread: the pictures that are left are shown at once.
+    fn hurry(&self) -> Option<Box<dyn Fn() + Send + Sync>> {
+        None
+    }
 }

@@ -35,20 +35,18 @@ const ALLOWANCES: &[Allowance] = &[
         why: "the host's descriptors mean nothing in the guest",
     },
     Allowance {
-        what: "*/ Device Extensions / VK_EXT_external_memory_host",
-        why: "the host uses it for the memory it shares with the guest; the guest cannot import pages of its own",
+        what: "*/ Device Extensions / VK_EXT_memory_budget",
+        why: "the driver answers it by itself, whatever the host has",
     },
-    Allowance {
-        what: "*/ VkPhysicalDeviceExternalMemoryHostPropertiesEXT / *",
-        why: "`vulkaninfo` prints it only with the extension above",
-    },
+    Allowance { what: "*/ memoryHeaps* / budget", why: "it is the quota on the virtual GPU" },
+    Allowance { what: "*/ memoryHeaps* / usage", why: "it is what the program itself has allocated" },
+    Allowance { what: "*/ deviceUUID", why: "it is the UUID of the virtual GPU, not of the host's device" },
+    Allowance { what: "*/ driverUUID", why: "it names this driver, not the one behind it" },
+    Allowance { what: "*/ deviceLUID*", why: "it is the LUID of the virtual GPU" },
+    Allowance { what: "*/ deviceNodeMask", why: "it goes with the LUID" },
     Allowance {
         what: "*/ Device Extensions / VK_EXT_tooling_info",
         why: "the driver answers it by itself, whatever the host has",
-    },
-    Allowance {
-        what: "*/ Device Extensions / VK_KHR_map_memory2",
-        why: "mapping is the driver's own work, whatever the host has",
     },
     Allowance { what: "*/ Device Extensions", why: "the count of the extensions above" },
     Allowance { what: "*driverName", why: "it says that this driver stands in between: `dxg`" },

@@ -249,6 +249,9 @@ fn all_formats(to: &mut Encoder, driver: &Driver) {
 /// The extension that brings 64-bit format features.
 const FLAGS2: &CStr = c"VK_KHR_format_feature_flags2";
 
+/// Extensions that a guest makes by itself and only wants to know of.
+const MADE_IN_THE_GUEST: &[&str] = &["VK_KHR_map_memory2"];
+
 /// The device extensions that a guest is offered: those the device has and this host forwards, as far as it knows them.
 pub(crate) fn offered(driver: &Driver) -> Vec<vk::ExtensionProperties> {
     driver
@@ -256,8 +259,12 @@ pub(crate) fn offered(driver: &Driver) -> Vec<vk::ExtensionProperties> {
         .iter()
         .filter_map(|extension| {
             let name = extension.extension_name_as_c_str().ok()?.to_str().ok()?;
-            let forwarded = FORWARDED_EXTENSIONS.iter().find(|forwarded| forwarded.name == name)?;
-            let spec_version = extension.spec_version.min(forwarded.spec_version);
+            let known = FORWARDED_EXTENSIONS.iter().find(|forwarded| forwarded.name == name);
+            let spec_version = match known {
+                Some(forwarded) => extension.spec_version.min(forwarded.spec_version),
+                None if MADE_IN_THE_GUEST.contains(&name) => extension.spec_version,
+                None => return None,
+            };
             Some(vk::ExtensionProperties { spec_version, ..*extension })
         })
         .collect()

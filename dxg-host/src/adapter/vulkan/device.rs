@@ -30,6 +30,7 @@ use super::cell::Cell;
 use super::chain::Chain;
 use super::completion::OnLost;
 use super::completion::Pending;
+use super::completion::Timeline as _;
 use super::context::DeviceContext;
 use super::context::DispatchError;
 use super::create;
@@ -48,6 +49,8 @@ use super::queue::QueuePlace;
 use super::reader::ReadError;
 use super::reader::Reader;
 use super::reader::arena;
+use super::retired::LastUse;
+use super::retired::Retired;
 use super::sparse;
 use super::submit;
 use super::submit::Submission;
@@ -108,6 +111,8 @@ pub(crate) struct Device {
     feedback: Table<Feedback>,
     /// What device memory holds, under the memory's ids.
     holdings: Table<Holding>,
+    /// Timeline semaphores that the client has destroyed and the driver may still look at.
+    retired: Retired<vk::Semaphore>,
     submission: Submission,
     reading: Reading,
     recording: Vec<u8>,
@@ -182,6 +187,7 @@ impl Device {
             queues: Vec::with_capacity(places.len()),
             feedback: Table::default(),
             holdings: Table::default(),
+            retired: Retired::default(),
             submission: Submission::default(),
             reading: Reading::of(&around.driver),
             recording: Vec::new(),
@@ -272,7 +278,11 @@ impl Device {
         let sequence = reader.u64().map_err(unreadable(OP))?;
         self.submission.read(&mut reader, &self.feedback, queue, sequence).map_err(unreadable(OP))?;
         reader.finish().map_err(unreadable(OP))?;
-        Ok(outcome(self.submission.submit(&self.sync, queue)))
+        let submitted = self.submission.submit(&self.sync, queue);
+        if !self.retired.is_empty() {
+            self.destroy_retired();
+        }
+        Ok(outcome(submitted))
     }
 
     fn queue_bind_sparse(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
@@ -434,14 +444,47 @@ impl Device {
         const OP: &str = "DESTROY_SEMAPHORE";
         let Some(id) = sole_id(&self.bump, &self.objects, body, OP)? else { return Ok(Outcome::Done) };
         let native = self.objects.remove(ObjectKind::SEMAPHORE, id).map_err(|error| bad_id(OP, &error))?;
-        // Binary semaphores have no cell.
-        if let Ok(feedback) = self.feedback.remove(id) {
-            feedback.cell.retire();
+        let native = vk::Semaphore::from_raw(native);
+        // Binary semaphores have no cell. What they carry goes over to the batch that waits for them.
+        let uses = match self.feedback.remove(id) {
+            Ok(feedback) => {
+                feedback.cell.retire();
+                self.last_waits()
+            }
+            Err(_) => Vec::new(),
+        };
+        if uses.is_empty() {
+            // SAFETY:
+            // - the semaphore was of this device and out of its table, so nothing names it any more.
+            unsafe { self.sync.device.destroy_semaphore(native, None) };
+        } else {
+            self.retired.push(native, uses);
         }
-        // SAFETY:
-        // - the semaphore was of this device and out of its table, so nothing names it any more.
-        unsafe { self.sync.device.destroy_semaphore(vk::Semaphore::from_raw(native), None) };
         Ok(Outcome::Done)
+    }
+
+    /// The batches that waited for timeline semaphores and that the driver may still look at.
+    fn last_waits(&self) -> Vec<LastUse> {
+        let queues = self.queues.iter().enumerate();
+        let uses = queues.filter_map(|(queue, of)| Some(LastUse { queue, point: of.last_wait()? }));
+        uses.filter(|last| !last.is_over(self.reached(last.queue))).collect()
+    }
+
+    /// How far a queue is. Of a lost device nothing is known, and what it holds stays until its end.
+    fn reached(&self, queue: usize) -> u64 {
+        let queue = self.queues.get(queue);
+        queue.and_then(|queue| queue.progress.timeline().value().ok()).unwrap_or(0)
+    }
+
+    /// Destroys the retired semaphores that the driver has let go of.
+    fn destroy_retired(&mut self) {
+        let mut retired = std::mem::take(&mut self.retired);
+        while let Some(semaphore) = retired.pop_free(|queue| self.reached(queue)) {
+            // SAFETY:
+            // - the semaphore was of this device and out of its table, so nothing names it any more, and no batch uses it.
+            unsafe { self.sync.device.destroy_semaphore(semaphore, None) };
+        }
+        self.retired = retired;
     }
 
     fn signal_semaphore(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
@@ -519,6 +562,11 @@ impl Device {
                     tracing::error!(op = op.name(), %error, "an object could not be destroyed");
                 }
             }
+        }
+        for semaphore in self.retired.take_all() {
+            // SAFETY:
+            // - the semaphore was of this device, which is idle, and out of its table, so nothing names it any more.
+            unsafe { self.sync.device.destroy_semaphore(semaphore, None) };
         }
         for queue in self.queues.drain(..) {
             // SAFETY:

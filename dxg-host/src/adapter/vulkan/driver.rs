@@ -16,6 +16,8 @@ use crate::failure::Fault;
 
 /// The Vulkan loader of the system.
 pub(crate) const LIBRARY: &str = "libvulkan.so.1";
+/// The mathematical functions of the C library.
+const MATH: &str = "libm.so.6";
 /// Newest version of the core interface that is asked of a driver.
 pub(crate) const API_VERSION: u32 = vk::API_VERSION_1_3;
 /// `driverName` of this project's own driver, which must never be behind itself.
@@ -47,6 +49,24 @@ impl std::fmt::Debug for Driver {
     }
 }
 
+/// Makes the mathematical functions visible to every library of the process.
+///
+/// *Why.* Drivers that compile shaders for the CPU let the code call functions such as `powf` and look for them in the whole
+/// process. The programs that they are made for have them; a function that is missing is a call of address 0.
+fn share_math() {
+    use libloading::os::unix::Library;
+    use libloading::os::unix::RTLD_GLOBAL;
+    use libloading::os::unix::RTLD_NOW;
+
+    // SAFETY:
+    // - loading runs the library's constructors: it is a part of the C library.
+    match unsafe { Library::open(Some(MATH), RTLD_NOW | RTLD_GLOBAL) } {
+        // It lives as long as the process.
+        Ok(library) => std::mem::forget(library),
+        Err(error) => tracing::debug!(%error, "no mathematical functions for drivers"),
+    }
+}
+
 impl Library {
     /// Loads `path` and makes the instance.
     ///
@@ -56,6 +76,7 @@ impl Library {
         let fault = |error: &dyn std::fmt::Display| {
             Fault::new("open the Vulkan library", format!("{}: {error}", path.display()))
         };
+        share_math();
         // SAFETY:
         // - loading runs the library's constructors: it is the system's Vulkan loader (or what a test names), in a
         //   process of its own that holds nothing but the adapter.
@@ -228,5 +249,24 @@ impl Driver {
     /// Whether the device has what came with core version `core` (0: none), or with one of `extensions`.
     pub(crate) fn offers(&self, core: u32, extensions: &[&CStr]) -> bool {
         (core != 0 && core <= self.api_version) || extensions.iter().any(|name| self.has_extension(name))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use libloading::os::unix::Library;
+
+    use super::share_math;
+
+    #[test]
+    fn compiled_shaders_find_the_mathematical_functions_in_the_process() {
+        share_math();
+        let process = Library::this();
+        for name in [c"powf", c"exp2f", c"sinf", c"fmodf"] {
+            // SAFETY:
+            // - the symbol is only looked for, and is a function in every C library.
+            let found = unsafe { process.get::<unsafe extern "C" fn()>(name.to_bytes_with_nul()) };
+            assert!(found.is_ok(), "{name:?}");
+        }
     }
 }

@@ -26,6 +26,7 @@ pub(crate) mod objects;
 mod queries;
 mod queue;
 pub(crate) mod reader;
+mod retired;
 mod serve;
 mod server;
 mod sparse;

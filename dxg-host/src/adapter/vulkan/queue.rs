@@ -52,6 +52,8 @@ pub(crate) struct Queue {
     pub(crate) progress: Arc<Progress<NativeTimeline>>,
     /// Last point that was given to a submission.
     point: u64,
+    /// Last point of the last submission that waits for a timeline semaphore; 0 before there is one.
+    last_wait: u64,
     waiter: Option<JoinHandle<()>>,
 }
 
@@ -72,6 +74,7 @@ impl Queue {
             native: fns.queue(place),
             progress: Arc::new(Progress::new(timeline, cell, on_lost)),
             point: 0,
+            last_wait: 0,
             waiter: None,
         })
     }
@@ -80,6 +83,16 @@ impl Queue {
     pub(crate) fn next_point(&mut self) -> u64 {
         self.point = self.point.saturating_add(1);
         self.point
+    }
+
+    /// Says that the submission whose points were just given out waits for a timeline semaphore.
+    pub(crate) fn note_wait(&mut self) {
+        self.last_wait = self.point;
+    }
+
+    /// Last point of the last submission that waits for a timeline semaphore.
+    pub(crate) fn last_wait(&self) -> Option<u64> {
+        (self.last_wait != 0).then_some(self.last_wait)
     }
 
     /// Leaves what is pending to the waiter thread, which starts with the first need.

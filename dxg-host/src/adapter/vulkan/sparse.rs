@@ -64,6 +64,7 @@ impl Binding {
     pub(crate) fn new(batches: Vec<Read>, queue: &mut Queue, sequence: u64) -> Self {
         let mut this = Self { infos: Vec::new(), extras: Vec::new(), milestones: Vec::new() };
         let count = batches.len().max(1);
+        let waits = batches.iter().any(|batch| batch.info.wait_semaphore_count != 0);
         let mut batches = batches;
         if batches.is_empty() {
             batches.push(Read { info: vk::BindSparseInfo::default(), signals: Vec::new() });
@@ -78,6 +79,9 @@ impl Binding {
             } else {
                 this.infos.push(info);
             }
+        }
+        if waits {
+            queue.note_wait();
         }
         this
     }

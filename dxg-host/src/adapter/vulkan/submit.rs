@@ -60,6 +60,7 @@ impl Submission {
         // A value that was waited for is reached when the batch is complete, also where the queue that raised it has not
         // been looked at since.
         let mut waited = Vec::new();
+        let mut waits_for_timelines = false;
         let batch_count = count(reader, BATCH_BYTES)?;
         for index in 0..batch_count {
             let flags = vk::SubmitFlags::from_raw(reader.u32()?);
@@ -67,6 +68,7 @@ impl Submission {
             for _ in 0..count(reader, SEMAPHORE_BYTES)? {
                 let (wait, id) = semaphore(reader)?;
                 if let Ok(feedback) = feedback.get(id) {
+                    waits_for_timelines = true;
                     waited.push((Arc::clone(&feedback.cell), wait.value));
                 }
                 self.waits.push(wait);
@@ -105,6 +107,9 @@ impl Submission {
                 command_buffers: 0..0,
                 signals: 0..self.signals.len(),
             });
+        }
+        if waits_for_timelines {
+            queue.note_wait();
         }
         Ok(())
     }

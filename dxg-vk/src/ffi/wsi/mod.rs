@@ -5,13 +5,16 @@ mod surface;
 mod surface_queries;
 mod swapchain;
 mod swapchain_groups;
+mod wayland;
 mod xcb;
 mod xlib;
 
 pub(super) use surface::create_headless_surface;
+pub(super) use surface::create_wayland_surface;
 pub(super) use surface::create_xcb_surface;
 pub(super) use surface::create_xlib_surface;
 pub(super) use surface::destroy_surface;
+pub(super) use surface::wayland_presentation_support;
 pub(super) use surface::xcb_presentation_support;
 pub(super) use surface::xlib_presentation_support;
 pub(super) use surface_queries::get_physical_device_surface_capabilities;

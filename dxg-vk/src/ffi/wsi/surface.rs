@@ -17,6 +17,7 @@ use ash::vk;
 use ash::vk::Handle;
 use parking_lot::Mutex;
 
+use super::wayland;
 use super::xcb;
 use super::xlib;
 use crate::ffi::guard::guard;
@@ -124,6 +125,41 @@ pub(in crate::ffi) unsafe extern "system" fn create_xlib_surface(
         unsafe { publish(Arc::new(window), surface) };
         Ok(())
     })
+}
+
+/// `vkCreateWaylandSurfaceKHR`.
+///
+/// # Safety
+/// As the specification of this command demands.
+pub(in crate::ffi) unsafe extern "system" fn create_wayland_surface(
+    _instance: vk::Instance,
+    info: *const vk::WaylandSurfaceCreateInfoKHR<'_>,
+    _allocator: *const vk::AllocationCallbacks<'_>,
+    surface: *mut vk::SurfaceKHR,
+) -> vk::Result {
+    // SAFETY: the program passes a valid structure.
+    let info = unsafe { &*info };
+    guard_result(|| {
+        // SAFETY: the program keeps display and surface while the Vulkan surface lives.
+        let window = unsafe { wayland::WaylandWindow::new(info.display.cast(), info.surface.cast()) }?;
+        // SAFETY: the program passes a place for the handle.
+        unsafe { publish(Arc::new(window), surface) };
+        Ok(())
+    })
+}
+
+/// `vkGetPhysicalDeviceWaylandPresentationSupportKHR`.
+///
+/// # Safety
+/// As the specification of this command demands.
+pub(in crate::ffi) unsafe extern "system" fn wayland_presentation_support(
+    _device: vk::PhysicalDevice,
+    _family: u32,
+    display: *mut c_void,
+) -> vk::Bool32 {
+    // SAFETY: the program passes a connected display.
+    let shows = guard_bool(|| unsafe { wayland::shows(display) });
+    vk::Bool32::from(shows)
 }
 
 /// `vkGetPhysicalDeviceXcbPresentationSupportKHR`.

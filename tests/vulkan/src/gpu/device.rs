@@ -59,6 +59,8 @@ pub(crate) struct Gpu {
     pub(super) swapchain: Option<ash::khr::swapchain::Device>,
     /// Calls of `VK_KHR_present_wait`, where it is there.
     pub(super) present_wait: Option<ash::khr::present_wait::Device>,
+    /// Calls of `VK_EXT_external_memory_host`, where it is there.
+    pub(crate) external_memory_host: Option<ash::ext::external_memory_host::Device>,
     kept: Mutex<Vec<Destroy>>,
 }
 
@@ -103,7 +105,8 @@ impl Gpu {
         let conditional = ash::ext::conditional_rendering::NAME;
         let (swapchain, mutable) = (ash::khr::swapchain::NAME, ash::khr::swapchain_mutable_format::NAME);
         let (present_id, present_wait) = (ash::khr::present_id::NAME, ash::khr::present_wait::NAME);
-        let names: Vec<_> = [push, feedback, conditional, swapchain, mutable, present_id, present_wait]
+        let host = ash::ext::external_memory_host::NAME;
+        let names: Vec<_> = [push, feedback, conditional, swapchain, mutable, present_id, present_wait, host]
             .into_iter()
             .filter(|name| has(name))
             .map(CStr::as_ptr)
@@ -157,6 +160,8 @@ impl Gpu {
             has(conditional).then(|| ash::ext::conditional_rendering::Device::new(instance, &raw));
         let present_wait = has(present_wait).then(|| ash::khr::present_wait::Device::new(instance, &raw));
         let swapchain = has(swapchain).then(|| ash::khr::swapchain::Device::new(instance, &raw));
+        let external_memory_host =
+            has(host).then(|| ash::ext::external_memory_host::Device::new(instance, &raw));
         Ok(Self {
             memory: physical.memory(),
             limits: properties.limits,
@@ -175,6 +180,7 @@ impl Gpu {
             conditional_rendering,
             swapchain,
             present_wait,
+            external_memory_host,
             kept: Mutex::new(Vec::new()),
         })
     }

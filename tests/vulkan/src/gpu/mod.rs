@@ -15,6 +15,7 @@
 mod calls;
 mod commands;
 mod device;
+mod host_memory;
 mod image;
 mod instance;
 mod kernel;
@@ -28,6 +29,8 @@ pub(crate) use self::commands::Commands;
 pub(crate) use self::device::Gpu;
 pub(crate) use self::device::HANG;
 pub(crate) use self::device::Wanted;
+pub(crate) use self::host_memory::HOST_ALLOCATION;
+pub(crate) use self::host_memory::HostRange;
 pub(crate) use self::image::Image;
 pub(crate) use self::image::ImageInfo;
 pub(crate) use self::image::WHOLE;

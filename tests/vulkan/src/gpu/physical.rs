@@ -86,6 +86,12 @@ impl Physical {
         memory.memory_properties
     }
 
+    /// Heaps and types with a chain.
+    pub(crate) fn memory2_chain(&self, chain: &mut vk::PhysicalDeviceMemoryProperties2<'_>) {
+        // SAFETY: the physical device lives as long as its instance; the device has the structures of the chain.
+        unsafe { self.instance.raw.get_physical_device_memory_properties2(self.raw, chain) };
+    }
+
     /// What a format can do.
     pub(crate) fn format(&self, format: vk::Format) -> vk::FormatProperties {
         // SAFETY: the format is one of Vulkan 1.3.
@@ -123,6 +129,26 @@ impl Physical {
                 self.raw, format, kind, tiling, info.usage, info.flags,
             )
         }
+    }
+
+    /// The same question in both forms, with `before` where the answers go: result and place of each.
+    pub(crate) fn image_format_over(
+        &self,
+        info: &vk::PhysicalDeviceImageFormatInfo2<'_>,
+        before: vk::ImageFormatProperties,
+    ) -> [(vk::Result, vk::ImageFormatProperties); 2] {
+        let mut first = before;
+        let call = self.instance.raw.fp_v1_0().get_physical_device_image_format_properties;
+        let (format, kind, tiling) = (info.format, info.ty, info.tiling);
+        // SAFETY: the values are ones of Vulkan 1.0; `first` is ours.
+        let result = unsafe { call(self.raw, format, kind, tiling, info.usage, info.flags, &raw mut first) };
+        let mut second = vk::ImageFormatProperties2 { image_format_properties: before, ..Default::default() };
+        // SAFETY: `info` is complete, the chains are empty.
+        let result2 = unsafe {
+            self.instance.raw.get_physical_device_image_format_properties2(self.raw, info, &mut second)
+        };
+        let result2 = result2.err().unwrap_or(vk::Result::SUCCESS);
+        [(result, first), (result2, second.image_format_properties)]
     }
 
     /// The names of the device extensions.

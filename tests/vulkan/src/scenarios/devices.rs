@@ -24,6 +24,7 @@ scenarios![
     vulkan_1_1_to_1_3_structures,
     format_properties_both_ways,
     image_format_properties_both_ways,
+    unsupported_images_have_limits_of_zero,
     instance_function_addresses,
     device_function_addresses,
     several_instances,
@@ -170,6 +171,27 @@ fn format_properties_both_ways(case: &mut Case) -> Result<()> {
     Ok(())
 }
 
+fn unsupported_images_have_limits_of_zero(case: &mut Case) -> Result<()> {
+    let physical = case.physical()?;
+    let rubbish = vk::ImageFormatProperties {
+        max_extent: vk::Extent3D { width: 0xCD, height: 0xCD, depth: 0xCD },
+        max_mip_levels: 0xCD,
+        max_array_layers: 0xCD,
+        sample_counts: vk::SampleCountFlags::from_raw(0xCD),
+        max_resource_size: 0xCD,
+    };
+    let info = vk::PhysicalDeviceImageFormatInfo2::default()
+        .format(vk::Format::D16_UNORM)
+        .ty(vk::ImageType::TYPE_3D)
+        .tiling(vk::ImageTiling::LINEAR)
+        .usage(vk::ImageUsageFlags::DEPTH_STENCIL_ATTACHMENT);
+    for (result, limits) in physical.image_format_over(&info, rubbish) {
+        same!(result, vk::Result::ERROR_FORMAT_NOT_SUPPORTED, "result");
+        same!(format!("{limits:?}"), format!("{:?}", vk::ImageFormatProperties::default()), "limits");
+    }
+    Ok(())
+}
+
 fn image_format_properties_both_ways(case: &mut Case) -> Result<()> {
     let physical = case.physical()?;
     for number in [1, 9, 16, 23, 37, 44, 50, 64, 70, 83, 97, 98, 100, 103, 109, 124, 126, 130, 133, 147] {
@@ -306,7 +328,7 @@ fn device_with_all_queues(case: &mut Case) -> Result<()> {
 }
 
 /// The descriptors, threads and shared mappings of this process.
-fn footprint() -> Result<[usize; 3]> {
+pub(super) fn footprint() -> Result<[usize; 3]> {
     let count = |dir: &str| -> Result<usize> { Ok(std::fs::read_dir(dir)?.count()) };
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let shared = maps.lines().filter(|line| line.contains("memfd:")).count();

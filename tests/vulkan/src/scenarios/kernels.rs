@@ -25,6 +25,7 @@ scenarios![
     subgroup_reduce,
     subgroup_shuffle,
     arithmetic_f32,
+    logarithms_and_powers,
     arithmetic_f64,
     arithmetic_i64,
     arithmetic_f16,
@@ -301,6 +302,35 @@ fn arithmetic_f32(case: &mut Case) -> Result<()> {
     let want: Vec<[f32; 4]> =
         input.iter().map(|x| [x * x + 0.5, x.floor(), x.abs(), x.clamp(-8.0, 8.0)]).collect();
     same!(got, want, "results");
+    case.digest(&got);
+    Ok(())
+}
+
+fn logarithms_and_powers(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    // A driver for the CPU may leave these to the C library, which it then looks for in its process.
+    let input: Vec<f32> = (1..=256_u16).map(|i| f32::from(i) * 0.125).collect();
+    let buffers = [gpu.buffer_of(&input)?, gpu.buffer(256 * 32)?];
+    let code = wgsl(
+        "@group(0) @binding(0) var<storage, read> input: array<f32>;
+         @group(0) @binding(1) var<storage, read_write> out: array<vec4<f32>>;
+         @compute @workgroup_size(64) fn main(@builtin(global_invocation_id) id: vec3<u32>) {
+             let x = input[id.x];
+             out[id.x * 2u] = vec4<f32>(log2(x), log(x), exp2(x * 0.25), exp(x * 0.25));
+             out[id.x * 2u + 1u] = vec4<f32>(pow(x, 1.5), sin(x), cos(x), x % 1.75);
+         }",
+    )?;
+    once(&gpu, &code, &buffers, [4, 1, 1])?;
+    let got: Vec<[f32; 8]> = buffers[1].read(0, 256);
+    for (x, got) in input.iter().zip(&got) {
+        let y = x * 0.25;
+        let want = [x.log2(), x.ln(), y.exp2(), y.exp(), x.powf(1.5), x.sin(), x.cos(), x % 1.75];
+        for (got, want) in got.iter().zip(want) {
+            // The remainder may come out as the divisor itself.
+            let off = (got - want).abs().min((got - want - 1.75).abs());
+            anyhow::ensure!(off <= 0.002 * want.abs().max(1.0), "of {x}: {got} instead of {want}");
+        }
+    }
     case.digest(&got);
     Ok(())
 }

@@ -8,11 +8,13 @@ mod events;
 mod fences;
 mod formats;
 mod graphics;
+mod host_memory;
 mod image_queries;
 mod image_transfers;
 mod images;
 mod kernels;
 mod memory;
+mod own;
 mod pipelines;
 mod queries;
 mod render_passes;
@@ -74,6 +76,7 @@ fn tables() -> impl Iterator<Item = &'static Scenario> {
         events::TABLE,
         queries::TABLE,
         memory::TABLE,
+        host_memory::TABLE,
         texel_buffers::TABLE,
         images::TABLE,
         image_transfers::TABLE,
@@ -88,7 +91,7 @@ fn tables() -> impl Iterator<Item = &'static Scenario> {
     .flatten()
 }
 
-/// The names of all scenarios, in the order they run.
+/// The names of all scenarios that any driver can run, in the order they run.
 pub fn names() -> impl Iterator<Item = &'static str> {
     tables().map(|scenario| scenario.name)
 }
@@ -108,7 +111,7 @@ pub enum Ending {
 ///
 /// There is no scenario of this name.
 pub fn run(name: &str, device: usize) -> Result<(String, Ending)> {
-    let scenario = tables().find(|scenario| scenario.name == name);
+    let scenario = tables().chain(own::TABLE).find(|scenario| scenario.name == name);
     let scenario = scenario.with_context(|| format!("no scenario is named `{name}`"))?;
     let mut case = Case::new(device);
     let outcome = catch_unwind(AssertUnwindSafe(|| (scenario.run)(&mut case)));

@@ -1,5 +1,8 @@
 //! Binary and timeline semaphores.
 
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
+use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -30,6 +33,7 @@ scenarios![
     timeline_ping_pong,
     timeline_signalled_by_another_thread,
     semaphore_churn,
+    timeline_destroyed_with_its_last_waiter,
 ];
 
 const ALL: [vk::PipelineStageFlags; 1] = [vk::PipelineStageFlags::ALL_COMMANDS];
@@ -329,5 +333,50 @@ fn semaphore_churn(case: &mut Case) -> Result<()> {
         gpu.destroy(timeline);
     }
     gpu.destroy(vk::Semaphore::null());
+    Ok(())
+}
+
+/// Drivers with a submission thread let go of a semaphore only after the batch that waited for it is complete.
+fn timeline_destroyed_with_its_last_waiter(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        // On crowded cores such a thread is often stopped in between.
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        let rounds = destroy_with_last_waiter(&gpu);
+        done.store(true, Ordering::Relaxed);
+        rounds
+    })
+}
+
+fn destroy_with_last_waiter(gpu: &Gpu) -> Result<()> {
+    let buffer = gpu.buffer(64)?;
+    let commands = fill(gpu, buffer, 5)?;
+    // A wait before its signal starts such a thread.
+    let go = gpu.timeline(0)?;
+    submit2(gpu, None, &at(go, 1), &[])?;
+    signal(gpu, go, 1)?;
+    gpu.queue_wait_idle(gpu.queue)?;
+    let event = gpu.keep(gpu.create_event(&vk::EventCreateInfo::default())?);
+    // Some that stay, so that letting go of the last one takes a while.
+    let staying = (0..4).map(|_| gpu.timeline(0)).collect::<Result<Vec<_>>>()?;
+    for round in 1..=5000 {
+        let mut kind = vk::SemaphoreTypeCreateInfo::default().semaphore_type(vk::SemaphoreType::TIMELINE);
+        let last = gpu.create_semaphore(&vk::SemaphoreCreateInfo::default().push_next(&mut kind))?;
+        let all: Vec<_> = staying.iter().chain([&last]).flat_map(|semaphore| at(*semaphore, round)).collect();
+        submit2(gpu, Some(commands), &[], &all)?;
+        submit2(gpu, None, &all, &[])?;
+        gpu.queue_wait_idle(gpu.queue)?;
+        gpu.destroy(last);
+        // Makes the driver hear of it at once.
+        same!(gpu.get_event_status(event)?, false, "event");
+    }
+    same!(buffer.words(), [5; 16], "words");
     Ok(())
 }

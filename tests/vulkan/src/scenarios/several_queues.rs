@@ -30,7 +30,7 @@ scenarios![
 ];
 
 const TIMEOUT: VkResult<()> = Err(vk::Result::TIMEOUT);
-const LOST: VkResult<()> = Err(vk::Result::ERROR_DEVICE_LOST);
+pub(super) const LOST: VkResult<()> = Err(vk::Result::ERROR_DEVICE_LOST);
 /// Long enough to see that something does not happen; nothing depends on it.
 const SHORT_NS: u64 = 2_000_000;
 /// `BUFFER_THAT_FAILS_BYTES` and `BUFFER_THAT_LOSES_BYTES` of the driver of the tests.
@@ -69,7 +69,7 @@ fn infos(points: Points<'_>) -> Vec<vk::SemaphoreSubmitInfo<'static>> {
 }
 
 /// Submits a batch that waits and signals.
-fn submit(
+pub(super) fn submit(
     gpu: &Gpu,
     queue: vk::Queue,
     waits: Points<'_>,
@@ -86,7 +86,12 @@ fn signal(gpu: &Gpu, semaphore: vk::Semaphore, value: u64) -> VkResult<()> {
 }
 
 /// Waits for one or all of some points.
-fn wait(gpu: &Gpu, points: Points<'_>, flags: vk::SemaphoreWaitFlags, timeout_ns: u64) -> VkResult<()> {
+pub(super) fn wait(
+    gpu: &Gpu,
+    points: Points<'_>,
+    flags: vk::SemaphoreWaitFlags,
+    timeout_ns: u64,
+) -> VkResult<()> {
     let (semaphores, values): (Vec<_>, Vec<_>) = points.iter().copied().unzip();
     let info = vk::SemaphoreWaitInfo::default().semaphores(&semaphores).values(&values).flags(flags);
     gpu.wait_semaphores(&info, timeout_ns)
@@ -290,7 +295,7 @@ fn buffer(gpu: &Gpu, size: u64) -> VkResult<vk::Buffer> {
 }
 
 /// That every way to notice says the device is lost, and soon.
-fn is_lost_everywhere(gpu: &Gpu, never: vk::Fence, counter: vk::Semaphore) -> Result<()> {
+pub(super) fn is_lost_everywhere(gpu: &Gpu, never: vk::Fence, counter: vk::Semaphore) -> Result<()> {
     same!(gpu.wait_for_fences(&[never], true, hang_ns()), LOST, "vkWaitForFences");
     same!(gpu.get_fence_status(never).map(|_| ()), LOST, "vkGetFenceStatus");
     same!(wait(gpu, &[(counter, 9)], vk::SemaphoreWaitFlags::empty(), hang_ns()), LOST, "vkWaitSemaphores");
@@ -305,7 +310,7 @@ fn is_lost_everywhere(gpu: &Gpu, never: vk::Fence, counter: vk::Semaphore) -> Re
     Ok(())
 }
 
-fn works(gpu: &Gpu) -> Result<()> {
+pub(super) fn works(gpu: &Gpu) -> Result<()> {
     let fences = fences(gpu)?;
     for (queue, fence) in gpu.queues.iter().zip(&fences) {
         submit(gpu, *queue, &[], &[], *fence)?;

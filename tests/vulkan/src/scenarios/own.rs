@@ -1,0 +1,225 @@
+//! What only this driver does: who its devices are, what a quota does, and what happens when the other side dies.
+//!
+//! *Why apart.* A native driver has nothing to compare it with.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::ensure;
+use ash::prelude::VkResult;
+use ash::vk;
+use rustix::process::Pid;
+use rustix::process::Signal;
+use rustix::process::getppid;
+use rustix::process::kill_process;
+
+use super::Case;
+use super::devices::footprint;
+use super::same;
+use super::scenarios;
+use super::several_queues::LOST;
+use super::several_queues::is_lost_everywhere;
+use super::several_queues::submit;
+use super::several_queues::wait;
+use super::several_queues::works;
+use crate::gpu::Gpu;
+use crate::gpu::HostRange;
+use crate::gpu::Instance;
+
+scenarios![
+    device_is_the_virtual_gpu,
+    budget_follows_allocations,
+    memory_beyond_the_quota_is_refused,
+    shared_memory_is_not_imported,
+    killed_worker_is_a_lost_device,
+    killed_worker_leaves_imported_memory,
+    closed_library_leaves_only_its_code,
+];
+
+fn device_is_the_virtual_gpu(case: &mut Case) -> Result<()> {
+    let physical = case.physical()?;
+    let mut ids = vk::PhysicalDeviceIDProperties::default();
+    let mut core = vk::PhysicalDeviceVulkan11Properties::default();
+    physical.properties2(&mut vk::PhysicalDeviceProperties2::default().push_next(&mut ids));
+    physical.properties2(&mut vk::PhysicalDeviceProperties2::default().push_next(&mut core));
+    let hex: String = ids.device_uuid.iter().map(|byte| format!("{byte:02x}")).collect();
+    let directory = std::env::var_os("DXG_RUNTIME_DIR").context("no DXG_RUNTIME_DIR")?;
+    let sockets: Vec<String> = fs::read_dir(PathBuf::from(directory).join("vgpu"))?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().replace('-', "")))
+        .collect::<Result<_>>()?;
+    ensure!(sockets.contains(&format!("{hex}.sock")), "{hex} is not among {sockets:?}");
+    same!((ids.device_luid_valid, ids.device_node_mask), (vk::TRUE, 1), "LUID and nodes");
+    ensure!(ids.device_luid != [0; vk::LUID_SIZE], "the LUID is zero");
+    same!(&ids.driver_uuid[..6], b"dxg-vk", "driver");
+    same!((core.device_uuid, core.driver_uuid), (ids.device_uuid, ids.driver_uuid), "UUIDs both ways");
+    same!((core.device_luid, core.device_luid_valid), (ids.device_luid, vk::TRUE), "LUID both ways");
+    same!(core.device_node_mask, ids.device_node_mask, "nodes both ways");
+    Ok(())
+}
+
+/// Budget and usage of the heap of mapped memory.
+fn budget(gpu: &Gpu) -> Result<(u64, u64)> {
+    let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT::default();
+    gpu.physical.memory2_chain(&mut vk::PhysicalDeviceMemoryProperties2::default().push_next(&mut budget));
+    let kind = gpu.memory.memory_types[gpu.host_memory_type(u32::MAX)? as usize];
+    let heap = kind.heap_index as usize;
+    let (most, used) = (budget.heap_budget[heap], budget.heap_usage[heap]);
+    ensure!(most > 0 && most <= gpu.memory.memory_heaps[heap].size, "a budget of {most}");
+    Ok((most, used))
+}
+
+fn allocate(gpu: &Gpu, size: u64) -> Result<VkResult<vk::DeviceMemory>> {
+    let kind = gpu.host_memory_type(u32::MAX)?;
+    let info = vk::MemoryAllocateInfo::default().allocation_size(size).memory_type_index(kind);
+    Ok(gpu.allocate_memory(&info))
+}
+
+fn budget_follows_allocations(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let before = budget(&gpu)?;
+    let memory = allocate(&gpu, 1 << 20)??;
+    same!(budget(&gpu)?, (before.0, before.1 + (1 << 20)), "with 1 MiB");
+    let other = allocate(&gpu, 3 << 20)??;
+    gpu.destroy(memory);
+    same!(budget(&gpu)?.1, before.1 + (3 << 20), "with 3 MiB");
+    gpu.destroy(other);
+    same!(budget(&gpu)?, before, "with nothing");
+    Ok(())
+}
+
+fn memory_beyond_the_quota_is_refused(case: &mut Case) -> Result<()> {
+    const PIECE_BYTES: u64 = 64 << 20;
+    let gpu = case.gpu()?;
+    let (most, _) = budget(&gpu)?;
+    for round in 0..2 {
+        let mut held = Vec::new();
+        let refused = loop {
+            ensure!(held.len() as u64 * PIECE_BYTES <= most, "more than the budget was granted");
+            match allocate(&gpu, PIECE_BYTES)? {
+                Ok(memory) => held.push(memory),
+                Err(error) => break error,
+            }
+        };
+        same!(refused, vk::Result::ERROR_OUT_OF_DEVICE_MEMORY, "round {round}");
+        ensure!((held.len() as u64 + 2) * PIECE_BYTES > most, "only {} pieces in round {round}", held.len());
+        works(&gpu)?;
+        held.into_iter().for_each(|memory| gpu.destroy(memory));
+    }
+    gpu.run(|_| ())
+}
+
+fn shared_memory_is_not_imported(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let range = HostRange::shared(64 << 10)?;
+    range.write(0, &[5; 64]);
+    let invalid = vk::Result::ERROR_INVALID_EXTERNAL_HANDLE;
+    same!(gpu.host_pointer_types(&range), Err(invalid), "vkGetMemoryHostPointerPropertiesEXT");
+    let allocated = gpu.import_as(&range, gpu.host_memory_type(u32::MAX)?);
+    same!(allocated, Err(invalid), "vkAllocateMemory");
+    same!(range.read(0, 64), [5; 64], "bytes");
+    gpu.run(|_| ())
+}
+
+/// The parent of a process, and its command line.
+fn process(pid: i32) -> Option<(i32, String)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold anything but ends with the last parenthesis.
+    let parent = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()?;
+    Some((parent, fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?.replace('\0', " ")))
+}
+
+/// Kills the workers of the daemon that was started beside this program.
+fn kill_workers() -> Result<()> {
+    let starter = getppid().context("no parent")?.as_raw_nonzero().get();
+    let pids = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let workers: Vec<i32> = pids
+        .filter(|pid| {
+            process(*pid).is_some_and(|(parent, command)| {
+                command.contains("worker") && process(parent).is_some_and(|(above, _)| above == starter)
+            })
+        })
+        .collect();
+    ensure!(!workers.is_empty(), "the daemon has no workers");
+    for pid in workers {
+        kill_process(Pid::from_raw(pid).context("no process")?, Signal::KILL)?;
+    }
+    Ok(())
+}
+
+fn killed_worker_is_a_lost_device(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let (go, held) = (gpu.timeline(0)?, gpu.fence()?);
+    let buffer = gpu.buffer_of(&[7_u32; 1024])?;
+    submit(&gpu, gpu.queue, &[(go, 1)], &[], held)?;
+    std::thread::scope(|scope| {
+        let waiters = [
+            scope.spawn(|| gpu.wait_for_fences(&[held], true, u64::MAX)),
+            scope.spawn(|| gpu.queue_wait_idle(gpu.queue)),
+            scope.spawn(|| wait(&gpu, &[(go, 1)], vk::SemaphoreWaitFlags::empty(), u64::MAX)),
+        ];
+        kill_workers()?;
+        for waiter in waiters {
+            same!(waiter.join().ok(), Some(LOST), "a wait that was under way");
+        }
+        Ok(())
+    })?;
+    is_lost_everywhere(&gpu, held, go)?;
+    same!(buffer.words(), [7; 1024], "mapped memory");
+    match allocate(&gpu, 4096)? {
+        // Memory is granted without an answer where there is some left of what was leased.
+        Ok(memory) => gpu.destroy(memory),
+        Err(error) => same!(error, vk::Result::ERROR_DEVICE_LOST, "vkAllocateMemory"),
+    }
+    drop(gpu);
+    let gpu = case.gpu()?;
+    works(&gpu)?;
+    gpu.run(|_| ())
+}
+
+fn killed_worker_leaves_imported_memory(case: &mut Case) -> Result<()> {
+    let range = HostRange::new(64 << 10, 64 << 10)?;
+    range.write(0, &[9; 4096]);
+    let gpu = case.gpu()?;
+    let imported = gpu.import(&range, 0, 64 << 10)?;
+    kill_workers()?;
+    // The loss is seen in the end.
+    while gpu.run(|_| ()).is_ok() {}
+    same!(range.read(0, 4096), [9; 4096], "bytes of a lost device");
+    gpu.forget(imported);
+    range.write(100, &[3]);
+    same!(range.read(99, 3), [9, 3, 9], "the program's own again");
+    drop(gpu);
+    let gpu = case.gpu()?;
+    let imported = gpu.import(&range, 0, 64 << 10)?;
+    gpu.run(|c| c.fill_buffer(imported.0, 0, 8, 1))?;
+    same!(range.read(0, 12), [1, 0, 0, 0, 1, 0, 0, 0, 9, 9, 9, 9], "on a new device");
+    gpu.forget(imported);
+    Ok(())
+}
+
+/// How often the driver's code is mapped.
+fn code_mappings() -> Result<usize> {
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    Ok(maps.lines().filter(|line| line.contains("libvulkan_dxg.so")).count())
+}
+
+fn closed_library_leaves_only_its_code(case: &mut Case) -> Result<()> {
+    // Dropping the last instance closes the loader's library, and that the driver's.
+    let work = || -> Result<()> {
+        let gpu = case.gpu()?;
+        works(&gpu)?;
+        gpu.run(|_| ())
+    };
+    drop(Instance::new()?);
+    work()?;
+    let (before, code) = (footprint()?, code_mappings()?);
+    ensure!(code > 0, "the driver was not loaded");
+    for round in 0..10 {
+        work()?;
+        same!(footprint()?, before, "descriptors, threads, shared mappings after round {round}");
+        same!(code_mappings()?, code, "mappings of code after round {round}");
+    }
+    Ok(())
+}
