@@ -110,6 +110,7 @@ pub use crate::resource::Resource;
 pub use crate::resource::ResourceOptions;
 pub use crate::resource::ResourceSharing;
 pub use crate::resource::SharedInfo;
+pub use crate::signals::spawn_without_signals;
 pub use crate::streams::Block;
 pub use crate::streams::StreamHandle;
 pub use crate::streams::Streams;

@@ -36,10 +36,11 @@ impl Drop for AllBlocked {
 }
 
 /// Starts a thread with every signal blocked: it inherits the mask of its maker.
-pub(crate) fn spawn_without_signals(
-    name: &str,
-    body: impl FnOnce() + Send + 'static,
-) -> io::Result<JoinHandle<()>> {
+///
+/// # Errors
+///
+/// When the system makes no more threads.
+pub fn spawn_without_signals(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     let _blocked = AllBlocked::new();
     thread::Builder::new().name(name.to_owned()).spawn(body)
 }

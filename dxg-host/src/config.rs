@@ -44,6 +44,8 @@ pub enum ConfigError {
 pub struct Config {
     /// Workers that wait, with the driver loaded, for the next client of each adapter.
     pub warm_workers: usize,
+    /// Most workers that wait for an adapter while its clients come faster than workers start.
+    pub most_warm_workers: usize,
     /// Environment of the workers, where a host driver needs one: nothing else is passed on.
     pub host_env: BTreeMap<String, String>,
     /// How far workers are closed in.
@@ -62,6 +64,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             warm_workers: 1,
+            most_warm_workers: 3,
             host_env: BTreeMap::new(),
             sandbox: Policy::default(),
             sandbox_readable: Vec::new(),

@@ -20,7 +20,7 @@ fn kill(pid: u32) {
 
 /// A daemon whose pool is at rest: one worker that waits.
 fn settled(config: &str) -> (Daemon, Vec<String>) {
-    let daemon = Daemon::with_config(config);
+    let daemon = Daemon::with_config(&format!("most_warm_workers = 1\n{config}"));
     drop(Session::open(&daemon.socket()));
     eventually("one worker waits", || {
         daemon.state().vgpus[0].clients.is_empty() && daemon.workers().len() == 1
@@ -157,6 +157,8 @@ fn worker_gets_nothing_of_the_daemons_surroundings() {
     variables.sort();
     let ours = [
         "DXG_WORKER=1",
+        "MALLOC_MMAP_THRESHOLD_=4194304",
+        "MALLOC_TRIM_THRESHOLD_=33554432",
         "MESA_SHADER_CACHE_DISABLE=true",
         "VK_DRIVER_FILES=/dev/null",
         "__GL_SHADER_DISK_CACHE=0",

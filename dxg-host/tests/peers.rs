@@ -56,7 +56,7 @@ const KERNEL_FDS: usize = 253;
 
 /// A daemon whose pool is at rest, with what it has open then.
 fn settled() -> (Daemon, Vec<String>) {
-    let daemon = Daemon::start();
+    let daemon = Daemon::with_config("most_warm_workers = 1");
     drop(Session::open(&daemon.socket()));
     rest(&daemon);
     let before = daemon.descriptors();

@@ -30,6 +30,7 @@ pub mod queue;
 pub mod ranges;
 pub mod replies;
 pub mod requirements;
+pub(crate) mod sessions;
 pub mod stream;
 pub mod subpasses;
 pub mod wait;

@@ -1,7 +1,9 @@
-//! A physical device: one virtual GPU, reached through a connection of its own.
+//! A physical device: one virtual GPU, reached through the connection that this process has with it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use ash::vk;
 use dxg_core::Candidate;
@@ -57,8 +59,7 @@ pub struct Physical {
     pub usages: Usages,
     /// Memory of the program that it has.
     pub host_pointers: HostPointers,
-    /// The version of Vulkan that the program asked its instance for.
-    pub asked_version: u32,
+    worn: AtomicBool,
     stream: Stream,
     cache: Mutex<HashMap<Vec<u8>, Arc<[u8]>>>,
     /// Keeps the connection.
@@ -66,12 +67,11 @@ pub struct Physical {
 }
 
 impl Physical {
-    /// Connects to a virtual GPU and fetches its description, for a program that asked for this version of Vulkan. `None`,
-    /// with the reason logged, when it is of no use.
-    pub fn connect(candidate: &Candidate, asked_version: u32) -> Option<Self> {
+    /// Connects to a virtual GPU and fetches its description. `None`, with the reason logged, when it is of no use.
+    pub fn connect(candidate: &Candidate) -> Option<Self> {
         // What killed the session before may have killed the worker that was to serve this one.
         for _ in 0..CONNECT_ATTEMPTS {
-            match Self::connect_once(candidate, asked_version) {
+            match Self::connect_once(candidate) {
                 Ok(physical) => return Some(physical),
                 Err(Failure::Lost) => {}
                 Err(Failure::ForGood) => return None,
@@ -80,14 +80,14 @@ impl Physical {
         None
     }
 
-    fn connect_once(candidate: &Candidate, asked_version: u32) -> Result<Self, Failure> {
+    fn connect_once(candidate: &Candidate) -> Result<Self, Failure> {
         let path = candidate.path().display();
         let node = candidate.open().map_err(|error| {
             warn!(%path, %error, "virtual GPU unreachable");
             if error.kind() == ErrorKind::DeviceLost { Failure::Lost } else { Failure::ForGood }
         })?;
         let streams = node.streams().ok_or(Failure::ForGood)?;
-        let physical = Self::over(node, streams.clone(), asked_version).map_err(|error| {
+        let physical = Self::over(node, streams.clone()).map_err(|error| {
             warn!(%path, %error, "virtual GPU has no Vulkan device");
             if streams.is_lost() { Failure::Lost } else { Failure::ForGood }
         })?;
@@ -95,7 +95,7 @@ impl Physical {
         Ok(physical)
     }
 
-    fn over(node: Node, streams: Streams, asked_version: u32) -> Result<Self, vk::Result> {
+    fn over(node: Node, streams: Streams) -> Result<Self, vk::Result> {
         let link = HostLink::open(&streams, StreamKind::VULKAN_INSTANCE, RING_BYTES)?;
         let stream = Stream::over(Box::new(link));
         let description =
@@ -106,11 +106,22 @@ impl Physical {
             host_pointers: HostPointers::default(),
             streams,
             description,
-            asked_version,
+            worn: AtomicBool::new(false),
             stream,
             cache: Mutex::default(),
             _node: node,
         })
+    }
+
+    /// A device of it was lost: who comes next shall have a driver without such a past.
+    pub fn wear(&self) {
+        self.worn.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a device of it was lost.
+    #[must_use]
+    pub fn is_worn(&self) -> bool {
+        self.worn.load(Ordering::Relaxed)
     }
 
     /// The host's reply to a question about the device that has one answer for good; asked once.

@@ -11,6 +11,7 @@ mod client;
 mod client_messages;
 mod control;
 mod deadlines;
+mod demand;
 mod descriptors;
 mod epoll;
 #[cfg(feature = "fuzzing")]
@@ -48,6 +49,7 @@ use dxg_wire::session::Reason;
 use self::client::Client;
 use self::control::ControlPort;
 use self::deadlines::Deadlines;
+use self::demand::Demand;
 use self::descriptors::Descriptors;
 use self::epoll::Poller;
 use self::epoll::Source;
@@ -60,6 +62,7 @@ use self::log_limit::LogLimit;
 use self::outbox::SendError;
 use self::registry::Registry;
 use self::runtime::RuntimeDir;
+use self::serve::Ready;
 use self::vgpu::Vgpu;
 use self::worker_proc::Worker;
 use crate::adapter::AdapterChoice;
@@ -96,6 +99,12 @@ struct Broker {
     workers: BTreeMap<WorkerId, Worker>,
     /// Failed starts in a row, by adapter: no start follows a failure until a client asks for one.
     failing: HashMap<AdapterChoice, u32>,
+    /// What clients found lately, by adapter.
+    demand: HashMap<AdapterChoice, Demand>,
+    /// When workers that were taken are replaced.
+    refill_at: Option<Instant>,
+    /// Told once when the first workers wait, or cannot.
+    ready: Option<Ready>,
     ledger: Ledger,
     registry: Registry,
     descriptors: Descriptors,
@@ -123,7 +132,9 @@ impl Broker {
         }
         self.fill_pool();
         loop {
-            let deadline = self.deadlines.next();
+            self.say_ready();
+            let fewer = self.demand.values().filter_map(Demand::next).min();
+            let deadline = self.deadlines.next().into_iter().chain(fewer).chain(self.refill_at).min();
             for event in self.poller.wait(deadline)? {
                 if self.handle(event.source, event.readiness) == Turn::Stop {
                     self.shut_down();
@@ -131,6 +142,8 @@ impl Broker {
                 }
             }
             self.end_overdue();
+            self.shrink_pool();
+            self.refill_pool();
             self.serve_waiting();
         }
     }

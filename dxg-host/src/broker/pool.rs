@@ -1,9 +1,11 @@
 //! Workers that wait for clients, and clients that wait for workers.
 //!
 //! *Why.* Loading a driver takes long. A worker of each adapter therefore stands ready, and a new one is started when
-//! it is taken.
+//! it is taken. Where clients come faster than that, more than one.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
+use std::time::Instant;
 
 use dxg_wire::session::Reason;
 use dxg_wire::session::WorkerReady;
@@ -11,6 +13,7 @@ use dxg_wire::session::text_of;
 
 use super::Broker;
 use super::client::ClientState;
+use super::demand::Demand;
 use super::epoll::Source;
 use super::greeting::Refusal;
 use super::ids::ClientId;
@@ -20,6 +23,9 @@ use super::worker_proc::Worker;
 use super::worker_proc::WorkerState;
 use crate::adapter::AdapterChoice;
 
+/// How long after a worker was taken another one is started. To start a process takes the broker, and to load a driver the
+/// cores, from the client that has just come.
+const REFILL_AFTER: Duration = Duration::from_millis(10);
 /// Failed starts in a row after which waiting clients are refused.
 const MAX_FAILURES: u32 = 3;
 /// Workers that load their driver at once, for all adapters: more only slow each other down.
@@ -32,7 +38,8 @@ impl Broker {
         for choice in choices {
             let Ok(choice) = choice.parse::<AdapterChoice>() else { continue };
             if self.failing.get(&choice).copied().unwrap_or(0) == 0 {
-                let wanted = self.config.warm_workers + self.waiting(choice).len();
+                let extra = self.demand.get(&choice).map_or(0, Demand::extra);
+                let wanted = self.config.warm_workers + extra + self.waiting(choice).len();
                 self.start_up_to(choice, wanted);
             }
         }
@@ -42,9 +49,35 @@ impl Broker {
     pub(super) fn ask_for_worker(&mut self, id: ClientId) {
         let Some(choice) = self.choice_of(id) else { return };
         self.failing.remove(&choice);
-        self.fill_pool();
+        let most = self.config.most_warm_workers.saturating_sub(self.config.warm_workers);
+        let ready = self.ready_workers(choice).count();
+        self.demand.entry(choice).or_default().asked(Instant::now(), ready, most);
         let waiting = self.waiting(choice).len();
         self.start_up_to(choice, waiting);
+    }
+
+    /// Ends waiting workers that fewer clients than before need.
+    pub(super) fn shrink_pool(&mut self) {
+        let now = Instant::now();
+        let fewer =
+            self.demand.iter_mut().filter_map(|(choice, demand)| demand.forget(now).then_some(*choice));
+        let choices: Vec<AdapterChoice> = fewer.collect();
+        for choice in choices {
+            let extra = self.demand.get(&choice).map_or(0, Demand::extra);
+            let wanted = self.config.warm_workers + extra;
+            let surplus: Vec<WorkerId> = self.ready_workers(choice).skip(wanted).collect();
+            for id in surplus {
+                if let Some(worker) = self.workers.get_mut(&id) {
+                    worker.kill();
+                    self.poller.forget(worker.outbox.socket(), Source::Worker(id));
+                }
+            }
+        }
+    }
+
+    fn ready_workers(&self, choice: AdapterChoice) -> impl Iterator<Item = WorkerId> {
+        let is_ready = move |worker: &&Worker| worker.choice == choice && worker.state == WorkerState::Ready;
+        self.workers.values().filter(is_ready).map(|worker| worker.id)
     }
 
     /// Brings together clients and workers that wait for each other.
@@ -63,6 +96,20 @@ impl Broker {
             }
         }
         if bound {
+            self.plan_refill();
+        }
+    }
+
+    /// The pool lacks workers and gets them soon.
+    pub(super) fn plan_refill(&mut self) {
+        let soon = Instant::now().checked_add(REFILL_AFTER);
+        self.refill_at = self.refill_at.or(soon);
+    }
+
+    /// Fills the pool when it is time to.
+    pub(super) fn refill_pool(&mut self) {
+        if self.refill_at.is_some_and(|at| at <= Instant::now()) {
+            self.refill_at = None;
             self.fill_pool();
         }
     }

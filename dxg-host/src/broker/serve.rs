@@ -1,5 +1,6 @@
 //! `dxgd serve`: from the command line to the loop.
 
+use std::fs::File;
 use std::io;
 use std::io::Write;
 use std::os::fd::OwnedFd;
@@ -22,6 +23,7 @@ use super::runtime::Permissions;
 use super::runtime::RuntimeDir;
 use super::startup;
 use super::startup::StartError;
+use super::worker_proc::WorkerState;
 use crate::adapter::probe::Wanted;
 use crate::config::Config;
 use crate::config::ConfigError;
@@ -40,7 +42,7 @@ pub struct ServeOptions {
     pub config: Config,
     /// Which adapters it offers.
     pub wanted: Wanted,
-    /// Gets one line once clients can connect.
+    /// Gets one line once clients can connect and find workers that wait.
     pub ready: Option<OwnedFd>,
     /// Ends the daemon when its other end closes.
     pub exit_with: Option<OwnedFd>,
@@ -70,6 +72,23 @@ pub enum ServeError {
     /// The system refused.
     #[error("daemon: {0}")]
     Os(#[from] io::Error),
+}
+
+/// Whoever waits for the daemon to be ready.
+pub(super) struct Ready {
+    to: File,
+    dir: PathBuf,
+}
+
+impl Broker {
+    /// Tells whoever waits for it that clients find workers, once those that start first have done so or failed.
+    pub(super) fn say_ready(&mut self) {
+        let is_starting = self.workers.values().any(|worker| worker.state == WorkerState::Starting);
+        if !is_starting && let Some(mut ready) = self.ready.take() {
+            // Whoever asked to be told may have gone.
+            let _ = writeln!(ready.to, "ready {}", ready.dir.display());
+        }
+    }
 }
 
 /// Runs a daemon until it is told to end. The process must be single-threaded.
@@ -110,6 +129,9 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         clients: Default::default(),
         workers: Default::default(),
         failing: Default::default(),
+        demand: Default::default(),
+        refill_at: None,
+        ready: options.ready.map(|to| Ready { to: to.into(), dir: dir.clone() }),
         ledger,
         registry: Registry::default(),
         descriptors: Descriptors::of_this_process(),
@@ -121,11 +143,6 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         worker_ids: Counter::default(),
         sandbox_level: String::new(),
     };
-    if let Some(ready) = options.ready {
-        let mut ready = std::fs::File::from(ready);
-        // Whoever asked to be told may have gone.
-        let _ = writeln!(ready, "ready {}", dir.display());
-    }
     tracing::info!(dir = %dir.display(), "serving");
     Ok(broker.run()?)
 }

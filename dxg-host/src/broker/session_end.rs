@@ -87,7 +87,7 @@ impl Broker {
             self.poller.forget(worker.outbox.socket(), Source::Worker(id));
             worker.child.reap();
         }
-        self.fill_pool();
+        self.plan_refill();
     }
 
     /// Ends everything: clients are told, workers die and are reaped.

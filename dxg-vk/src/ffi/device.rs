@@ -75,12 +75,14 @@ pub(crate) unsafe extern "system" fn create_device(
     device: *mut vk::Device,
 ) -> vk::Result {
     // SAFETY: the program passes a live physical device.
+    let asked_version = unsafe { forward::asked_version(physical) };
+    // SAFETY: the program passes a live physical device.
     let physical = unsafe { forward::physical_device(physical) };
     // SAFETY: the program passes a valid structure, which is copied with its chain.
     let info = unsafe { info.read() };
     guard_result(|| {
         // SAFETY: as above.
-        let created = unsafe { new_device(physical, info) }?;
+        let created = unsafe { new_device(physical, asked_version, info) }?;
         // SAFETY: the program passes a place for the handle.
         unsafe { put(device, handles::publish(created)) };
         Ok(())
@@ -91,6 +93,7 @@ pub(crate) unsafe extern "system" fn create_device(
 /// `info` and its chain are valid.
 unsafe fn new_device(
     physical: &Arc<Physical>,
+    asked_version: u32,
     mut info: vk::DeviceCreateInfo<'_>,
 ) -> Result<DeviceObject, vk::Result> {
     // SAFETY: the caller passes strings in an array of the length named.
@@ -135,7 +138,7 @@ unsafe fn new_device(
         objects: Objects::default(),
         private_data: Slots::default(),
         extensions: wanted.iter().map(|name| name.to_string_lossy().into_owned()).collect(),
-        api_version: physical.description.api_version.min(physical.asked_version),
+        api_version: physical.description.api_version.min(asked_version),
     });
     let publish = |position| handles::publish(QueueObject { device: Arc::clone(&device), position });
     let queues = (0..device.queues.len()).map(publish).collect();
@@ -188,7 +191,10 @@ pub(crate) unsafe extern "system" fn destroy_device(
     let object = unsafe { handles::retire::<DeviceObject>(device) };
     guard(|| {
         // A lost device is gone already.
-        let _ = object.device.call(VkOp(op::DESTROY_DEVICE), |_| (), |_| Ok(()));
+        let destroyed = object.device.call(VkOp(op::DESTROY_DEVICE), |_| (), |_| Ok(()));
+        if destroyed.is_err() {
+            object.device.physical.wear();
+        }
         command::retire_all(&object.device);
         drop(object);
     });

@@ -37,6 +37,12 @@ impl Generation {
         Self(FORKS.load(Ordering::Relaxed))
     }
 
+    /// How many forks that is.
+    #[must_use]
+    pub fn number(self) -> u32 {
+        self.0
+    }
+
     /// Whether this process is still the one of this generation.
     #[inline]
     #[must_use]

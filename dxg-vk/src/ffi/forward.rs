@@ -12,6 +12,7 @@ use dxg_wire::codec::Encoder;
 use super::command::CommandBuffer;
 use super::device::DeviceObject;
 use super::handles;
+use super::instance::PhysicalObject;
 use super::queue::QueueObject;
 use crate::device::Device;
 use crate::physical::Physical;
@@ -32,7 +33,16 @@ pub(crate) unsafe fn device<'a>(handle: vk::Device) -> &'a Arc<Device> {
 /// The handle is a live physical device.
 pub(crate) unsafe fn physical_device<'a>(handle: vk::PhysicalDevice) -> &'a Arc<Physical> {
     // SAFETY: the caller passes a live physical device handle.
-    unsafe { handles::object::<Arc<Physical>>(handle) }
+    unsafe { &handles::object::<PhysicalObject>(handle).physical }
+}
+
+/// The version of Vulkan that the instance of a physical device was made for.
+///
+/// # Safety
+/// The handle is a live physical device.
+pub(crate) unsafe fn asked_version(handle: vk::PhysicalDevice) -> u32 {
+    // SAFETY: the caller passes a live physical device handle.
+    unsafe { handles::object::<PhysicalObject>(handle) }.asked_version
 }
 
 /// The queue behind a handle.

@@ -6,16 +6,14 @@
 // UNSAFETY: turns handles, which the program passes back as plain pointers, into references to our objects.
 #![expect(unsafe_code, reason = "handles of the program are pointers to our objects")]
 
-use std::sync::Arc;
-
 use ash::vk;
 use ash::vk::Handle;
 
 use super::command::CommandBuffer;
 use super::device::DeviceObject;
 use super::instance::Instance;
+use super::instance::PhysicalObject;
 use super::queue::QueueObject;
-use crate::physical::Physical;
 
 /// What the loader expects in the first word of a new dispatchable object.
 const LOADER_MAGIC: usize = 0x01CD_C0DE;
@@ -37,7 +35,7 @@ pub(crate) trait Object: Sized {
 impl Object for Instance {
     type Handle = vk::Instance;
 }
-impl Object for Arc<Physical> {
+impl Object for PhysicalObject {
     type Handle = vk::PhysicalDevice;
 }
 impl Object for DeviceObject {

@@ -11,7 +11,6 @@
 
 use std::ffi::CStr;
 use std::ffi::c_char;
-use std::sync::Arc;
 
 use ash::vk;
 use ash::vk::Handle;
@@ -29,10 +28,20 @@ use super::pointers::text;
 use super::pointers::texts;
 use crate::extensions;
 use crate::log;
-use crate::physical::Physical;
+use crate::sessions;
+use crate::sessions::Shared;
 
 /// Set by the daemon for its workers: a worker that loads this driver through the system's loader must not find itself.
 const WORKER_VARIABLE: &str = "DXG_WORKER";
+
+/// A physical device as one instance shows it.
+#[derive(Debug)]
+pub(crate) struct PhysicalObject {
+    /// What it is, for all instances.
+    pub(crate) physical: Shared,
+    /// The version of Vulkan that the program asked its instance for.
+    pub(crate) asked_version: u32,
+}
 
 /// An instance.
 #[derive(Debug)]
@@ -49,7 +58,7 @@ impl Drop for Instance {
     fn drop(&mut self) {
         for device in &self.devices {
             // SAFETY: the instance published it, and goes together with it.
-            drop(unsafe { handles::retire::<Arc<Physical>>(*device) });
+            drop(unsafe { handles::retire::<PhysicalObject>(*device) });
         }
     }
 }
@@ -60,8 +69,8 @@ fn connect_all(asked_version: u32) -> Vec<vk::PhysicalDevice> {
     }
     let candidates = dxg_core::enumerate();
     let virtual_gpus = candidates.iter().filter(|candidate| candidate.transport() == Transport::Host);
-    let connected = virtual_gpus.filter_map(|candidate| Physical::connect(candidate, asked_version));
-    connected.map(|physical| handles::publish(Arc::new(physical))).collect()
+    let connected = virtual_gpus.filter_map(sessions::open);
+    connected.map(|physical| handles::publish(PhysicalObject { physical, asked_version })).collect()
 }
 
 fn new_instance(api_version: u32, wanted: &[&CStr]) -> Result<Instance, vk::Result> {

@@ -28,6 +28,7 @@ scenarios![
     instance_function_addresses,
     device_function_addresses,
     several_instances,
+    second_instance_adds_no_connection,
     several_devices,
     device_with_all_queues,
     fifty_instances_leave_nothing,
@@ -266,6 +267,31 @@ fn several_instances(case: &mut Case) -> Result<()> {
     for (gpu, value) in gpus.iter().zip(9..) {
         works(gpu, value)?;
     }
+    Ok(())
+}
+
+/// Every socket that this process has open.
+fn sockets() -> Result<usize> {
+    let mut count = 0;
+    for entry in std::fs::read_dir("/proc/self/fd")? {
+        // One of them is the listing's own, and gone by the time that it is looked at.
+        let Ok(target) = std::fs::read_link(entry?.path()) else { continue };
+        count += usize::from(target.to_string_lossy().starts_with("socket:"));
+    }
+    Ok(count)
+}
+
+fn second_instance_adds_no_connection(case: &mut Case) -> Result<()> {
+    let first = Instance::new()?;
+    let alone = sockets()?;
+    let second = case.gpu()?;
+    ensure!(sockets()? <= alone, "more sockets with a second instance");
+    // What one makes does not depend on the other.
+    drop(first);
+    works(&second, 3)?;
+    drop(second);
+    works(&case.gpu()?, 4)?;
+    ensure!(sockets()? <= alone, "more sockets with a later instance");
     Ok(())
 }
 
