@@ -59,14 +59,13 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "xvfb",
         why: "an X server without a screen, for tests that present to windows",
-        needed_for: &[Purpose::Test],
+        needed_for: &[Purpose::Test, Purpose::Clients],
     },
     Package {
         name: "vulkan-tools",
         why: "vulkaninfo, a program that knows nothing of us and must work unchanged",
         needed_for: &[Purpose::Demo, Purpose::Test, Purpose::Clients],
     },
-    Package { name: "xvfb", why: "an X server without a screen", needed_for: &[Purpose::Clients] },
     Package {
         name: "python3-venv",
         why: "clients from PyPI, in an environment of their own",
