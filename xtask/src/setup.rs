@@ -59,7 +59,7 @@ const PACKAGES: &[Package] = &[
     Package {
         name: "xvfb",
         why: "an X server without a screen, for tests that present to windows",
-        needed_for: &[Purpose::Test],
+        needed_for: &[Purpose::Test, Purpose::Clients],
     },
     Package {
         name: "vulkan-tools",
@@ -72,11 +72,6 @@ const PACKAGES: &[Package] = &[
         needed_for: &[Purpose::Test],
     },
     Package {
-        name: "xvfb",
-        why: "an X server without a screen, for programs with a window",
-        needed_for: &[Purpose::Test],
-    },
-    Package {
         name: "libx11-xcb1",
         why: "what the sample triangle loads to make a window on X11",
         needed_for: &[Purpose::Test],
@@ -84,22 +79,29 @@ const PACKAGES: &[Package] = &[
     Package { name: "libxcursor1", why: "as libx11-xcb1", needed_for: &[Purpose::Test] },
     Package { name: "libxi6", why: "as libx11-xcb1", needed_for: &[Purpose::Test] },
     Package { name: "libxkbcommon-x11-0", why: "as libx11-xcb1", needed_for: &[Purpose::Test] },
-    Package { name: "xvfb", why: "an X server without a screen", needed_for: &[Purpose::Clients] },
+    Package {
         name: "python3-venv",
         why: "clients from PyPI, in an environment of their own",
         needed_for: &[Purpose::Clients],
+    },
     Package { name: "glmark2-es2-x11", why: "a client: OpenGL ES", needed_for: &[Purpose::Clients] },
     Package { name: "piglit", why: "a client: OpenGL's tests", needed_for: &[Purpose::Clients] },
+    Package {
         name: "gfxreconstruct",
         why: "a client: records and replays Vulkan",
         needed_for: &[Purpose::Clients],
+    },
     Package { name: "libsdl2-tests", why: "a client: SDL's testvulkan", needed_for: &[Purpose::Clients] },
+    Package {
         name: "vkd3d-demos",
         why: "two clients: Direct3D 12 on Vulkan",
         needed_for: &[Purpose::Clients],
+    },
+    Package {
         name: "faketime",
         why: "lets time stand still for a client that moves with it",
         needed_for: &[Purpose::Clients],
+    },
     Package { name: "mpv", why: "a client: plays videos", needed_for: &[Purpose::Clients] },
 ];
 
