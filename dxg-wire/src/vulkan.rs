@@ -37,6 +37,20 @@ pub mod op {
     /// without WAIT, u32 length, so many bytes: what the program has at the place for the results. Reply: i32 `VkResult` or
     /// [`QUERIES_ASK_AGAIN`](super::QUERIES_ASK_AGAIN); where it is not negative, u32 length and the bytes as they are then.
     pub const QUERY_RESULTS: u16 = 0x8009;
+    /// A descriptor set and writes to it. Request: u64 set, u32 [`set_flags`](super::set_flags); if new: u64 pool, u64 layout, u32
+    /// descriptors of the variable binding ([`NULL_ARRAY`](super::NULL_ARRAY): the allocation says nothing of it); u32 count of
+    /// writes, each u32 binding, u32 element, u32 count, i32 `VkDescriptorType` and, by type, so many {u64 buffer, u64 offset,
+    /// u64 range}, {u64 sampler, u64 view, i32 layout}, u64 views of buffers, or bytes. A descriptor of an object that is no
+    /// more is left as it is. With reply: i32 `VkResult` of the allocation. Without: a failure is the stream's sticky status.
+    pub const DESCRIPTOR_SET: u16 = 0x8010;
+}
+
+/// Flags of `DESCRIPTOR_SET`.
+pub mod set_flags {
+    /// The set is to be allocated first.
+    pub const NEW: u32 = 1;
+    /// The layout has immutable samplers: a sampler that does not exist is not looked at by the driver.
+    pub const IMMUTABLE_SAMPLERS: u32 = 2;
 }
 
 /// Stands for a result of `QUERY_RESULTS` where the host's driver would wait for its device, which might wait for a command

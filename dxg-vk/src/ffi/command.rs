@@ -51,6 +51,12 @@ pub(crate) struct CommandBuffer {
 }
 
 impl CommandBuffer {
+    /// The device.
+    #[inline]
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
     /// Forgets a recording, and its memory if there is much of it.
     fn forget(&mut self) {
         if self.recording.len() > MAX_KEPT_BYTES {

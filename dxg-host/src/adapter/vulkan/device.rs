@@ -34,6 +34,8 @@ use super::context::DeviceContext;
 use super::context::DispatchError;
 use super::create;
 use super::create::CreateError;
+use super::descriptor_set;
+use super::descriptor_set::Made;
 use super::driver::Driver;
 use super::memory::AllocateError;
 use super::memory::Holding;
@@ -110,6 +112,7 @@ pub(crate) struct Device {
     holdings: Table<Holding>,
     submission: Submission,
     reading: Reading,
+    set_request: descriptor_set::Request,
     recording: Vec<u8>,
     /// Operations so far, to poll completion now and then in a long run of them.
     executed: u32,
@@ -184,6 +187,7 @@ impl Device {
             holdings: Table::default(),
             submission: Submission::default(),
             reading: Reading::of(&around.driver),
+            set_request: descriptor_set::Request::default(),
             recording: Vec::new(),
             executed: 0,
             abandoned: false,
@@ -229,6 +233,7 @@ impl Device {
             (op::ALLOCATE_MEMORY, reply) => self.allocate_memory(body, reply),
             (op::CREATE_SEMAPHORE, reply) => self.create_semaphore(body, reply),
             (op::SIGNAL_SEMAPHORE, None) => self.signal_semaphore(body),
+            (op::DESCRIPTOR_SET, reply) => self.descriptor_set(body, reply),
             (op::QUERY_RESULTS, Some(reply)) => self.query_results(body, reply),
             (op::QUEUE_BIND_SPARSE, None) => self.queue_bind_sparse(body),
             (op, None) if op == VkOp::FREE_MEMORY.0 => self.free_memory(body),
@@ -250,6 +255,23 @@ impl Device {
             tracing::debug!(op = failure.op.name(), result = ?failure.result, "a command without answer failed");
             Outcome::Failed(failure.result)
         }))
+    }
+
+    fn descriptor_set(&mut self, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
+        const OP: &str = "DESCRIPTOR_SET";
+        let mut reader = Reader::new(body, &self.bump, &self.objects);
+        self.set_request.read(&mut reader, &self.objects).map_err(unreadable(OP))?;
+        let result = match self.set_request.run(&self.fns, self.sync.device.handle()) {
+            Ok(None) => vk::Result::SUCCESS,
+            Ok(Some(Made { id, set, pool })) => {
+                self.objects
+                    .insert(ObjectKind::DESCRIPTOR_SET, id, set.as_raw(), pool.as_raw())
+                    .map_err(|error| bad_id(OP, &error))?;
+                vk::Result::SUCCESS
+            }
+            Err(result) => result,
+        };
+        Ok(answer(reply, result))
     }
 
     fn query_results(&mut self, body: &[u8], reply: &mut Encoder) -> Result<Outcome, StreamEnd> {
