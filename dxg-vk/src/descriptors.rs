@@ -76,6 +76,8 @@ impl Layout {
 pub enum Room {
     /// There is room, and the specification promises success.
     Certain,
+    /// The same, of sets that the host hears of at once.
+    Tell,
     /// There is room by count; only the host knows about fragmentation.
     AskHost,
 }
@@ -197,7 +199,11 @@ impl Pool {
                 (Ok(_), None) => {}
             }
         }
-        Ok(if state.freed_on_host { Room::AskHost } else { Room::Certain })
+        if state.freed_on_host {
+            return Ok(Room::AskHost);
+        }
+        let eager = state.uses.iter().any(|used| used.timing == Timing::Eager);
+        Ok(if eager { Room::Tell } else { Room::Certain })
     }
 
     /// Frees one set, if it is this pool's. Whether the host has it.

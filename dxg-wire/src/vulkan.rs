@@ -43,6 +43,22 @@ pub mod op {
     /// u64 range}, {u64 sampler, u64 view, i32 layout}, u64 views of buffers, or bytes. A descriptor of an object that is no
     /// more is left as it is. With reply: i32 `VkResult` of the allocation. Without: a failure is the stream's sticky status.
     pub const DESCRIPTOR_SET: u16 = 0x8010;
+    /// A piece of a long recording. Request: u64 command buffer, u32 [`part`](super::part); with the first
+    /// `VkCommandBufferBeginInfo`; u64 IO address, u64 size of recorded entries. The host begins the native command buffer with the
+    /// first piece, replays each as it comes, and ends it with the last. Never with reply.
+    pub const RECORD_PART: u16 = 0x8011;
+    /// Request: u64 command buffer, whose recording came in pieces and will not be ended. Never with reply.
+    pub const RECORD_ABANDON: u16 = 0x8012;
+}
+
+/// Which piece of a recording it is.
+pub mod part {
+    /// The first one.
+    pub const FIRST: u32 = 0;
+    /// One after the first and before the last.
+    pub const NEXT: u32 = 1;
+    /// The last one.
+    pub const LAST: u32 = 2;
 }
 
 /// Flags of `DESCRIPTOR_SET`.

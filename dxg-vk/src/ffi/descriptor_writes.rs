@@ -320,7 +320,7 @@ pub(crate) unsafe extern "system" fn cmd_bind_descriptor_sets(
     guard(|| {
         // SAFETY: the program passes an array of the length it names.
         flush_all(object, unsafe { slice(sets, count) });
-        let encoder = &mut object.recording;
+        let encoder = object.recording();
         // SAFETY: as above.
         unsafe {
             commands::encode_cmd_bind_descriptor_sets(
@@ -353,6 +353,6 @@ pub(crate) unsafe extern "system" fn cmd_bind_descriptor_sets2_khr(
         // SAFETY: as above, its array included.
         flush_all(object, unsafe { slice(parameters.p_descriptor_sets, parameters.descriptor_set_count) });
         // SAFETY: as above.
-        unsafe { commands::encode_cmd_bind_descriptor_sets2_khr(&mut object.recording, info) };
+        unsafe { commands::encode_cmd_bind_descriptor_sets2_khr(object.recording(), info) };
     });
 }

@@ -243,10 +243,13 @@ pub(crate) unsafe extern "system" fn allocate_descriptor_sets(
             NoSets::Exhausted => vk::Result::ERROR_OUT_OF_POOL_MEMORY,
             NoSets::TableFull(error) => error.into(),
         })?;
+        if room == Room::Certain {
+            return Ok(());
+        }
         let told = places.iter().filter_map(|set| known.get(set.as_raw())).try_for_each(|set| match room {
             Room::AskHost => set.flush_asking(&device.stream),
-            Room::Certain if set.slot().is_eager() => set.flush(&device.stream),
-            Room::Certain => Ok(()),
+            Room::Tell if set.slot().is_eager() => set.flush(&device.stream),
+            Room::Tell | Room::Certain => Ok(()),
         });
         if told.is_err() {
             free(device, pool, places);
@@ -260,23 +263,28 @@ pub(crate) unsafe extern "system" fn allocate_descriptor_sets(
 fn free(device: &Device, pool: &Pool, sets: &[vk::DescriptorSet]) {
     let known = &device.objects.descriptor_sets;
     let is_known =
-        |set: &vk::DescriptorSet| known.get(set.as_raw()).is_some_and(|set| !set.slot().is_unknown());
-    let on_host: Vec<vk::DescriptorSet> = sets.iter().copied().filter(is_known).collect();
-    if !on_host.is_empty() {
-        // The host's room for these is certain as long as nothing of the pool was freed there.
-        pool.each_unknown(known, None, |set| {
-            // A lost device has nothing left to make.
-            let _ = set.flush(&device.stream);
-        });
-        let count = u32::try_from(on_host.len()).unwrap_or(u32::MAX);
-        // A lost device has nothing left to free.
-        let _ = device.post(VkOp::FREE_DESCRIPTOR_SETS, |encoder| {
-            let pool = vk::DescriptorPool::from_raw(pool.id());
-            // SAFETY: the array is ours.
-            unsafe { commands::encode_free_descriptor_sets(encoder, pool, count, on_host.as_ptr()) };
-        });
+        |set: &&vk::DescriptorSet| known.get(set.as_raw()).is_some_and(|set| !set.slot().is_unknown());
+    let (on_host, here): (Vec<vk::DescriptorSet>, Vec<vk::DescriptorSet>) =
+        sets.iter().partition(|set| is_known(&set));
+    for set in here {
+        pool.free(known, set.as_raw());
     }
-    for set in sets {
+    if on_host.is_empty() {
+        return;
+    }
+    // The host's room for these is certain as long as nothing of the pool was freed there.
+    pool.each_unknown(known, None, |set| {
+        // A lost device has nothing left to make.
+        let _ = set.flush(&device.stream);
+    });
+    let count = u32::try_from(on_host.len()).unwrap_or(u32::MAX);
+    // A lost device has nothing left to free.
+    let _ = device.post(VkOp::FREE_DESCRIPTOR_SETS, |encoder| {
+        let pool = vk::DescriptorPool::from_raw(pool.id());
+        // SAFETY: the array is ours.
+        unsafe { commands::encode_free_descriptor_sets(encoder, pool, count, on_host.as_ptr()) };
+    });
+    for set in on_host {
         pool.free(known, set.as_raw());
     }
 }
