@@ -15,6 +15,7 @@ use dxg_wire::generated::vulkan::VkOp;
 use crate::cells::Cell;
 use crate::cells::Cells;
 use crate::command_pool::CommandPool;
+use crate::descriptor_sets::Sets;
 use crate::descriptors;
 use crate::ffi::guard::contain;
 use crate::heap::Heap;
@@ -88,7 +89,7 @@ pub struct Objects {
     /// Render passes: which attachments each subpass uses.
     pub render_passes: Table<Arc<[SubpassUses]>>,
     /// Descriptor sets.
-    pub descriptor_sets: Table<()>,
+    pub descriptor_sets: Sets,
 }
 
 impl Default for Objects {
@@ -105,7 +106,7 @@ impl Default for Objects {
             descriptor_pools: Table::default(),
             command_pools: Table::default(),
             render_passes: Table::default(),
-            descriptor_sets: Table::default(),
+            descriptor_sets: Sets::default(),
         }
     }
 }

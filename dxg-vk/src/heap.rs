@@ -61,6 +61,7 @@ impl<B> Clone for Piece<B> {
 #[derive(Debug)]
 pub struct Heap<B> {
     block_bytes: u64,
+    spare_blocks: usize,
     state: Mutex<State<B>>,
 }
 
@@ -84,7 +85,13 @@ impl<B> Heap<B> {
     #[must_use]
     pub fn new(block_bytes: u64) -> Self {
         let state = State { next_serial: 0, blocks: Vec::new(), retired: VecDeque::new() };
-        Self { block_bytes, state: Mutex::new(state) }
+        Self { block_bytes, spare_blocks: 1, state: Mutex::new(state) }
+    }
+
+    /// The same that keeps so many unused shared blocks instead of one.
+    #[must_use]
+    pub fn keeping(self, spare_blocks: usize) -> Self {
+        Self { spare_blocks, ..self }
     }
 
     fn is_shared(&self, size_bytes: u64) -> bool {
@@ -103,7 +110,7 @@ impl<B> Heap<B> {
         executed: u64,
     ) -> Result<Piece<B>, L::Error> {
         let mut state = self.state.lock();
-        state.reclaim(executed);
+        state.reclaim(executed, self.spare_blocks);
         let is_shared = self.is_shared(size_bytes);
         if is_shared {
             for block in &mut state.blocks {
@@ -141,12 +148,12 @@ impl<B> Heap<B> {
 
     /// Takes back what the host has passed, and returns blocks that nobody uses.
     pub fn reclaim(&self, executed: u64) {
-        self.state.lock().reclaim(executed);
+        self.state.lock().reclaim(executed, self.spare_blocks);
     }
 }
 
 impl<B> State<B> {
-    fn reclaim(&mut self, executed: u64) {
+    fn reclaim(&mut self, executed: u64, spare_blocks: usize) {
         while self.retired.front().is_some_and(|(position, _)| *position <= executed) {
             let Some((_, piece)) = self.retired.pop_front() else { return };
             let Some(at) = self.blocks.iter().position(|block| block.serial == piece.serial) else {
@@ -154,9 +161,9 @@ impl<B> State<B> {
             };
             let Some(block) = self.blocks.get_mut(at) else { continue };
             block.ranges.give(piece.offset_bytes, piece.size_bytes);
-            // One unused shared block is kept: programs that allocate and free in a loop would lease each time.
+            // Some unused shared blocks are kept: programs that allocate and free in a loop would lease each time.
             let is_shared = block.is_shared;
-            if block.ranges.is_unused() && !(is_shared && self.unused_shared_blocks() == 1) {
+            if block.ranges.is_unused() && !(is_shared && self.unused_shared_blocks() <= spare_blocks) {
                 self.blocks.swap_remove(at);
             }
         }

@@ -120,6 +120,14 @@ impl<T> Table<T> {
         self.with(id, T::clone)
     }
 
+    /// A copy of every object's state.
+    pub fn all(&self) -> Vec<T>
+    where
+        T: Clone,
+    {
+        self.inner.read().slots.iter().filter_map(|slot| slot.value.clone()).collect()
+    }
+
     /// How many objects are live.
     pub fn len(&self) -> usize {
         self.inner.read().slots.iter().filter(|slot| slot.value.is_some()).count()

@@ -10,6 +10,7 @@
 pub mod cells;
 pub mod command_pool;
 pub mod description;
+pub mod descriptor_sets;
 pub mod descriptors;
 pub mod device;
 pub mod extensions;

@@ -40,6 +40,8 @@ const MAX_REPLY_BYTES: usize = 256 << 20;
 const MAX_FIRST_REPLY_BYTES: usize = 256 << 10;
 /// Blocks for replies, cells and recordings.
 const BLOCK_BYTES: u64 = 1 << 20;
+/// Unused blocks that are kept for the next long recording.
+const SPARE_BLOCKS: usize = 4;
 /// Most bytes of commands that are held back.
 const HELD_BYTES: usize = 4096;
 /// Idle slots kept for the next calls.
@@ -69,7 +71,8 @@ impl Stream {
     #[must_use]
     pub fn over(link: Box<dyn Link>) -> Self {
         let process = fork::Generation::current();
-        Self { link, idle: Mutex::default(), heap: Heap::new(BLOCK_BYTES), process, held: Mutex::default() }
+        let heap = Heap::new(BLOCK_BYTES).keeping(SPARE_BLOCKS);
+        Self { link, idle: Mutex::default(), heap, process, held: Mutex::default() }
     }
 
     /// What leases blocks for this stream.

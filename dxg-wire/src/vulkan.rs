@@ -37,6 +37,36 @@ pub mod op {
     /// u32 length, so many bytes: what the program has at the place for the results. Reply: i32 `VkResult` or
     /// [`QUERIES_ASK_AGAIN`](super::QUERIES_ASK_AGAIN); where it is not negative, u32 length and the bytes as they are then.
     pub const QUERY_RESULTS: u16 = 0x8009;
+    /// A descriptor set and writes to it. Request: u64 set, u32 [`set_flags`](super::set_flags); if new: u64 pool, u64 layout, u32
+    /// descriptors of the variable binding ([`NULL_ARRAY`](super::NULL_ARRAY): the allocation says nothing of it); u32 count of
+    /// writes, each u32 binding, u32 element, u32 count, i32 `VkDescriptorType` and, by type, so many {u64 buffer, u64 offset,
+    /// u64 range}, {u64 sampler, u64 view, i32 layout}, u64 views of buffers, or bytes. A descriptor of an object that is no
+    /// more is left as it is. With reply: i32 `VkResult` of the allocation. Without: a failure is the stream's sticky status.
+    pub const DESCRIPTOR_SET: u16 = 0x8010;
+    /// A piece of a long recording. Request: u64 command buffer, u32 [`part`](super::part); with the first
+    /// `VkCommandBufferBeginInfo`; u64 IO address, u64 size of recorded entries. The host begins the native command buffer with the
+    /// first piece, replays each as it comes, and ends it with the last. Never with reply.
+    pub const RECORD_PART: u16 = 0x8011;
+    /// Request: u64 command buffer, whose recording came in pieces and will not be ended. Never with reply.
+    pub const RECORD_ABANDON: u16 = 0x8012;
+}
+
+/// Which piece of a recording it is.
+pub mod part {
+    /// The first one.
+    pub const FIRST: u32 = 0;
+    /// One after the first and before the last.
+    pub const NEXT: u32 = 1;
+    /// The last one.
+    pub const LAST: u32 = 2;
+}
+
+/// Flags of `DESCRIPTOR_SET`.
+pub mod set_flags {
+    /// The set is to be allocated first.
+    pub const NEW: u32 = 1;
+    /// The layout has immutable samplers: a sampler that does not exist is not looked at by the driver.
+    pub const IMMUTABLE_SAMPLERS: u32 = 2;
 }
 
 /// Stands for a result of `QUERY_RESULTS` where the host's driver would wait for its device, which might wait for a command

@@ -1,6 +1,8 @@
 //! `cargo xtask bench`: every bench target of the workspace, over a release stage.
 
 use std::ffi::OsString;
+use std::path;
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::Result;
@@ -26,6 +28,12 @@ pub(crate) struct Args {
     /// Only print the names of the benches.
     #[arg(long)]
     list: bool,
+    /// Measure only rows with one of these texts in their name.
+    #[arg(long, value_delimiter = ',', requires = "name")]
+    rows: Vec<String>,
+    /// Add one line of JSON for each row to this file; for benches that print a table of rows.
+    #[arg(long, requires = "name")]
+    json: Option<PathBuf>,
     /// Arguments for the benches.
     #[arg(last = true)]
     rest: Vec<OsString>,
@@ -70,7 +78,10 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         // `cargo bench` has the release profile already and refuses to be asked for it.
         let built = artifacts::build("bench", &select, Profile::Debug)?;
         let mut command = Command::new(artifacts::find(&built, bench, Kind::Bench)?);
-        command.args(args.quick.then_some("--quick")).args(&args.rest);
+        command.args(args.quick.then_some("--quick")).args(&args.rows).args(&args.rest);
+        if let Some(file) = &args.json {
+            command.arg("--json").arg(path::absolute(file)?);
+        }
         command.current_dir(&workspace.root).env("DXG_STAGE", workspace.stage_dir());
         println!("\n== {bench} ({package})");
         let ended = process::follow(&mut command, |line| match line.strip_prefix(AIM) {

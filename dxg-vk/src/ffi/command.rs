@@ -1,7 +1,8 @@
 //! Command pools and command buffers.
 //!
 //! *Why.* Recording is an append to a private buffer. The end of recording puts the whole on the device's stream, where
-//! the host replays it at once into its own command buffer, so that a submission names command buffers only.
+//! the host replays it at once into its own command buffer, so that a submission names command buffers only. A long recording
+//! goes in parts, which the host replays while the program records the next.
 //!
 //! # Safety
 //!
@@ -20,8 +21,10 @@ use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::ObjectKind;
 use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::vulkan::op;
+use dxg_wire::vulkan::part;
 
 use super::forward;
+use super::guard::contain;
 use super::guard::guard;
 use super::guard::guard_result;
 use super::handles;
@@ -34,6 +37,8 @@ use crate::generated::structs;
 
 /// Longer recordings go through leased memory instead of the ring.
 const MAX_INLINE_BYTES: usize = 32 << 10;
+/// A recording of so many bytes goes to the host in parts.
+const PART_BYTES: usize = 64 << 10;
 /// A recording that was longer gives its memory back when the command buffer is reset.
 const MAX_KEPT_BYTES: usize = 1 << 20;
 
@@ -42,8 +47,10 @@ const MAX_KEPT_BYTES: usize = 1 << 20;
 pub(crate) struct CommandBuffer {
     /// Its id on the wire.
     pub(crate) id: u64,
-    /// The entries recorded since it began.
-    pub(crate) recording: Encoder,
+    /// The entries recorded since it began, or since the last part.
+    recording: Encoder,
+    /// What became of the parts of this recording; `None` before the first.
+    parts: Option<Result<(), vk::Result>>,
     device: Arc<Device>,
     level: vk::CommandBufferLevel,
     /// `VkCommandBufferBeginInfo` of the recording, encoded.
@@ -51,6 +58,57 @@ pub(crate) struct CommandBuffer {
 }
 
 impl CommandBuffer {
+    /// The device.
+    #[inline]
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Where the next command is appended.
+    #[inline]
+    pub(crate) fn recording(&mut self) -> &mut Encoder {
+        if self.recording.len() >= PART_BYTES {
+            self.send_full_part();
+        }
+        &mut self.recording
+    }
+
+    #[cold]
+    fn send_full_part(&mut self) {
+        let which = if self.parts.is_none() { part::FIRST } else { part::NEXT };
+        let sent = contain(|| self.send_part(which));
+        if sent.is_err() {
+            self.recording.clear();
+        }
+        // The end of the recording says what was the matter.
+        self.parts = Some(self.parts.unwrap_or(Ok(())).and(sent));
+    }
+
+    fn send_part(&mut self, which: u32) -> Result<(), vk::Result> {
+        let stream = &self.device.stream;
+        let piece = stream.stage(self.recording.as_slice())?;
+        let position = stream.post(VkOp(op::RECORD_PART), |encoder| {
+            encoder.u64(self.id);
+            encoder.u32(which);
+            if which == part::FIRST {
+                encoder.bytes(self.begin.as_slice());
+            }
+            encoder.u64(piece.block.io_base().0 + piece.offset_bytes);
+            encoder.u64(self.recording.len() as u64);
+        })?;
+        stream.heap.give(piece, position);
+        self.recording.clear();
+        Ok(())
+    }
+
+    /// Gives up what the host has of an unfinished recording.
+    fn abandon(&mut self) -> Result<(), vk::Result> {
+        match self.parts.take() {
+            Some(_) => self.device.post(VkOp(op::RECORD_ABANDON), |encoder| encoder.u64(self.id)),
+            None => Ok(()),
+        }
+    }
+
     /// Forgets a recording, and its memory if there is much of it.
     fn forget(&mut self) {
         if self.recording.len() > MAX_KEPT_BYTES {
@@ -62,6 +120,9 @@ impl CommandBuffer {
 
     /// Puts the finished recording on the stream.
     fn end(&mut self) -> Result<(), vk::Result> {
+        if let Some(parts) = self.parts.take() {
+            return parts.and_then(|()| self.send_part(part::LAST));
+        }
         let stream = &self.device.stream;
         let recording = self.recording.as_slice();
         if recording.len() <= MAX_INLINE_BYTES {
@@ -204,6 +265,7 @@ pub(crate) unsafe extern "system" fn allocate_command_buffers(
             *place = handles::publish(CommandBuffer {
                 id,
                 recording: Encoder::new(),
+                parts: None,
                 device: Arc::clone(device),
                 level: parameters.level,
                 begin: Encoder::new(),
@@ -260,6 +322,8 @@ pub(crate) unsafe extern "system" fn begin_command_buffer(
     }
     guard_result(|| {
         object.forget();
+        // A reset of the whole pool may have ended the last one.
+        object.parts = None;
         object.begin.clear();
         // SAFETY: the program's structure, less what is to be ignored.
         unsafe { structs::enc_command_buffer_begin_info(&mut object.begin, &info) };
@@ -289,6 +353,6 @@ pub(crate) unsafe extern "system" fn reset_command_buffer(
     let object = unsafe { handles::object_mut::<CommandBuffer>(buffer) };
     guard_result(|| {
         object.forget();
-        Ok(())
+        object.abandon()
     })
 }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use ash::vk;
 use ash::vk::Handle;
-use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::VkOp;
 
 use super::forward;
@@ -23,10 +22,13 @@ use super::pointers::find;
 use super::pointers::put;
 use super::pointers::slice;
 use super::pointers::slice_mut;
-use crate::descriptors::Counts;
+use crate::descriptor_sets::Samplers;
+use crate::descriptor_sets::Timing;
 use crate::descriptors::Layout;
+use crate::descriptors::NoSets;
 use crate::descriptors::Pool;
 use crate::descriptors::Room;
+use crate::descriptors::Wanted;
 use crate::device::Device;
 use crate::generated::commands;
 
@@ -71,10 +73,19 @@ unsafe fn layout_of(info: &vk::DescriptorSetLayoutCreateInfo<'_>) -> Layout {
         flags.contains(vk::DescriptorBindingFlags::VARIABLE_DESCRIPTOR_COUNT)
     };
     let variable = bindings.iter().zip(flags).find(|(_, flags)| is_variable(flags));
-    Layout::new(
+    let mut layout = Layout::new(
         bindings.iter().map(|binding| (binding.descriptor_type, binding.descriptor_count)),
         variable.map(|(binding, _)| (binding.descriptor_type, binding.descriptor_count)),
-    )
+    );
+    let late = vk::DescriptorBindingFlags::UPDATE_AFTER_BIND
+        | vk::DescriptorBindingFlags::UPDATE_UNUSED_WHILE_PENDING;
+    if flags.iter().any(|flags| flags.intersects(late)) {
+        layout.timing = Timing::Eager;
+    }
+    if bindings.iter().any(|binding| !binding.p_immutable_samplers.is_null()) {
+        layout.samplers = Samplers::Immutable;
+    }
+    layout
 }
 
 /// `vkDestroyDescriptorSetLayout`.
@@ -89,6 +100,13 @@ pub(crate) unsafe extern "system" fn destroy_descriptor_set_layout(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard(|| {
+        // Sets of it may still be bound; the host makes them while it has the layout.
+        for pool in device.objects.descriptor_pools.all() {
+            pool.each_unknown(&device.objects.descriptor_sets, Some(layout.as_raw()), |set| {
+                // A lost device has nothing left to make.
+                let _ = set.flush(&device.stream);
+            });
+        }
         // A lost device has nothing left to destroy.
         let destroy =
             || device.post(VkOp::DESTROY_DESCRIPTOR_SET_LAYOUT, |encoder| encoder.u64(layout.as_raw()));
@@ -115,21 +133,27 @@ pub(crate) unsafe extern "system" fn create_descriptor_pool(
     guard_result(|| {
         let sizes = sizes.iter().map(|size| (size.ty, size.descriptor_count));
         let state = Arc::new(Pool::new(parameters.max_sets, sizes));
-        let id = device.objects.descriptor_pools.insert(state).map_err(vk::Result::from)?;
-        device.post(VkOp::CREATE_DESCRIPTOR_POOL, |encoder| {
+        let id = device.objects.descriptor_pools.insert(Arc::clone(&state)).map_err(vk::Result::from)?;
+        state.name(id);
+        let made = device.post(VkOp::CREATE_DESCRIPTOR_POOL, |encoder| {
             // SAFETY: the program passes a valid structure.
             unsafe { commands::encode_create_descriptor_pool(encoder, info, id) };
-        })?;
+        });
+        made.inspect_err(|_| drop(device.objects.descriptor_pools.remove(id)))?;
         // SAFETY: the program passes a place for the handle.
-        unsafe { put(pool, vk::DescriptorPool::from_raw(id)) };
+        unsafe { put(pool, vk::DescriptorPool::from_raw(Arc::as_ptr(&state) as u64)) };
         Ok(())
     })
 }
 
-fn forget_sets(device: &Device, pool: &Pool) {
-    for set in pool.reset() {
-        device.objects.descriptor_sets.remove(set);
-    }
+/// The pool behind a handle, which is a pointer to what the device's table holds.
+///
+/// # Safety
+/// The handle is a live pool.
+unsafe fn pool_of<'a>(pool: vk::DescriptorPool) -> &'a Pool {
+    let pointer = pool.as_raw() as *const Pool;
+    // SAFETY: the caller passes a live pool: what `create_descriptor_pool` pointed to, still in the device's table.
+    unsafe { &*pointer }
 }
 
 /// `vkDestroyDescriptorPool`: its sets go with it.
@@ -143,13 +167,17 @@ pub(crate) unsafe extern "system" fn destroy_descriptor_pool(
 ) {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
+    if pool.is_null() {
+        return;
+    }
+    // SAFETY: not null, so the program passes a live pool.
+    let id = unsafe { pool_of(pool) }.id();
     guard(|| {
         // A lost device has nothing left to destroy.
-        let destroy = || device.post(VkOp::DESTROY_DESCRIPTOR_POOL, |encoder| encoder.u64(pool.as_raw()));
-        let Some((state, _)) = device.objects.descriptor_pools.remove_after(pool.as_raw(), destroy) else {
-            return;
-        };
-        forget_sets(device, &state);
+        let destroy = || device.post(VkOp::DESTROY_DESCRIPTOR_POOL, |encoder| encoder.u64(id));
+        if let Some((state, _)) = device.objects.descriptor_pools.remove_after(id, destroy) {
+            state.end(&device.objects.descriptor_sets);
+        }
     });
 }
 
@@ -164,14 +192,17 @@ pub(crate) unsafe extern "system" fn reset_descriptor_pool(
 ) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
+    // SAFETY: the program passes a live pool.
+    let state = unsafe { pool_of(pool) };
     guard_result(|| {
-        let state = device.objects.descriptor_pools.get(pool.as_raw()).ok_or(vk::Result::ERROR_UNKNOWN)?;
+        if !state.reset(&device.objects.descriptor_sets) {
+            return Ok(());
+        }
         device.post(VkOp::RESET_DESCRIPTOR_POOL, |encoder| {
+            let pool = vk::DescriptorPool::from_raw(state.id());
             // SAFETY: only values are encoded.
             unsafe { commands::encode_reset_descriptor_pool(encoder, pool, flags) };
-        })?;
-        forget_sets(device, &state);
-        Ok(())
+        })
     })
 }
 
@@ -187,63 +218,75 @@ pub(crate) unsafe extern "system" fn allocate_descriptor_sets(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     // SAFETY: the program passes a valid structure.
-    let parameters = unsafe { &*info };
+    let info = unsafe { &*info };
     // SAFETY: the program passes an array of the length it names; any bits are a handle.
-    let places = unsafe { slice_mut(sets, parameters.descriptor_set_count) };
-    places.fill(vk::DescriptorSet::null());
-    guard_result(|| {
-        let pool = device.objects.descriptor_pools.get(parameters.descriptor_pool.as_raw());
-        let pool = pool.ok_or(vk::Result::ERROR_UNKNOWN)?;
-        // SAFETY: the program passes a valid structure.
-        let needs = unsafe { needs_of(device, parameters) };
-        let mut ids = Vec::with_capacity(needs.len());
-        for _ in &needs {
-            ids.push(device.objects.descriptor_sets.insert(()).map_err(vk::Result::from)?);
-        }
-        // SAFETY: the program passes a valid structure.
-        let body =
-            |encoder: &mut Encoder| unsafe { commands::encode_allocate_descriptor_sets(encoder, info, &ids) };
-        let result = match pool.allocate(&ids, &needs) {
-            Err(_) => Err(vk::Result::ERROR_OUT_OF_POOL_MEMORY),
-            Ok(Room::Certain) => device.post(VkOp::ALLOCATE_DESCRIPTOR_SETS, body),
-            Ok(Room::AskHost) => device
-                .call(VkOp::ALLOCATE_DESCRIPTOR_SETS, body, |reply| Ok(vk::Result::from_raw(reply.i32()?)))
-                .and_then(|result| result.result())
-                .inspect_err(|_| ids.iter().for_each(|id| pool.free(*id))),
-        };
-        if result.is_err() {
-            for id in &ids {
-                device.objects.descriptor_sets.remove(*id);
-            }
-            return result;
-        }
-        for (place, id) in places.iter_mut().zip(ids) {
-            *place = vk::DescriptorSet::from_raw(id);
-        }
-        Ok(())
-    })
-}
-
-/// # Safety
-/// `info` and its chain are valid.
-unsafe fn needs_of(device: &Device, info: &vk::DescriptorSetAllocateInfo<'_>) -> Vec<Counts> {
-    // SAFETY: the caller passes arrays of the lengths named.
+    let places = unsafe { slice_mut(sets, info.descriptor_set_count) };
+    // SAFETY: the program passes a live pool.
+    let pool = unsafe { pool_of(info.descriptor_pool) };
+    // SAFETY: the program passes arrays of the lengths named.
     let layouts = unsafe { slice(info.p_set_layouts, info.descriptor_set_count) };
-    // SAFETY: the caller passes a valid chain.
+    // SAFETY: the program passes a valid chain.
     let variable = unsafe { find::<vk::DescriptorSetVariableDescriptorCountAllocateInfo<'_>>(info.p_next) };
     let variable = variable.map_or(&[][..], |variable| {
         // SAFETY: as above.
         unsafe { slice(variable.p_descriptor_counts, variable.descriptor_set_count) }
     });
-    let needs = layouts.iter().enumerate().map(|(index, layout)| {
-        let count = variable.get(index).copied().unwrap_or_default();
-        device
-            .objects
-            .layouts
-            .with(layout.as_raw(), |layout| layout.needs(count))
-            .unwrap_or_else(|| Counts::from([]))
+    places.fill(vk::DescriptorSet::null());
+    guard_result(|| {
+        let known = &device.objects.descriptor_sets;
+        let wanted = layouts
+            .iter()
+            .enumerate()
+            .map(|(at, layout)| Wanted { layout: layout.as_raw(), variable: variable.get(at).copied() });
+        let layout = |id| device.objects.layouts.get(id);
+        let room = pool.allocate(known, wanted, layout, places).map_err(|error| match error {
+            NoSets::Exhausted => vk::Result::ERROR_OUT_OF_POOL_MEMORY,
+            NoSets::TableFull(error) => error.into(),
+        })?;
+        if room == Room::Certain {
+            return Ok(());
+        }
+        let told = places.iter().filter_map(|set| known.get(set.as_raw())).try_for_each(|set| match room {
+            Room::AskHost => set.flush_asking(&device.stream),
+            Room::Tell if set.slot().is_eager() => set.flush(&device.stream),
+            Room::Tell | Room::Certain => Ok(()),
+        });
+        if told.is_err() {
+            free(device, pool, places);
+            places.fill(vk::DescriptorSet::null());
+        }
+        told
+    })
+}
+
+/// Frees sets, on the host those that it has.
+fn free(device: &Device, pool: &Pool, sets: &[vk::DescriptorSet]) {
+    let known = &device.objects.descriptor_sets;
+    let is_known =
+        |set: &&vk::DescriptorSet| known.get(set.as_raw()).is_some_and(|set| !set.slot().is_unknown());
+    let (on_host, here): (Vec<vk::DescriptorSet>, Vec<vk::DescriptorSet>) =
+        sets.iter().partition(|set| is_known(&set));
+    for set in here {
+        pool.free(known, set.as_raw());
+    }
+    if on_host.is_empty() {
+        return;
+    }
+    // The host's room for these is certain as long as nothing of the pool was freed there.
+    pool.each_unknown(known, None, |set| {
+        // A lost device has nothing left to make.
+        let _ = set.flush(&device.stream);
     });
-    needs.collect()
+    let count = u32::try_from(on_host.len()).unwrap_or(u32::MAX);
+    // A lost device has nothing left to free.
+    let _ = device.post(VkOp::FREE_DESCRIPTOR_SETS, |encoder| {
+        let pool = vk::DescriptorPool::from_raw(pool.id());
+        // SAFETY: the array is ours.
+        unsafe { commands::encode_free_descriptor_sets(encoder, pool, count, on_host.as_ptr()) };
+    });
+    for set in on_host {
+        pool.free(known, set.as_raw());
+    }
 }
 
 /// `vkFreeDescriptorSets`.
@@ -258,44 +301,12 @@ pub(crate) unsafe extern "system" fn free_descriptor_sets(
 ) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
+    // SAFETY: the program passes a live pool.
+    let pool = unsafe { pool_of(pool) };
     // SAFETY: the program passes an array of the length it names.
-    let handles = unsafe { slice(sets, count) };
+    let sets = unsafe { slice(sets, count) };
     guard_result(|| {
-        let state = device.objects.descriptor_pools.get(pool.as_raw()).ok_or(vk::Result::ERROR_UNKNOWN)?;
-        // A lost device has nothing left to free.
-        let _ = device.post(VkOp::FREE_DESCRIPTOR_SETS, |encoder| {
-            // SAFETY: the program passes an array of sets.
-            unsafe { commands::encode_free_descriptor_sets(encoder, pool, count, sets) };
-        });
-        for set in handles.iter().map(|set| set.as_raw()) {
-            if device.objects.descriptor_sets.remove(set).is_some() {
-                state.free(set);
-            }
-        }
+        free(device, pool, sets);
         Ok(())
     })
-}
-
-/// `vkUpdateDescriptorSets`.
-///
-/// # Safety
-/// As the specification of this command demands.
-pub(crate) unsafe extern "system" fn update_descriptor_sets(
-    device: vk::Device,
-    write_count: u32,
-    writes: *const vk::WriteDescriptorSet<'_>,
-    copy_count: u32,
-    copies: *const vk::CopyDescriptorSet<'_>,
-) {
-    // SAFETY: the program passes a live device.
-    let device = unsafe { forward::device(device) };
-    guard(|| {
-        // A lost device has nothing left to update.
-        let _ = device.post(VkOp::UPDATE_DESCRIPTOR_SETS, |encoder| {
-            // SAFETY: the program passes arrays of the lengths it names.
-            unsafe {
-                commands::encode_update_descriptor_sets(encoder, write_count, writes, copy_count, copies);
-            };
-        });
-    });
 }

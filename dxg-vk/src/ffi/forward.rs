@@ -61,7 +61,7 @@ pub(crate) unsafe fn queue<'a>(handle: vk::Queue) -> &'a QueueObject {
 pub(crate) unsafe fn record<'a>(handle: vk::CommandBuffer) -> &'a mut Encoder {
     // SAFETY: the caller passes a live command buffer handle and nobody else records into it.
     let object = unsafe { handles::object_mut::<CommandBuffer>(handle) };
-    &mut object.recording
+    object.recording()
 }
 
 /// The id of a command buffer on the wire; 0 for the null handle.

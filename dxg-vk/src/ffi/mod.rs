@@ -6,6 +6,7 @@
 mod binding;
 mod command;
 pub(crate) mod describe;
+mod descriptor_writes;
 mod descriptors;
 mod device;
 mod fence;

@@ -21,6 +21,7 @@ use ash::vk::Handle;
 
 use super::binding;
 use super::command;
+use super::descriptor_writes;
 use super::descriptors;
 use super::device;
 use super::fence;
@@ -393,6 +394,10 @@ custom! {
         "vkDestroyDescriptorSetLayout" = destroy_descriptor_set_layout,
         "vkFreeDescriptorSets" = free_descriptor_sets,
         "vkResetDescriptorPool" = reset_descriptor_pool,
+    }
+    descriptor_writes {
+        "vkCmdBindDescriptorSets" = cmd_bind_descriptor_sets,
+        "vkCmdBindDescriptorSets2KHR" = cmd_bind_descriptor_sets2_khr,
         "vkUpdateDescriptorSets" = update_descriptor_sets,
     }
     device {

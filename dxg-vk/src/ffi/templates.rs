@@ -15,8 +15,10 @@ use std::ffi::c_void;
 
 use ash::vk;
 use ash::vk::Handle;
-use dxg_wire::generated::vulkan::VkOp;
 
+use super::descriptor_writes::Class;
+use super::descriptor_writes::post_as_they_are;
+use super::descriptor_writes::put_entry;
 use super::forward;
 use super::guard::guard;
 use super::guard::guard_result;
@@ -29,6 +31,10 @@ use crate::generated::commands;
 struct Template {
     bind_point: vk::PipelineBindPoint,
     entries: Vec<vk::DescriptorUpdateTemplateEntry>,
+    /// How many entries there are.
+    count: u32,
+    /// Whether each entry can be kept until the set is bound.
+    is_plain: bool,
 }
 
 /// The descriptors of one write, gathered from the data of an update.
@@ -164,7 +170,12 @@ pub(crate) unsafe extern "system" fn create_descriptor_update_template(
     // SAFETY: the program passes an array of the length it names.
     let entries = unsafe { slice(info.p_descriptor_update_entries, info.descriptor_update_entry_count) };
     guard_result(|| {
-        let state = Template { bind_point: info.pipeline_bind_point, entries: entries.to_vec() };
+        let state = Template {
+            bind_point: info.pipeline_bind_point,
+            entries: entries.to_vec(),
+            count: info.descriptor_update_entry_count,
+            is_plain: entries.iter().all(|entry| Class::of(entry.descriptor_type) != Class::Other),
+        };
         let pointer = Box::into_raw(Box::new(state));
         // SAFETY: the program passes a place for the handle.
         unsafe { put(template, vk::DescriptorUpdateTemplate::from_raw(pointer as u64)) };
@@ -206,24 +217,26 @@ pub(crate) unsafe extern "system" fn update_descriptor_set_with_template(
     // SAFETY: the program passes a live template.
     let template = unsafe { template_of(template) };
     guard(|| {
-        let post = |writes: &[vk::WriteDescriptorSet<'_>]| {
-            let count = u32::try_from(writes.len()).unwrap_or(u32::MAX);
-            // A lost device has nothing left to update.
-            let _ = device.post(VkOp::UPDATE_DESCRIPTOR_SETS, |encoder| {
-                // SAFETY: the writes and what they point to live until `with_writes` returns.
-                unsafe {
-                    commands::encode_update_descriptor_sets(
-                        encoder,
-                        count,
-                        writes.as_ptr(),
-                        0,
-                        std::ptr::null(),
-                    );
+        let known = device.objects.descriptor_sets.get(set.as_raw());
+        // A lost device has nothing left to update.
+        let _ = match known {
+            Some(set) if template.is_plain => set.write(&device.stream, template.count, |encoder| {
+                for entry in &template.entries {
+                    // SAFETY: the program passes the data that the template describes; a plain one is of these types.
+                    unsafe { put_entry(encoder, entry, data) };
+                }
+            }),
+            _ => {
+                let mut posted = Ok(());
+                let post = |writes: &[vk::WriteDescriptorSet<'_>]| {
+                    // SAFETY: the writes and what they point to live until `with_writes` returns.
+                    posted = unsafe { post_as_they_are(device, writes, &[]) };
                 };
-            });
+                // SAFETY: the program passes the data that the template describes.
+                unsafe { with_writes(template, set, data, post) };
+                posted
+            }
         };
-        // SAFETY: the program passes the data that the template describes.
-        unsafe { with_writes(template, set, data, post) };
     });
 }
 

@@ -1,7 +1,9 @@
 //! What the bench measures, each in a process of its own.
 
 mod calls;
+mod draws;
 mod processes;
+mod work;
 
 use std::fmt;
 use std::time::Duration;
@@ -45,24 +47,64 @@ pub struct Workload {
     run: fn(Length) -> Result<f64>,
 }
 
+const fn time(
+    name: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    run: fn(Length) -> Result<f64>,
+) -> Workload {
+    Workload { name, what, unit, better: Better::Less, run }
+}
+
+const fn rate(
+    name: &'static str,
+    what: &'static str,
+    unit: &'static str,
+    run: fn(Length) -> Result<f64>,
+) -> Workload {
+    Workload { name, what, unit, better: Better::More, run }
+}
+
 /// What a workload is to cost over the driver.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Aim {
     /// At most so much more than natively.
     Above(f64),
-    /// At most so many times worse than natively.
+    /// At most so many times worse than natively: the time, or the inverse of the rate.
     Times(f64),
+    /// At most so much, whatever it is natively.
+    Most(f64),
+    /// At most what it is natively, or so much.
+    NativeOr(f64),
 }
 
 impl Aim {
     /// The aim of a workload, where it has one.
     pub fn of(name: &str) -> Option<Self> {
-        match name {
-            "submit" | "submit_busy" => Some(Self::Above(25.0)),
+        Some(match name {
+            "submit" | "submit_busy" | "timeline" => Self::Above(10.0),
+            "fence_status" | "timeline_counter" | "event_status" | "query_status" => Self::NativeOr(15.0),
+            "descriptors" => Self::Times(1.0),
+            "fence_churn" | "buffer_churn" | "image_churn" => Self::Times(2.0),
+            "memory_churn" => Self::Most(2.0),
+            "record_1k"
+            | "record_10k"
+            | "record_draw"
+            | "record_push"
+            | "record_bind_set"
+            | "record_bind_vertex"
+            | "record_bind_pipeline" => Self::Times(0.5),
+            "frame" | "frame_push" => Self::Times(1.03),
             // A write is a write: what is more than this is noise of the memory.
-            "mapped_write" => Some(Self::Times(1.05)),
-            _ => None,
-        }
+            "mapped_write" | "mapped_read" | "upload" => Self::Times(1.05),
+            "update_buffer" => Self::Times(1.0 / 0.9),
+            "matmul_1" | "matmul_2" | "matmul_4" => Self::Times(1.01),
+            "open_first" => Self::Times(1.2),
+            "open_again" => Self::Times(1.5),
+            "vulkaninfo" | "vulkaninfo_full" => Self::Times(1.1),
+            "loops_2" | "loops_4" => Self::Times(1.0 / 0.95),
+            _ => return None,
+        })
     }
 
     /// Whether the numbers meet the aim.
@@ -72,6 +114,10 @@ impl Aim {
             (Self::Above(less), Better::More) => ours >= native - less,
             (Self::Times(ratio), Better::Less) => ours <= native * ratio,
             (Self::Times(ratio), Better::More) => ours * ratio >= native,
+            (Self::Most(most), Better::Less) => ours <= most,
+            (Self::Most(least), Better::More) => ours >= least,
+            (Self::NativeOr(most), Better::Less) => ours <= native.max(most),
+            (Self::NativeOr(least), Better::More) => ours >= native.min(least),
         }
     }
 }
@@ -79,15 +125,17 @@ impl Aim {
 impl fmt::Display for Aim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Above(more) => write!(f, "within {more} of native"),
-            Self::Times(ratio) => write!(f, "within {ratio} times native"),
+            Self::Above(more) => write!(f, "native + {more}"),
+            Self::Times(ratio) => write!(f, "{ratio:.2} x"),
+            Self::Most(most) => write!(f, "{most}"),
+            Self::NativeOr(most) => write!(f, "native or {most}"),
         }
     }
 }
 
 /// Everything that is measured.
 pub fn workloads() -> impl Iterator<Item = &'static Workload> {
-    calls::ALL.iter().chain(processes::ALL)
+    calls::ALL.iter().chain(draws::ALL).chain(work::ALL).chain(processes::ALL)
 }
 
 /// Measures in this process.
@@ -106,6 +154,15 @@ fn gpu() -> Result<Gpu> {
 
 /// The median time of one of `count` operations, in nanoseconds, over as many rounds as fit into the time.
 fn median_ns(length: Length, count: u32, mut round: impl FnMut() -> Result<()>) -> Result<f64> {
+    median_of_ns(length, count, || {
+        let begin = Instant::now();
+        round()?;
+        Ok(begin.elapsed())
+    })
+}
+
+/// The same of rounds that say themselves how long what counts took.
+fn median_of_ns(length: Length, count: u32, mut round: impl FnMut() -> Result<Duration>) -> Result<f64> {
     let limit = match length {
         Length::Quick => Duration::from_millis(40),
         Length::Full => Duration::from_millis(800),
@@ -117,9 +174,7 @@ fn median_ns(length: Length, count: u32, mut round: impl FnMut() -> Result<()>) 
     let mut times = Vec::new();
     let start = Instant::now();
     while times.len() < 5 || start.elapsed() < limit {
-        let begin = Instant::now();
-        round()?;
-        times.push(begin.elapsed().as_secs_f64() * 1e9 / f64::from(count));
+        times.push(round()?.as_secs_f64() * 1e9 / f64::from(count));
     }
     Ok(median(&mut times))
 }
@@ -146,6 +201,14 @@ mod tests {
         assert!(!Aim::Above(5.0).is_met(Better::Less, 10.0, 15.1));
         assert!(Aim::Times(2.0).is_met(Better::More, 10.0, 5.0));
         assert!(!Aim::Times(2.0).is_met(Better::More, 10.0, 4.9));
+    }
+
+    #[test]
+    fn aim_of_native_or_a_bound_takes_the_larger() {
+        assert!(Aim::NativeOr(15.0).is_met(Better::Less, 30.0, 29.0));
+        assert!(Aim::NativeOr(15.0).is_met(Better::Less, 3.0, 14.0));
+        assert!(!Aim::NativeOr(15.0).is_met(Better::Less, 3.0, 16.0));
+        assert!(!Aim::Most(2.0).is_met(Better::Less, 30.0, 2.1));
     }
 
     #[test]

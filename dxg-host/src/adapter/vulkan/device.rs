@@ -6,6 +6,7 @@
 //! *Invariants.* An operation is read completely before the driver hears of it. Whatever the client leaves behind is
 //! destroyed in an order that is valid, after the device has come to rest.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant;
@@ -22,6 +23,7 @@ use dxg_wire::session::IoAddress;
 use dxg_wire::stream::Entries;
 use dxg_wire::vulkan::QUERIES_ASK_AGAIN;
 use dxg_wire::vulkan::op;
+use dxg_wire::vulkan::part;
 
 use super::super::SessionCalls;
 use super::super::StreamEnd;
@@ -35,6 +37,8 @@ use super::context::DeviceContext;
 use super::context::DispatchError;
 use super::create;
 use super::create::CreateError;
+use super::descriptor_set;
+use super::descriptor_set::Made;
 use super::driver::Driver;
 use super::memory::AllocateError;
 use super::memory::Holding;
@@ -115,6 +119,9 @@ pub(crate) struct Device {
     retired: Retired<vk::Semaphore>,
     submission: Submission,
     reading: Reading,
+    set_request: descriptor_set::Request,
+    /// Command buffers whose recording comes in parts.
+    unended: HashSet<vk::CommandBuffer>,
     recording: Vec<u8>,
     /// Operations so far, to poll completion now and then in a long run of them.
     executed: u32,
@@ -190,6 +197,8 @@ impl Device {
             retired: Retired::default(),
             submission: Submission::default(),
             reading: Reading::of(&around.driver),
+            set_request: descriptor_set::Request::default(),
+            unended: HashSet::new(),
             recording: Vec::new(),
             executed: 0,
             abandoned: false,
@@ -232,9 +241,12 @@ impl Device {
         match (op, reply) {
             (op::QUEUE_SUBMIT, None) => self.queue_submit(body),
             (op::RECORD, None) => self.record(body),
+            (op::RECORD_PART, None) => self.record_part(body),
+            (op::RECORD_ABANDON, None) => self.record_abandon(body),
             (op::ALLOCATE_MEMORY, reply) => self.allocate_memory(body, reply),
             (op::CREATE_SEMAPHORE, reply) => self.create_semaphore(body, reply),
             (op::SIGNAL_SEMAPHORE, None) => self.signal_semaphore(body),
+            (op::DESCRIPTOR_SET, reply) => self.descriptor_set(body, reply),
             (op::QUERY_RESULTS, Some(reply)) => self.query_results(body, reply),
             (op::QUEUE_BIND_SPARSE, None) => self.queue_bind_sparse(body),
             (op, None) if op == VkOp::FREE_MEMORY.0 => self.free_memory(body),
@@ -256,6 +268,23 @@ impl Device {
             tracing::debug!(op = failure.op.name(), result = ?failure.result, "a command without answer failed");
             Outcome::Failed(failure.result)
         }))
+    }
+
+    fn descriptor_set(&mut self, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
+        const OP: &str = "DESCRIPTOR_SET";
+        let mut reader = Reader::new(body, &self.bump, &self.objects);
+        self.set_request.read(&mut reader, &self.objects).map_err(unreadable(OP))?;
+        let result = match self.set_request.run(&self.fns, self.sync.device.handle()) {
+            Ok(None) => vk::Result::SUCCESS,
+            Ok(Some(Made { id, set, pool })) => {
+                self.objects
+                    .insert(ObjectKind::DESCRIPTOR_SET, id, set.as_raw(), pool.as_raw())
+                    .map_err(|error| bad_id(OP, &error))?;
+                vk::Result::SUCCESS
+            }
+            Err(result) => result,
+        };
+        Ok(answer(reply, result))
     }
 
     fn query_results(&mut self, body: &[u8], reply: &mut Encoder) -> Result<Outcome, StreamEnd> {
@@ -333,14 +362,71 @@ impl Device {
         //   memory that outlives the call.
         let begun = unsafe { self.sync.device.begin_command_buffer(native, &begin) };
         let outcome = match begun {
-            Ok(()) => self.replay(native, &copied),
+            Ok(()) => self.replay(native, &copied).and_then(|_| Ok(self.end_recording(native))),
             Err(result) => Ok(Outcome::Failed(result)),
         };
         self.recording = copied;
         outcome
     }
 
-    fn replay(&mut self, native: vk::CommandBuffer, recorded: &[u8]) -> Result<Outcome, StreamEnd> {
+    fn record_part(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
+        const OP: &str = "RECORD_PART";
+        let mut reader = Reader::new(body, &self.bump, &self.objects);
+        let native = reader.handle(ObjectKind::COMMAND_BUFFER).map_err(unreadable(OP))?;
+        let native = vk::CommandBuffer::from_raw(native);
+        let which = reader.u32().map_err(unreadable(OP))?;
+        let begin = match which {
+            part::FIRST => Some(structs::dec_command_buffer_begin_info(&mut reader).map_err(unreadable(OP))?),
+            part::NEXT | part::LAST => None,
+            _ => return Err(violation(OP, "which part")),
+        };
+        let address = IoAddress(reader.u64().map_err(unreadable(OP))?);
+        let size_bytes = reader.u64().map_err(unreadable(OP))?;
+        reader.finish().map_err(unreadable(OP))?;
+        let mut copied = std::mem::take(&mut self.recording);
+        copy_recording(&self.around.windows, address, size_bytes, &mut copied)?;
+
+        if let Some(begin) = begin {
+            self.unended.insert(native);
+            // SAFETY:
+            // - the command buffer is a live one of this device, used by this thread only; `begin` was decoded whole into
+            //   memory that outlives the call.
+            if let Err(result) = unsafe { self.sync.device.begin_command_buffer(native, &begin) } {
+                self.recording = copied;
+                return Ok(Outcome::Failed(result));
+            }
+        } else if !self.unended.contains(&native) {
+            return Err(violation(OP, "a part without the first one"));
+        }
+        let outcome = self.replay(native, &copied).map(|()| match which {
+            part::LAST => {
+                self.unended.remove(&native);
+                self.end_recording(native)
+            }
+            _ => Outcome::Done,
+        });
+        self.recording = copied;
+        outcome
+    }
+
+    fn record_abandon(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
+        const OP: &str = "RECORD_ABANDON";
+        let mut reader = Reader::new(body, &self.bump, &self.objects);
+        let native = reader.handle(ObjectKind::COMMAND_BUFFER).map_err(unreadable(OP))?;
+        reader.finish().map_err(unreadable(OP))?;
+        let native = vk::CommandBuffer::from_raw(native);
+        if !self.unended.remove(&native) {
+            return Err(violation(OP, "no recording in parts"));
+        }
+        // SAFETY:
+        // - the command buffer is a live one of this device that is not submitted, used by this thread only; the client
+        //   resets it itself, so its pool allows that.
+        let reset =
+            unsafe { self.sync.device.reset_command_buffer(native, vk::CommandBufferResetFlags::empty()) };
+        Ok(outcome(reset))
+    }
+
+    fn replay(&mut self, native: vk::CommandBuffer, recorded: &[u8]) -> Result<(), StreamEnd> {
         for entry in Entries::new(recorded) {
             let entry = entry.map_err(|_| violation("RECORD", "malformed entry"))?;
             if entry.reply.is_some() {
@@ -352,9 +438,13 @@ impl Device {
             dispatch::dispatch_cmd(&self.fns, native, op, &mut reader)
                 .map_err(|error| refused(op, &error))?;
         }
+        Ok(())
+    }
+
+    fn end_recording(&self, native: vk::CommandBuffer) -> Outcome {
         // SAFETY:
         // - the command buffer is a live one of this device in the recording state, used by this thread only.
-        Ok(outcome(unsafe { self.sync.device.end_command_buffer(native) }))
+        outcome(unsafe { self.sync.device.end_command_buffer(native) })
     }
 
     fn allocate_memory(&mut self, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {

@@ -17,6 +17,7 @@ mod completion;
 pub(crate) mod context;
 mod create;
 mod describe;
+mod descriptor_set;
 mod device;
 mod driver;
 mod lost;

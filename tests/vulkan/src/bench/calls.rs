@@ -4,35 +4,20 @@ use std::hint::black_box;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Instant;
 
 use anyhow::Result;
 use ash::vk;
 
-use super::Better;
 use super::Length;
 use super::Workload;
 use super::gpu;
 use super::median_ns;
-use crate::gpu::Gpu;
+use super::median_of_ns;
+use super::rate;
+use super::time;
+use crate::gpu::ImageInfo;
 use crate::shader::wgsl;
-
-const fn time(
-    name: &'static str,
-    what: &'static str,
-    unit: &'static str,
-    run: fn(Length) -> Result<f64>,
-) -> Workload {
-    Workload { name, what, unit, better: Better::Less, run }
-}
-
-const fn rate(
-    name: &'static str,
-    what: &'static str,
-    unit: &'static str,
-    run: fn(Length) -> Result<f64>,
-) -> Workload {
-    Workload { name, what, unit, better: Better::More, run }
-}
 
 pub(super) const ALL: &[Workload] = &[
     time("submit", "empty vkQueueSubmit + vkWaitForFences", "us", submit),
@@ -41,16 +26,16 @@ pub(super) const ALL: &[Workload] = &[
     time("timeline", "timeline submit + vkWaitSemaphores", "us", timeline),
     time("fence_status", "vkGetFenceStatus, unsignalled", "ns", fence_status),
     time("timeline_counter", "vkGetSemaphoreCounterValue", "ns", timeline_counter),
+    time("event_status", "vkGetEventStatus", "ns", event_status),
+    time("query_status", "vkGetQueryPoolResults, not available", "ns", query_status),
     time("fence_churn", "fence create + destroy", "ns", fence_churn),
     time("buffer_churn", "buffer create + requirements + destroy", "ns", buffer_churn),
+    time("image_churn", "image create + requirements + destroy", "ns", image_churn),
     time("memory_churn", "allocate + map + free 64 KiB", "us", memory_churn),
     time("record_1k", "record a dispatch, 1,000 per buffer", "ns", record_1k),
     time("record_10k", "record a dispatch, 10,000 per buffer", "ns", record_10k),
     time("descriptors", "descriptor set allocate + update", "ns", descriptors),
     time("pipeline", "compute pipeline create + destroy", "us", pipeline),
-    rate("mapped_write", "write mapped memory, 64 MiB at a time", "GB/s", mapped_write),
-    rate("plain_write", "write plain memory, 64 MiB at a time", "GB/s", plain_write),
-    time("upload", "write and copy 256 MiB (16 in a quick run)", "ms", upload),
 ];
 
 const TIMEOUT_NS: u64 = 60_000_000_000;
@@ -133,6 +118,33 @@ fn timeline_counter(length: Length) -> Result<f64> {
     })
 }
 
+fn event_status(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let event = gpu.keep(gpu.create_event(&vk::EventCreateInfo::default())?);
+    median_ns(length, 1000, || {
+        for _ in 0..1000 {
+            black_box(gpu.get_event_status(event)?);
+        }
+        Ok(())
+    })
+}
+
+fn query_status(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let create = vk::QueryPoolCreateInfo::default().query_type(vk::QueryType::OCCLUSION).query_count(1);
+    let pool = gpu.keep(gpu.create_query_pool(&create)?);
+    gpu.reset_query_pool(pool, 0, 1);
+    let mut out = [[0_u64; 2]];
+    median_ns(length, 1000, || {
+        for _ in 0..1000 {
+            let flags = vk::QueryResultFlags::WITH_AVAILABILITY;
+            // Not ready is the answer, not a failure.
+            let _ = black_box(gpu.query_results(pool, 0, &mut out, flags));
+        }
+        Ok(())
+    })
+}
+
 fn fence_churn(length: Length) -> Result<f64> {
     let gpu = gpu()?;
     median_ns(length, 1000, || {
@@ -151,6 +163,21 @@ fn buffer_churn(length: Length) -> Result<f64> {
             let buffer = gpu.create_buffer(&create)?;
             let _ = black_box(gpu.get_buffer_memory_requirements(buffer));
             gpu.destroy(buffer);
+        }
+        Ok(())
+    })
+}
+
+fn image_churn(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let create = ImageInfo::flat(vk::Format::R8G8B8A8_UNORM, 64, 64)
+        .used(vk::ImageUsageFlags::SAMPLED | vk::ImageUsageFlags::COLOR_ATTACHMENT)
+        .create_info();
+    median_ns(length, 1000, || {
+        for _ in 0..1000 {
+            let image = gpu.create_image(&create)?;
+            let _ = black_box(gpu.get_image_memory_requirements(image));
+            gpu.destroy(image);
         }
         Ok(())
     })
@@ -181,13 +208,21 @@ fn record(length: Length, count: u32) -> Result<f64> {
     let kernel = gpu.kernel(&wgsl(SMALL)?, 1)?;
     let set = gpu.storage_set(&kernel, &[gpu.buffer(64)?])?;
     let commands = gpu.command_buffers(gpu.command_pool()?, vk::CommandBufferLevel::PRIMARY, 1)?[0];
-    median_ns(length, count, || {
+    let fence = gpu.fence()?;
+    // What is recorded is submitted and waited for, outside of the time.
+    median_of_ns(length, count, || {
+        let begin = Instant::now();
         gpu.record(commands, vk::CommandBufferUsageFlags::empty(), |c| {
             c.bind(&kernel, set);
             for _ in 0..count {
                 c.dispatch(1, 1, 1);
             }
-        })
+        })?;
+        let took = begin.elapsed();
+        gpu.submit(&[commands], fence)?;
+        gpu.wait(fence)?;
+        gpu.reset_fences(&[fence])?;
+        Ok(took)
     })
 }
 
@@ -228,52 +263,4 @@ fn pipeline(length: Length) -> Result<f64> {
         Ok(())
     })?;
     Ok(ns / 1e3)
-}
-
-const BLOCK: usize = 64 << 20;
-
-/// Gigabytes per second of something that moves a block in so many nanoseconds.
-fn rate_of_block(ns: f64) -> f64 {
-    BLOCK as f64 / ns
-}
-
-fn mapped_write(length: Length) -> Result<f64> {
-    let gpu = gpu()?;
-    let buffer = gpu.buffer(BLOCK as u64)?;
-    let data = vec![7_u8; BLOCK];
-    let ns = median_ns(length, 1, || {
-        buffer.write(0, &data);
-        Ok(())
-    })?;
-    Ok(rate_of_block(ns))
-}
-
-fn plain_write(length: Length) -> Result<f64> {
-    let data = vec![7_u8; BLOCK];
-    let mut target = vec![1_u8; BLOCK];
-    let ns = median_ns(length, 1, || {
-        target.copy_from_slice(black_box(&data));
-        black_box(&target);
-        Ok(())
-    })?;
-    Ok(rate_of_block(ns))
-}
-
-fn upload_once(gpu: &Gpu, from: &crate::gpu::Buffer, to: vk::Buffer, data: &[u8]) -> Result<()> {
-    from.write(0, data);
-    gpu.run(|c| {
-        c.copy_buffer(from.handle, to, &[vk::BufferCopy { size: data.len() as u64, ..Default::default() }]);
-    })
-}
-
-fn upload(length: Length) -> Result<f64> {
-    let gpu = gpu()?;
-    let size = match length {
-        Length::Quick => 16 << 20,
-        Length::Full => 256 << 20,
-    };
-    let (from, to) = (gpu.buffer(size)?, gpu.buffer(size)?);
-    let data = vec![5_u8; usize::try_from(size)?];
-    let ns = median_ns(length, 1, || upload_once(&gpu, &from, to.handle, &data))?;
-    Ok(ns / 1e6)
 }

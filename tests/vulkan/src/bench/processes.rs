@@ -37,7 +37,14 @@ pub(super) const ALL: &[Workload] = &[
         what: "vulkaninfo --summary, whole process",
         unit: "ms",
         better: Better::Less,
-        run: vulkaninfo,
+        run: |length| vulkaninfo(length, &["--summary"]),
+    },
+    Workload {
+        name: "vulkaninfo_full",
+        what: "vulkaninfo, whole process",
+        unit: "ms",
+        better: Better::Less,
+        run: |length| vulkaninfo(length, &[]),
     },
     Workload {
         name: "loops_1",
@@ -78,7 +85,7 @@ fn open_again(length: Length) -> Result<f64> {
     Ok(ns / 1e6)
 }
 
-fn vulkaninfo(length: Length) -> Result<f64> {
+fn vulkaninfo(length: Length, arguments: &[&str]) -> Result<f64> {
     let rounds = match length {
         Length::Quick => 2,
         Length::Full => 15,
@@ -87,7 +94,7 @@ fn vulkaninfo(length: Length) -> Result<f64> {
     for _ in 0..rounds {
         let start = Instant::now();
         let status =
-            Command::new("vulkaninfo").arg("--summary").stdout(Stdio::null()).stderr(Stdio::null()).status();
+            Command::new("vulkaninfo").args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
         ensure!(status.context("no vulkaninfo here")?.success(), "vulkaninfo failed");
         times.push(start.elapsed().as_secs_f64() * 1e3);
     }
@@ -118,30 +125,31 @@ fn loops_1(length: Length) -> Result<f64> {
     small_submits(length)
 }
 
-/// Runs the loop in several processes at once and adds up.
-fn together(length: Length, processes: usize) -> Result<f64> {
+/// Measures one workload in several processes that start together.
+pub(super) fn together(name: &str, length: Length, processes: usize) -> Result<Vec<f64>> {
     let program = env::current_exe()?;
     let quick = (length == Length::Quick).then_some("--quick");
     let children = (0..processes)
         .map(|_| {
             let mut command = Command::new(&program);
-            command.args(["--measure", "loops_1"]).args(quick).stdout(Stdio::piped());
+            command.args(["--measure", name]).args(quick).stdout(Stdio::piped());
             command.spawn().context("cannot start another process")
         })
         .collect::<Result<Vec<_>>>()?;
-    let mut sum = 0.0;
-    for child in children {
-        let output = child.wait_with_output()?;
-        ensure!(output.status.success(), "a process ended with {}", output.status);
-        sum += String::from_utf8(output.stdout)?.trim().parse::<f64>().context("not a number")?;
-    }
-    Ok(sum)
+    children
+        .into_iter()
+        .map(|child| {
+            let output = child.wait_with_output()?;
+            ensure!(output.status.success(), "a process ended with {}", output.status);
+            String::from_utf8(output.stdout)?.trim().parse::<f64>().context("not a number")
+        })
+        .collect()
 }
 
 fn loops_2(length: Length) -> Result<f64> {
-    together(length, 2)
+    Ok(together("loops_1", length, 2)?.into_iter().sum())
 }
 
 fn loops_4(length: Length) -> Result<f64> {
-    together(length, 4)
+    Ok(together("loops_1", length, 4)?.into_iter().sum())
 }

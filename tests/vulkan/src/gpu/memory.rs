@@ -153,12 +153,16 @@ impl Buffer {
     /// Reads values from an offset.
     pub(crate) fn read<T: bytemuck::Pod>(&self, offset_bytes: usize, count: usize) -> Vec<T> {
         let mut values = vec![T::zeroed(); count];
-        let bytes: &mut [u8] = bytemuck::cast_slice_mut(&mut values);
+        self.read_into(offset_bytes, bytemuck::cast_slice_mut(&mut values));
+        values
+    }
+
+    /// Reads bytes from an offset.
+    pub(crate) fn read_into(&self, offset_bytes: usize, bytes: &mut [u8]) {
         self.check(offset_bytes, bytes.len());
         let from = (self.address + offset_bytes) as *const u8;
         // SAFETY: the range lies inside the mapping, which lives as long as the buffer's device.
         unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
-        values
     }
 
     /// The whole buffer as 32-bit words.
