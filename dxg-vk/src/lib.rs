@@ -13,6 +13,7 @@ pub mod description;
 pub mod descriptors;
 pub mod device;
 pub mod extensions;
+pub mod external;
 #[cfg(test)]
 mod fake_host;
 pub mod fence;

@@ -1,8 +1,11 @@
 //! Device memory: what an allocation is made of, and how much of each heap is in use.
 
+use std::sync::Arc;
+
 use ash::vk;
 use parking_lot::Mutex;
 
+use crate::external::SharedMemory;
 use crate::heap::Piece;
 use crate::link::Block;
 
@@ -11,8 +14,12 @@ use crate::link::Block;
 pub struct Memory {
     /// Its bytes where the host imports memory of ours; `None` for memory of the host's driver, which is never mapped.
     pub piece: Option<Piece<Block>>,
+    /// The same for memory that is shared or can be; such memory has no piece.
+    pub shared: Option<Arc<SharedMemory>>,
     /// Bytes asked for.
     pub size_bytes: u64,
+    /// Bytes that count against the heap.
+    pub charged_bytes: u64,
     /// The heap it counts against.
     pub heap: u32,
 }

@@ -18,6 +18,7 @@ use tracing::debug;
 use tracing::warn;
 
 use crate::description::Description;
+use crate::external::Exchange;
 use crate::ffi::describe;
 use crate::link::HostLink;
 use crate::stream::Stream;
@@ -38,6 +39,8 @@ pub struct Physical {
     pub description: Description,
     /// The version of Vulkan that the program asked its instance for.
     pub asked_version: u32,
+    /// Where its objects become objects that others can open.
+    pub exchange: Exchange,
     stream: Stream,
     cache: Mutex<HashMap<Vec<u8>, Arc<[u8]>>>,
     /// Keeps the connection.
@@ -70,7 +73,7 @@ impl Physical {
         let stream = Stream::over(Box::new(link));
         let description =
             stream.call_sized(VkOp(op::DESCRIBE), DESCRIPTION_BYTES, |_| (), describe::read_description)?;
-        Ok(Self { streams, description, asked_version, stream, cache: Mutex::default(), _node: node })
+        Ok(Self { streams, description, asked_version, stream, exchange: Exchange::default(), cache: Mutex::default(), _node: node })
     }
 
     /// The host's reply to a question about the device that has one answer for good; asked once.

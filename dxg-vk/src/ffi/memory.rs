@@ -20,10 +20,12 @@ use ash::vk::Handle;
 use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::vulkan::op;
 
+use super::fd;
 use super::forward;
 use super::guard::guard;
 use super::guard::guard_result;
-use super::pointers::find;
+use super::memory_fd;
+use super::memory_fd::Origin;
 use super::pointers::put;
 use crate::device::Device;
 use crate::generated::structs;
@@ -66,18 +68,20 @@ unsafe fn allocate(
     let heap_bytes = description.heap_bytes(kind.heap_index);
     let size_bytes = info.allocation_size;
     // SAFETY: the caller passes a valid chain.
-    let export = unsafe { find::<vk::ExportMemoryAllocateInfo<'_>>(info.p_next) };
-    if export.is_some_and(|export| !export.handle_types.is_empty()) {
-        return Err(vk::Result::ERROR_INVALID_EXTERNAL_HANDLE);
-    }
+    let origin = unsafe { memory_fd::origin(info) }?;
     if size_bytes > description.max_allocation_bytes {
         return Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY);
     }
-    device.usage.charge(kind.heap_index, heap_bytes, size_bytes)?;
+    // What is imported counts where it was made.
+    let charged_bytes = if let Origin::Imported(_) = origin { 0 } else { size_bytes };
+    device.usage.charge(kind.heap_index, heap_bytes, charged_bytes)?;
     // SAFETY: the caller passes a valid structure.
-    let result = unsafe { allocate_charged(device, info, kind) };
-    if result.is_err() {
-        device.usage.uncharge(kind.heap_index, size_bytes);
+    let result = unsafe { allocate_charged(device, info, origin, charged_bytes, kind) };
+    match (&result, origin) {
+        (Err(_), _) => device.usage.uncharge(kind.heap_index, charged_bytes),
+        // SAFETY: the descriptor was found open, and with this success it is the driver's.
+        (Ok(_), Origin::Imported(descriptor)) => unsafe { fd::close(descriptor) },
+        _ => {}
     }
     result
 }
@@ -87,16 +91,22 @@ unsafe fn allocate(
 unsafe fn allocate_charged(
     device: &Device,
     info: &vk::MemoryAllocateInfo<'_>,
+    origin: Origin,
+    charged_bytes: u64,
     kind: vk::MemoryType,
 ) -> Result<vk::DeviceMemory, vk::Result> {
-    let piece = if device.physical.description.is_imported(info.memory_type_index) {
-        Some(take_piece(device, info.allocation_size)?)
-    } else {
-        None
+    let shared = memory_fd::shared(device, info, origin)?;
+    let is_imported = device.physical.description.is_imported(info.memory_type_index);
+    let piece =
+        if is_imported && shared.is_none() { Some(take_piece(device, info.allocation_size)?) } else { None };
+    let io_address = match &shared {
+        Some(shared) => shared.window().io_address.0,
+        None => piece.as_ref().map_or(0, |piece| piece.block.io_base().0 + piece.offset_bytes),
     };
-    let io_address = piece.as_ref().map_or(0, |piece| piece.block.io_base().0 + piece.offset_bytes);
+    // The window of what is shared goes on the control plane, which may be faster than the stream: the host must have seen it.
     let is_ours = piece.is_some();
-    let memory = Memory { piece, size_bytes: info.allocation_size, heap: kind.heap_index };
+    let size_bytes = info.allocation_size;
+    let memory = Memory { piece, shared, size_bytes, charged_bytes, heap: kind.heap_index };
     let id = device.objects.memory.insert(memory).map_err(vk::Result::from)?;
     let body = |encoder: &mut dxg_wire::codec::Encoder| {
         encoder.u64(id);
@@ -158,19 +168,28 @@ pub(crate) unsafe extern "system" fn free_memory(
         // A lost device has nothing left to free; its blocks go with the device.
         let free = || device.stream.post(VkOp::FREE_MEMORY, |encoder| encoder.u64(memory.as_raw()));
         let Some((state, posted)) = device.objects.memory.remove_after(memory.as_raw(), free) else { return };
-        device.usage.uncharge(state.heap, state.size_bytes);
+        device.usage.uncharge(state.heap, state.charged_bytes);
         if let (Ok(position), Some(piece)) = (posted, state.piece) {
             device.memory_heap.give(piece, position);
             device.memory_heap.reclaim(device.stream.executed());
+        }
+        if let Some(shared) = state.shared {
+            // Until the host has let go of it, it counts. A lost device holds nothing.
+            let _ = device.stream.drain();
+            drop(shared);
         }
     });
 }
 
 fn address(device: &Device, memory: vk::DeviceMemory, offset_bytes: u64) -> Result<*mut c_void, vk::Result> {
     let address = device.objects.memory.with(memory.as_raw(), |state| {
-        let piece = state.piece.as_ref()?;
-        let offset = usize::try_from(piece.offset_bytes.checked_add(offset_bytes)?).ok()?;
-        Some(piece.block.memory().as_ptr().wrapping_add(offset).cast())
+        let (start, first_byte) = match (&state.shared, &state.piece) {
+            (Some(shared), _) => (shared.window().memory.as_ptr(), 0),
+            (None, Some(piece)) => (piece.block.memory().as_ptr(), piece.offset_bytes),
+            (None, None) => return None,
+        };
+        let offset = usize::try_from(first_byte.checked_add(offset_bytes)?).ok()?;
+        Some(start.wrapping_add(offset).cast())
     });
     address.flatten().ok_or(vk::Result::ERROR_MEMORY_MAP_FAILED)
 }

@@ -30,6 +30,7 @@ use super::handles;
 use super::instance;
 use super::instance::Instance;
 use super::memory;
+use super::memory_fd;
 use super::physical;
 use super::pipelines;
 use super::pointers::text;
@@ -96,6 +97,13 @@ const GUEST_PROCS: &[(&str, &str, Level, &[Requires])] = &[
         "vkDestroyPrivateDataSlot",
         Level::Device,
         &[Requires::Extension("VK_EXT_private_data")],
+    ),
+    ("vkGetMemoryFdKHR", "vkGetMemoryFdKHR", Level::Device, &[Requires::Extension("VK_KHR_external_memory_fd")]),
+    (
+        "vkGetMemoryFdPropertiesKHR",
+        "vkGetMemoryFdPropertiesKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_external_memory_fd")],
     ),
     (
         "vkGetPhysicalDeviceToolPropertiesEXT",
@@ -292,6 +300,10 @@ custom! {
         "vkMapMemory2KHR" = map_memory2_khr,
         "vkUnmapMemory" = unmap_memory,
         "vkUnmapMemory2KHR" = unmap_memory2_khr,
+    }
+    memory_fd {
+        "vkGetMemoryFdKHR" = get_memory_fd_khr,
+        "vkGetMemoryFdPropertiesKHR" = get_memory_fd_properties_khr,
     }
     physical {
         "vkEnumerateDeviceExtensionProperties" = enumerate_device_extension_properties,
