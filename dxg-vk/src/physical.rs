@@ -73,7 +73,15 @@ impl Physical {
         let stream = Stream::over(Box::new(link));
         let description =
             stream.call_sized(VkOp(op::DESCRIBE), DESCRIPTION_BYTES, |_| (), describe::read_description)?;
-        Ok(Self { streams, description, asked_version, stream, exchange: Exchange::default(), cache: Mutex::default(), _node: node })
+        Ok(Self {
+            streams,
+            description,
+            asked_version,
+            stream,
+            exchange: Exchange::default(),
+            cache: Mutex::default(),
+            _node: node,
+        })
     }
 
     /// The host's reply to a question about the device that has one answer for good; asked once.

@@ -60,8 +60,7 @@ impl SharedMemory {
         whole_bytes: u64,
         descriptor: OwnedFd,
     ) -> Result<Self, vk::Result> {
-        let resource =
-            device.open_shared_resource(descriptor.as_fd()).map_err(|error| not_opened(&error))?;
+        let resource = device.open_shared_resource(descriptor.as_fd()).map_err(|error| not_opened(&error))?;
         if resource.allocations().len() != 1 || !label.agrees_with(resource.runtime_data()) {
             return Err(vk::Result::ERROR_INVALID_EXTERNAL_HANDLE);
         }

@@ -25,8 +25,7 @@ use crate::external::SharedMemory;
 use crate::external::label::Label;
 
 /// The one type of handle there is.
-pub(crate) const OPAQUE_FD: vk::ExternalMemoryHandleTypeFlags =
-    vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD;
+pub(crate) const OPAQUE_FD: vk::ExternalMemoryHandleTypeFlags = vk::ExternalMemoryHandleTypeFlags::OPAQUE_FD;
 
 /// What the chain of an allocation says of descriptors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -98,7 +98,12 @@ const GUEST_PROCS: &[(&str, &str, Level, &[Requires])] = &[
         Level::Device,
         &[Requires::Extension("VK_EXT_private_data")],
     ),
-    ("vkGetMemoryFdKHR", "vkGetMemoryFdKHR", Level::Device, &[Requires::Extension("VK_KHR_external_memory_fd")]),
+    (
+        "vkGetMemoryFdKHR",
+        "vkGetMemoryFdKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_external_memory_fd")],
+    ),
     (
         "vkGetMemoryFdPropertiesKHR",
         "vkGetMemoryFdPropertiesKHR",

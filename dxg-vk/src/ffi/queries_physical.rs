@@ -17,7 +17,9 @@ use dxg_wire::generated::vulkan::VkOp;
 
 use super::forward;
 use super::guard::guard;
+use super::memory_fd::OPAQUE_FD;
 use super::pointers::find;
+use super::pointers::find_mut;
 use crate::generated::commands;
 use crate::physical::Physical;
 
@@ -82,8 +84,8 @@ pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties
     let chain = unsafe { &*info }.p_next;
     // SAFETY: the program passes a valid chain.
     let external = unsafe { find::<vk::PhysicalDeviceExternalImageFormatInfo<'_>>(chain) };
-    if external.is_some_and(|external| !external.handle_type.is_empty()) {
-        // Handles of the host's kernel mean nothing here.
+    let asked = external.map_or(NO_HANDLE, |external| external.handle_type);
+    if asked != NO_HANDLE && asked != OPAQUE_FD {
         return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
     }
     guard(|| {
@@ -93,11 +95,41 @@ pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties
                 commands::encode_get_physical_device_image_format_properties2(encoder, info, properties);
             };
         };
-        code(ask(physical, VkOp::GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES2, body, |reply| {
+        let answer = code(ask(physical, VkOp::GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES2, body, |reply| {
             // SAFETY: the program passes a structure to be filled.
             unsafe { commands::reply_get_physical_device_image_format_properties2(reply, properties) }
-        }))
+        }));
+        // SAFETY: the program passes a valid structure and chain.
+        let external = unsafe { find_mut::<vk::ExternalImageFormatProperties<'_>>((*properties).p_next) };
+        match external {
+            Some(external) if answer == vk::Result::SUCCESS => {
+                external.external_memory_properties =
+                    descriptors_of(asked, external.external_memory_properties);
+                let is_offered = !external.external_memory_properties.external_memory_features.is_empty();
+                if asked == NO_HANDLE || is_offered { answer } else { vk::Result::ERROR_FORMAT_NOT_SUPPORTED }
+            }
+            _ => answer,
+        }
     })
+}
+
+const NO_HANDLE: vk::ExternalMemoryHandleTypeFlags = vk::ExternalMemoryHandleTypeFlags::empty();
+
+/// What memory by descriptor can do, where the host says what memory by host pointer can do, as which it imports ours.
+fn descriptors_of(
+    asked: vk::ExternalMemoryHandleTypeFlags,
+    host_pointers: vk::ExternalMemoryProperties,
+) -> vk::ExternalMemoryProperties {
+    let imports = vk::ExternalMemoryFeatureFlags::IMPORTABLE;
+    if asked != OPAQUE_FD || !host_pointers.external_memory_features.contains(imports) {
+        return vk::ExternalMemoryProperties::default();
+    }
+    vk::ExternalMemoryProperties {
+        // Which resource the memory is for is nothing to the host: memory that it imports is dedicated to none.
+        external_memory_features: imports | vk::ExternalMemoryFeatureFlags::EXPORTABLE,
+        export_from_imported_handle_types: OPAQUE_FD,
+        compatible_handle_types: OPAQUE_FD,
+    }
 }
 
 /// `vkGetPhysicalDeviceSparseImageFormatProperties`.
@@ -168,18 +200,41 @@ pub(crate) unsafe extern "system" fn get_physical_device_sparse_image_format_pro
     });
 }
 
-/// `vkGetPhysicalDeviceExternalBufferProperties`: handles of the host's kernel mean nothing here.
+/// `vkGetPhysicalDeviceExternalBufferProperties`.
 ///
 /// # Safety
 /// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_external_buffer_properties(
-    _device: vk::PhysicalDevice,
-    _info: *const vk::PhysicalDeviceExternalBufferInfo<'_>,
+    device: vk::PhysicalDevice,
+    info: *const vk::PhysicalDeviceExternalBufferInfo<'_>,
     properties: *mut vk::ExternalBufferProperties<'_>,
 ) {
+    // SAFETY: the program passes a live physical device.
+    let physical = unsafe { forward::physical_device(device) };
+    // SAFETY: the program passes a valid structure, which is copied with its chain.
+    let mut question = unsafe { info.read() };
+    let asked = question.handle_type;
+    question.handle_type = vk::ExternalMemoryHandleTypeFlags::HOST_ALLOCATION_EXT;
+    let mut answer = vk::ExternalBufferProperties::default();
+    if asked == OPAQUE_FD {
+        guard(|| {
+            let to = &raw mut answer;
+            let body = |encoder: &mut Encoder| {
+                // SAFETY: a copy of the program's structure, and one of ours to be filled.
+                unsafe {
+                    commands::encode_get_physical_device_external_buffer_properties(encoder, &question, to);
+                }
+            };
+            // Without an answer nothing is possible.
+            let _ = ask(physical, VkOp::GET_PHYSICAL_DEVICE_EXTERNAL_BUFFER_PROPERTIES, body, |reply| {
+                // SAFETY: the structure is ours to be filled.
+                unsafe { commands::reply_get_physical_device_external_buffer_properties(reply, to) }
+            });
+        });
+    }
     // SAFETY: the program passes a structure to be filled.
     let properties = unsafe { &mut *properties };
-    properties.external_memory_properties = vk::ExternalMemoryProperties::default();
+    properties.external_memory_properties = descriptors_of(asked, answer.external_memory_properties);
 }
 
 /// `vkGetPhysicalDeviceExternalFenceProperties`: no fence leaves this driver.

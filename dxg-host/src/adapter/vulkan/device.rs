@@ -35,6 +35,7 @@ use super::context::DispatchError;
 use super::create;
 use super::create::CreateError;
 use super::driver::Driver;
+use super::imports::Imports;
 use super::memory::AllocateError;
 use super::memory::Holding;
 use super::memory::HostPointers;
@@ -108,6 +109,7 @@ pub(crate) struct Device {
     feedback: Table<Feedback>,
     /// What device memory holds, under the memory's ids.
     holdings: Table<Holding>,
+    imports: Imports,
     submission: Submission,
     reading: Reading,
     recording: Vec<u8>,
@@ -182,6 +184,7 @@ impl Device {
             queues: Vec::with_capacity(places.len()),
             feedback: Table::default(),
             holdings: Table::default(),
+            imports: Imports::new(&around.driver, around.host_pointers),
             submission: Submission::default(),
             reading: Reading::of(&around.driver),
             recording: Vec::new(),
@@ -227,6 +230,8 @@ impl Device {
             (op::QUEUE_SUBMIT, None) => self.queue_submit(body),
             (op::RECORD, None) => self.record(body),
             (op::ALLOCATE_MEMORY, reply) => self.allocate_memory(body, reply),
+            (op, reply) if op == VkOp::CREATE_BUFFER.0 => self.create_buffer(body, reply),
+            (op, reply) if op == VkOp::CREATE_IMAGE.0 => self.create_image(body, reply),
             (op::CREATE_SEMAPHORE, reply) => self.create_semaphore(body, reply),
             (op::SIGNAL_SEMAPHORE, None) => self.signal_semaphore(body),
             (op::QUERY_RESULTS, Some(reply)) => self.query_results(body, reply),
@@ -373,6 +378,56 @@ impl Device {
             }
             Err(AllocateError::Refused(result)) => result,
             Err(AllocateError::Violation(violation)) => return Err(violation.into()),
+        };
+        Ok(answer(reply, result))
+    }
+
+    fn create_buffer(&mut self, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
+        const OP: &str = "CREATE_BUFFER";
+        let mut reader = Reader::new(body, &self.bump, &self.objects);
+        let info = reader.pointer(false, structs::dec_buffer_create_info).map_err(unreadable(OP))?;
+        let id = reader.new_id(ObjectKind::BUFFER).map_err(unreadable(OP))?;
+        reader.finish().map_err(unreadable(OP))?;
+        // SAFETY:
+        // - the decoder has just put it there.
+        let mut info = unsafe { info.read() };
+        let mut own = vk::ExternalMemoryBufferCreateInfo::default();
+        self.imports.of_buffer(&self.around.driver, &mut info, &mut own);
+        // SAFETY:
+        // - `info` was decoded whole into memory that outlives the call, as does what was put into its chain.
+        let result = match unsafe { self.sync.device.create_buffer(&info, None) } {
+            Ok(native) => {
+                self.objects
+                    .insert(ObjectKind::BUFFER, id, native.as_raw(), 0)
+                    .map_err(|error| bad_id(OP, &error))?;
+                vk::Result::SUCCESS
+            }
+            Err(result) => result,
+        };
+        Ok(answer(reply, result))
+    }
+
+    fn create_image(&mut self, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
+        const OP: &str = "CREATE_IMAGE";
+        let mut reader = Reader::new(body, &self.bump, &self.objects);
+        let info = reader.pointer(false, structs::dec_image_create_info).map_err(unreadable(OP))?;
+        let id = reader.new_id(ObjectKind::IMAGE).map_err(unreadable(OP))?;
+        reader.finish().map_err(unreadable(OP))?;
+        // SAFETY:
+        // - the decoder has just put it there.
+        let mut info = unsafe { info.read() };
+        let mut own = vk::ExternalMemoryImageCreateInfo::default();
+        self.imports.of_image(&self.around.driver, &mut info, &mut own);
+        // SAFETY:
+        // - `info` was decoded whole into memory that outlives the call, as does what was put into its chain.
+        let result = match unsafe { self.sync.device.create_image(&info, None) } {
+            Ok(native) => {
+                self.objects
+                    .insert(ObjectKind::IMAGE, id, native.as_raw(), 0)
+                    .map_err(|error| bad_id(OP, &error))?;
+                vk::Result::SUCCESS
+            }
+            Err(result) => result,
         };
         Ok(answer(reply, result))
     }

@@ -19,6 +19,7 @@ mod create;
 mod describe;
 mod device;
 mod driver;
+mod imports;
 mod lost;
 mod memory;
 mod native;

@@ -91,7 +91,13 @@ impl Gpu {
         let offered: Vec<CString> = physical.extensions()?;
         let has = |name: &CStr| offered.iter().any(|one| one.as_c_str() == name);
         let push = ash::khr::push_descriptor::NAME;
-        let names: Vec<_> = has(push).then_some(push.as_ptr()).into_iter().collect();
+        let enabled = [
+            push,
+            ash::khr::external_memory_fd::NAME,
+            ash::khr::external_semaphore_fd::NAME,
+            ash::khr::external_fence_fd::NAME,
+        ];
+        let names: Vec<_> = enabled.into_iter().filter(|name| has(name)).map(CStr::as_ptr).collect();
         let priorities = [1.0; 16];
         let queues: Vec<_> = asked
             .iter()

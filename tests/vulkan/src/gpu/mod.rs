@@ -20,6 +20,7 @@ mod instance;
 mod kernel;
 mod memory;
 mod physical;
+mod sharing;
 
 pub(crate) use self::calls::Object;
 pub(crate) use self::commands::Commands;

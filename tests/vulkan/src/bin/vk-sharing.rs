@@ -1,0 +1,29 @@
+//! `vk-sharing`: runs one case of objects that cross by descriptor.
+
+#![forbid(unsafe_code)]
+
+use std::io::Write as _;
+
+use anyhow::Result;
+use clap::Parser;
+use dxg_tests_vulkan::sharing;
+
+/// Runs one case of objects that cross devices, processes and APIs by descriptor.
+#[derive(Parser)]
+struct Options {
+    /// Its name; without one, the names of all are printed.
+    case: Option<String>,
+}
+
+fn main() -> Result<()> {
+    match Options::parse().case {
+        Some(case) => sharing::run(&case),
+        None => {
+            let mut out = std::io::stdout();
+            for case in sharing::cases() {
+                writeln!(out, "{}", case.name)?;
+            }
+            Ok(())
+        }
+    }
+}
