@@ -37,6 +37,10 @@ pub mod op {
     /// without WAIT, u32 length, so many bytes: what the program has at the place for the results. Reply: i32 `VkResult` or
     /// [`QUERIES_ASK_AGAIN`](super::QUERIES_ASK_AGAIN); where it is not negative, u32 length and the bytes as they are then.
     pub const QUERY_RESULTS: u16 = 0x8009;
+    /// Request: u64 semaphore id, u64 IO address of the cell in the page of a shared monitored fence. A semaphore whose value is
+    /// the cell's, which others raise as well; submissions name it like a timeline semaphore and give their signals values
+    /// that grow. With reply: i32 `VkResult`. It is destroyed like any semaphore.
+    pub const CREATE_SHARED_SEMAPHORE: u16 = 0x8020;
 }
 
 /// Stands for a result of `QUERY_RESULTS` where the host's driver would wait for its device, which might wait for a command

@@ -49,9 +49,12 @@ use super::queue::QueuePlace;
 use super::reader::ReadError;
 use super::reader::Reader;
 use super::reader::arena;
+use super::shared::Shared;
+use super::shared::Watcher;
 use super::sparse;
 use super::submit;
 use super::submit::Submission;
+use super::submit::Timelines;
 use super::table::BadId;
 use super::table::Table;
 use super::teardown::TEAR_DOWN;
@@ -107,6 +110,9 @@ pub(crate) struct Device {
     queues: Vec<Queue>,
     /// Feedback cells of timeline semaphores, under the semaphores' ids.
     feedback: Table<Feedback>,
+    /// Semaphores that others signal and wait for too, under their ids.
+    shared: Table<Shared>,
+    watcher: Watcher<SyncFns>,
     /// What device memory holds, under the memory's ids.
     holdings: Table<Holding>,
     imports: Imports,
@@ -177,6 +183,8 @@ impl Device {
         });
         let mut device = Self {
             around: around.clone(),
+            watcher: Watcher::new(Arc::clone(&sync)),
+            shared: Table::default(),
             sync,
             fns,
             objects: Objects::default(),
@@ -233,6 +241,7 @@ impl Device {
             (op, reply) if op == VkOp::CREATE_BUFFER.0 => self.create_buffer(body, reply),
             (op, reply) if op == VkOp::CREATE_IMAGE.0 => self.create_image(body, reply),
             (op::CREATE_SEMAPHORE, reply) => self.create_semaphore(body, reply),
+            (op::CREATE_SHARED_SEMAPHORE, Some(reply)) => self.create_shared_semaphore(body, reply),
             (op::SIGNAL_SEMAPHORE, None) => self.signal_semaphore(body),
             (op::QUERY_RESULTS, Some(reply)) => self.query_results(body, reply),
             (op::QUEUE_BIND_SPARSE, None) => self.queue_bind_sparse(body),
@@ -275,8 +284,12 @@ impl Device {
         let mut reader = Reader::new(body, &self.bump, &self.objects);
         let queue = queue_of(&mut self.queues, &mut reader, OP)?;
         let sequence = reader.u64().map_err(unreadable(OP))?;
-        self.submission.read(&mut reader, &self.feedback, queue, sequence).map_err(unreadable(OP))?;
+        let timelines = Timelines { feedback: &self.feedback, shared: &self.shared };
+        self.submission.read(&mut reader, &timelines, queue, sequence).map_err(unreadable(OP))?;
         reader.finish().map_err(unreadable(OP))?;
+        for (cell, proxy, value) in self.submission.awaited() {
+            self.watcher.watch(&cell, proxy, value)?;
+        }
         Ok(outcome(self.submission.submit(&self.sync, queue)))
     }
 
@@ -485,6 +498,30 @@ impl Device {
         Ok(answer(reply, vk::Result::SUCCESS))
     }
 
+    fn create_shared_semaphore(&mut self, body: &[u8], reply: &mut Encoder) -> Result<Outcome, StreamEnd> {
+        const OP: &str = "CREATE_SHARED_SEMAPHORE";
+        let mut reader = Reader::new(body, &self.bump, &self.objects);
+        let id = reader.new_id(ObjectKind::SEMAPHORE).map_err(unreadable(OP))?;
+        let address = IoAddress(reader.u64().map_err(unreadable(OP))?);
+        reader.finish().map_err(unreadable(OP))?;
+        let memory = self
+            .around
+            .windows
+            .resolve(address, CELL_BYTES as u64)
+            .ok_or_else(|| violation(OP, "no window at the cell"))?;
+        let seen = FenceCell::new(memory).map_err(|_| violation(OP, "misplaced cell"))?;
+        let proxy = match self.sync.create_timeline() {
+            Ok(proxy) => proxy,
+            Err(result) => return Ok(answer(Some(reply), result)),
+        };
+        // The id was found vacant, and both tables change together.
+        self.objects
+            .insert(ObjectKind::SEMAPHORE, id, proxy.as_raw(), 0)
+            .map_err(|error| bad_id(OP, &error))?;
+        self.shared.insert(id, Shared::new(seen, proxy)).map_err(|(error, _)| bad_id(OP, &error))?;
+        Ok(answer(Some(reply), vk::Result::SUCCESS))
+    }
+
     fn destroy_semaphore(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
         const OP: &str = "DESTROY_SEMAPHORE";
         let Some(id) = sole_id(&self.bump, &self.objects, body, OP)? else { return Ok(Outcome::Done) };
@@ -492,6 +529,10 @@ impl Device {
         // Binary semaphores have no cell.
         if let Ok(feedback) = self.feedback.remove(id) {
             feedback.cell.retire();
+        }
+        if let Ok(shared) = self.shared.remove(id) {
+            shared.cell.retire();
+            self.watcher.forget(shared.proxy);
         }
         // SAFETY:
         // - the semaphore was of this device and out of its table, so nothing names it any more.
@@ -544,6 +585,8 @@ impl Device {
     /// # Errors
     /// When the device does not come to rest: then it stays until the process ends.
     pub(crate) fn destroy(mut self) -> Result<(), Fault> {
+        // What others have not signalled by now is not waited for any more.
+        self.watcher.release();
         let until = Instant::now() + REST;
         for queue in &self.queues {
             let left = until.saturating_duration_since(Instant::now());
@@ -554,6 +597,7 @@ impl Device {
         for queue in &mut self.queues {
             queue.stop();
         }
+        self.watcher.stop();
         if self.abandoned {
             std::mem::forget(self);
             return Err(Fault::new("destroy a device", "it does not come to rest"));

@@ -29,6 +29,7 @@ mod queue;
 pub(crate) mod reader;
 mod serve;
 mod server;
+mod shared;
 mod sparse;
 mod submit;
 pub(crate) mod table;
