@@ -24,6 +24,8 @@ const GUEST_EXTENSIONS: &[(&CStr, u32)] = &[
     (ext::private_data::NAME, ext::private_data::SPEC_VERSION),
     (ext::tooling_info::NAME, ext::tooling_info::SPEC_VERSION),
     (khr::descriptor_update_template::NAME, khr::descriptor_update_template::SPEC_VERSION),
+    (khr::external_fence_fd::NAME, khr::external_fence_fd::SPEC_VERSION),
+    (khr::external_semaphore_fd::NAME, khr::external_semaphore_fd::SPEC_VERSION),
     (khr::external_memory_fd::NAME, khr::external_memory_fd::SPEC_VERSION),
     (khr::map_memory2::NAME, khr::map_memory2::SPEC_VERSION),
 ];
@@ -33,8 +35,6 @@ const WITHHELD_EXTENSIONS: &[&CStr] = &[
     // Memory of the program is not memory that the host can see.
     ext::external_memory_host::NAME,
     // Handles of the host's kernel mean nothing here.
-    khr::external_semaphore_fd::NAME,
-    khr::external_fence_fd::NAME,
     ext::external_memory_dma_buf::NAME,
     ext::image_drm_format_modifier::NAME,
     ext::physical_device_drm::NAME,

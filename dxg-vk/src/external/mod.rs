@@ -16,6 +16,9 @@ use tracing::debug;
 
 pub mod label;
 pub mod memory;
+pub mod page;
+pub mod payload;
+pub mod semaphore;
 
 pub use memory::SharedMemory;
 

@@ -30,4 +30,5 @@ mod queries_physical;
 mod queue;
 mod resources;
 mod semaphore;
+mod sync_fd;
 mod templates;

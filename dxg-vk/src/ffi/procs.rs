@@ -40,6 +40,7 @@ use super::queries_physical;
 use super::queue;
 use super::resources;
 use super::semaphore;
+use super::sync_fd;
 use super::templates;
 use crate::device::Device;
 use crate::generated::proc_addr::CUSTOM;
@@ -97,6 +98,25 @@ const GUEST_PROCS: &[(&str, &str, Level, &[Requires])] = &[
         "vkDestroyPrivateDataSlot",
         Level::Device,
         &[Requires::Extension("VK_EXT_private_data")],
+    ),
+    ("vkGetFenceFdKHR", "vkGetFenceFdKHR", Level::Device, &[Requires::Extension("VK_KHR_external_fence_fd")]),
+    (
+        "vkGetSemaphoreFdKHR",
+        "vkGetSemaphoreFdKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_external_semaphore_fd")],
+    ),
+    (
+        "vkImportFenceFdKHR",
+        "vkImportFenceFdKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_external_fence_fd")],
+    ),
+    (
+        "vkImportSemaphoreFdKHR",
+        "vkImportSemaphoreFdKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_external_semaphore_fd")],
     ),
     (
         "vkGetMemoryFdKHR",
@@ -385,6 +405,12 @@ custom! {
         "vkGetSemaphoreCounterValue" = get_semaphore_counter_value,
         "vkSignalSemaphore" = signal_semaphore,
         "vkWaitSemaphores" = wait_semaphores,
+    }
+    sync_fd {
+        "vkGetFenceFdKHR" = get_fence_fd_khr,
+        "vkGetSemaphoreFdKHR" = get_semaphore_fd_khr,
+        "vkImportFenceFdKHR" = import_fence_fd_khr,
+        "vkImportSemaphoreFdKHR" = import_semaphore_fd_khr,
     }
     templates {
         "vkCmdPushDescriptorSetWithTemplateKHR" = cmd_push_descriptor_set_with_template_khr,

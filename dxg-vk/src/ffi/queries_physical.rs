@@ -237,36 +237,48 @@ pub(crate) unsafe extern "system" fn get_physical_device_external_buffer_propert
     properties.external_memory_properties = descriptors_of(asked, answer.external_memory_properties);
 }
 
-/// `vkGetPhysicalDeviceExternalFenceProperties`: no fence leaves this driver.
+/// `vkGetPhysicalDeviceExternalFenceProperties`: opaque descriptors go both ways.
 ///
 /// # Safety
 /// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_external_fence_properties(
     _device: vk::PhysicalDevice,
-    _info: *const vk::PhysicalDeviceExternalFenceInfo<'_>,
+    info: *const vk::PhysicalDeviceExternalFenceInfo<'_>,
     properties: *mut vk::ExternalFenceProperties<'_>,
 ) {
+    const FD: vk::ExternalFenceHandleTypeFlags = vk::ExternalFenceHandleTypeFlags::OPAQUE_FD;
+    // SAFETY: the program passes a valid structure.
+    let is_offered = unsafe { &*info }.handle_type == FD;
     // SAFETY: the program passes a structure to be filled.
     let properties = unsafe { &mut *properties };
-    properties.export_from_imported_handle_types = vk::ExternalFenceHandleTypeFlags::empty();
-    properties.compatible_handle_types = vk::ExternalFenceHandleTypeFlags::empty();
-    properties.external_fence_features = vk::ExternalFenceFeatureFlags::empty();
+    let types = if is_offered { FD } else { vk::ExternalFenceHandleTypeFlags::empty() };
+    let both = vk::ExternalFenceFeatureFlags::EXPORTABLE | vk::ExternalFenceFeatureFlags::IMPORTABLE;
+    properties.export_from_imported_handle_types = types;
+    properties.compatible_handle_types = types;
+    properties.external_fence_features =
+        if is_offered { both } else { vk::ExternalFenceFeatureFlags::empty() };
 }
 
-/// `vkGetPhysicalDeviceExternalSemaphoreProperties`: no semaphore leaves this driver.
+/// `vkGetPhysicalDeviceExternalSemaphoreProperties`: opaque descriptors go both ways, of either type of semaphore.
 ///
 /// # Safety
 /// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_external_semaphore_properties(
     _device: vk::PhysicalDevice,
-    _info: *const vk::PhysicalDeviceExternalSemaphoreInfo<'_>,
+    info: *const vk::PhysicalDeviceExternalSemaphoreInfo<'_>,
     properties: *mut vk::ExternalSemaphoreProperties<'_>,
 ) {
+    const FD: vk::ExternalSemaphoreHandleTypeFlags = vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD;
+    // SAFETY: the program passes a valid structure.
+    let is_offered = unsafe { &*info }.handle_type == FD;
     // SAFETY: the program passes a structure to be filled.
     let properties = unsafe { &mut *properties };
-    properties.export_from_imported_handle_types = vk::ExternalSemaphoreHandleTypeFlags::empty();
-    properties.compatible_handle_types = vk::ExternalSemaphoreHandleTypeFlags::empty();
-    properties.external_semaphore_features = vk::ExternalSemaphoreFeatureFlags::empty();
+    let types = if is_offered { FD } else { vk::ExternalSemaphoreHandleTypeFlags::empty() };
+    let both = vk::ExternalSemaphoreFeatureFlags::EXPORTABLE | vk::ExternalSemaphoreFeatureFlags::IMPORTABLE;
+    properties.export_from_imported_handle_types = types;
+    properties.compatible_handle_types = types;
+    properties.external_semaphore_features =
+        if is_offered { both } else { vk::ExternalSemaphoreFeatureFlags::empty() };
 }
 
 macro_rules! listed {

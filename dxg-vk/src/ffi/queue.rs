@@ -23,6 +23,9 @@ use super::guard::guard_result;
 use super::pointers::find;
 use super::pointers::slice;
 use crate::device::Device;
+use crate::external::payload::Use;
+use crate::external::semaphore::Act;
+use crate::external::semaphore::resolve as resolve_use;
 use crate::fence::Point;
 use crate::generated::structs;
 use crate::queue::Queue;
@@ -111,10 +114,46 @@ unsafe fn advance(
     Ok(())
 }
 
-fn submit(object: &QueueObject, fence: vk::Fence, batches: &[Batch]) -> Result<(), vk::Result> {
+/// Names the payloads of semaphores that others share, and has the last batch signal a fence that they share.
+///
+/// # Safety
+/// `fence` is null or a live fence.
+unsafe fn resolve(device: &Device, fence: vk::Fence, batches: &mut Vec<Batch>) {
+    let name = |act: Act, used: &mut SemaphoreUse| {
+        let resolved = resolve_use(device, act, Use { id: used.semaphore, value: used.value });
+        (used.semaphore, used.value) = (resolved.id, resolved.value);
+    };
+    for batch in &mut *batches {
+        batch.waits.iter_mut().for_each(|used| name(Act::Wait, used));
+        batch.signals.iter_mut().for_each(|used| name(Act::Signal, used));
+    }
+    if fence.is_null() {
+        return;
+    }
+    // SAFETY: not null, so the caller passes a live fence.
+    let Some(payload) = unsafe { fence::fence_of(fence) }.payload() else { return };
+    let Use { id, value } = payload.signal(0);
+    let signal =
+        SemaphoreUse { semaphore: id, value, stages: vk::PipelineStageFlags2::ALL_COMMANDS.as_raw() };
+    match batches.last_mut() {
+        Some(last) => last.signals.push(signal),
+        None => batches.push(Batch {
+            flags: 0,
+            waits: Vec::new(),
+            command_buffers: Vec::new(),
+            signals: vec![signal],
+        }),
+    }
+}
+
+fn submit(object: &QueueObject, fence: vk::Fence, mut batches: Vec<Batch>) -> Result<(), vk::Result> {
+    if object.device.may_share_sync() {
+        // SAFETY: the entry points pass on the program's fence, null or live.
+        unsafe { resolve(&object.device, fence, &mut batches) };
+    }
     let body = |encoder: &mut Encoder| {
         encoder.u32(count(batches.len()));
-        for batch in batches {
+        for batch in &batches {
             batch.encode(encoder);
         }
     };
@@ -218,7 +257,7 @@ pub(crate) unsafe extern "system" fn queue_submit(
     guard_result(|| {
         // SAFETY: each element is a submission of the program.
         let batches: Vec<Batch> = submits.iter().map(|info| unsafe { batch_of(info) }).collect();
-        submit(object, fence, &batches)
+        submit(object, fence, batches)
     })
 }
 
@@ -239,7 +278,7 @@ pub(crate) unsafe extern "system" fn queue_submit2(
     guard_result(|| {
         // SAFETY: each element is a submission of the program.
         let batches: Vec<Batch> = submits.iter().map(|info| unsafe { batch_of_2(info) }).collect();
-        submit(object, fence, &batches)
+        submit(object, fence, batches)
     })
 }
 

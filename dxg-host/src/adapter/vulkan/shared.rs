@@ -117,12 +117,8 @@ pub(crate) struct Watcher<R> {
 impl<R: Raise> Watcher<R> {
     /// A watcher of nothing.
     pub(crate) fn new(raise: Arc<R>) -> Self {
-        let common = Common {
-            raise,
-            state: Mutex::default(),
-            changed: Condvar::new(),
-            generation: AtomicU64::new(0),
-        };
+        let common =
+            Common { raise, state: Mutex::default(), changed: Condvar::new(), generation: AtomicU64::new(0) };
         Self { common: Arc::new(common), thread: None }
     }
 
@@ -130,12 +126,7 @@ impl<R: Raise> Watcher<R> {
     ///
     /// # Errors
     /// When the thread cannot be started.
-    pub(crate) fn watch(
-        &mut self,
-        cell: &FenceCell,
-        proxy: vk::Semaphore,
-        value: u64,
-    ) -> Result<(), Fault> {
+    pub(crate) fn watch(&mut self, cell: &FenceCell, proxy: vk::Semaphore, value: u64) -> Result<(), Fault> {
         if self.thread.is_none() {
             let common = Arc::clone(&self.common);
             let thread = std::thread::Builder::new()
