@@ -49,6 +49,7 @@ use super::queue::QueuePlace;
 use super::reader::ReadError;
 use super::reader::Reader;
 use super::reader::arena;
+use super::shared::GivenUp;
 use super::shared::Shared;
 use super::shared::Watcher;
 use super::sparse;
@@ -113,6 +114,8 @@ pub(crate) struct Device {
     /// Semaphores that others signal and wait for too, under their ids.
     shared: Table<Shared>,
     watcher: Watcher<SyncFns>,
+    /// Proxies that were destroyed while the driver had them: they go with the device.
+    given_up: Vec<vk::Semaphore>,
     /// What device memory holds, under the memory's ids.
     holdings: Table<Holding>,
     imports: Imports,
@@ -185,6 +188,7 @@ impl Device {
             around: around.clone(),
             watcher: Watcher::new(Arc::clone(&sync)),
             shared: Table::default(),
+            given_up: Vec::new(),
             sync,
             fns,
             objects: Objects::default(),
@@ -532,7 +536,11 @@ impl Device {
         }
         if let Ok(shared) = self.shared.remove(id) {
             shared.cell.retire();
-            self.watcher.forget(shared.proxy);
+            if self.watcher.give_up(shared.proxy) == GivenUp::InUse {
+                // Not destroyed while a submission may look at it; the program broke a rule, and the driver need not.
+                self.given_up.push(shared.proxy);
+                return Ok(Outcome::Done);
+            }
         }
         // SAFETY:
         // - the semaphore was of this device and out of its table, so nothing names it any more.
@@ -618,6 +626,11 @@ impl Device {
                     tracing::error!(op = op.name(), %error, "an object could not be destroyed");
                 }
             }
+        }
+        for proxy in self.given_up.drain(..) {
+            // SAFETY:
+            // - the semaphore is of this device, which is idle, and out of its tables.
+            unsafe { self.sync.device.destroy_semaphore(proxy, None) };
         }
         for queue in self.queues.drain(..) {
             // SAFETY:

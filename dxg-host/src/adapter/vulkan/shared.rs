@@ -8,7 +8,7 @@
 //! *Invariants.* Only the watcher raises a proxy, only to values that this client waits for, and only upward: whatever
 //! others write into the page, the driver is called as Vulkan demands.
 //!
-//! *Locks.* One mutex per watcher, held while proxies are raised, so that a proxy that is forgotten is not touched any more.
+//! *Locks.* One mutex per watcher, held while proxies are raised, so that a proxy that is given up is not touched any more.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -68,6 +68,15 @@ impl Shared {
     pub(crate) fn own_signal(&self, value: u64) -> Option<OwnSignal> {
         self.signals.lock().iter().rev().find(|signal| signal.value == value).copied()
     }
+}
+
+/// Whether the driver may still look at a proxy that nobody waits for any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenUp {
+    /// No submission waited for it: it may be destroyed.
+    Unused,
+    /// A submission waited for it until now.
+    InUse,
 }
 
 /// What raises proxies.
@@ -141,11 +150,16 @@ impl<R: Raise> Watcher<R> {
         Ok(())
     }
 
-    /// Forgets a proxy, which may be destroyed after this.
-    pub(crate) fn forget(&self, proxy: vk::Semaphore) {
+    /// Ends the waits for a proxy, reached or not. Answers whether there were any: then the driver still has it.
+    pub(crate) fn give_up(&self, proxy: vk::Semaphore) -> GivenUp {
         let mut state = self.common.state.lock();
-        state.awaited.retain(|awaited| awaited.proxy != proxy);
+        let awaited: Vec<Awaited> = state.awaited.extract_if(.., |awaited| awaited.proxy == proxy).collect();
+        if awaited.is_empty() {
+            return GivenUp::Unused;
+        }
+        self.common.raise_all(awaited);
         self.common.change(&state);
+        GivenUp::InUse
     }
 
     /// Ends every wait, reached or not: the device is to come to rest.
@@ -230,6 +244,7 @@ mod tests {
     use parking_lot::Condvar;
     use parking_lot::Mutex;
 
+    use super::GivenUp;
     use super::OwnSignal;
     use super::Raise;
     use super::Shared;
@@ -306,15 +321,17 @@ mod tests {
     }
 
     #[test]
-    fn forget_proxy_is_not_raised_any_more() {
+    fn give_up_raises_what_was_waited_for_and_leaves_the_others() {
         let (log, gone, left) = (Arc::<Log>::default(), cell(), cell());
         let mut watcher = Watcher::new(Arc::clone(&log));
-        watcher.watch(&gone, proxy(1), 1).unwrap();
+        watcher.watch(&gone, proxy(1), 8).unwrap();
         watcher.watch(&left, proxy(2), 1).unwrap();
-        watcher.forget(proxy(1));
-        gone.publish(1);
+        assert_eq!(watcher.give_up(proxy(1)), GivenUp::InUse);
+        assert_eq!(log.wait(1), [(1, 8)]);
+        assert_eq!(watcher.give_up(proxy(1)), GivenUp::Unused);
+        gone.publish(8);
         left.publish(1);
-        assert_eq!(log.wait(1), [(2, 1)]);
+        assert_eq!(log.wait(2), [(1, 8), (2, 1)]);
         watcher.stop();
     }
 

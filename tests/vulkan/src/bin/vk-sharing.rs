@@ -13,11 +13,16 @@ use dxg_tests_vulkan::sharing;
 struct Options {
     /// Its name; without one, the names of all are printed.
     case: Option<String>,
+    /// Be the other side of the case, with this descriptor.
+    #[arg(long)]
+    peer: Vec<i32>,
 }
 
 fn main() -> Result<()> {
-    match Options::parse().case {
-        Some(case) => sharing::run(&case),
+    let Options { case, peer } = Options::parse();
+    match case {
+        Some(case) if peer.is_empty() => sharing::run(&case),
+        Some(case) => sharing::run_peer(&case, &peer),
         None => {
             let mut out = std::io::stdout();
             for case in sharing::cases() {

@@ -52,6 +52,7 @@ pub(crate) struct Gpu {
     /// Calls of `VK_KHR_push_descriptor`, where it is there.
     pub(super) push_descriptor: Option<ash::khr::push_descriptor::Device>,
     kept: Mutex<Vec<Destroy>>,
+    waits_at_the_end: bool,
 }
 
 // SAFETY: the feature structures hold null chains; everything else may be used from any thread.
@@ -141,7 +142,14 @@ impl Gpu {
             features13,
             push_descriptor,
             kept: Mutex::new(Vec::new()),
+            waits_at_the_end: true,
         })
+    }
+
+    /// Destroys the device without waiting for it, with all that was made on it.
+    pub(crate) fn abandon(mut self) {
+        self.waits_at_the_end = false;
+        drop(self);
     }
 
     /// Leaves an object to the device, which destroys it at its end.
@@ -288,7 +296,9 @@ impl Gpu {
 impl Drop for Gpu {
     fn drop(&mut self) {
         // A lost device has nothing to wait for; what is on it is destroyed all the same.
-        let _ = self.device_wait_idle();
+        if self.waits_at_the_end {
+            let _ = self.device_wait_idle();
+        }
         let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         for destroy in kept.into_iter().rev() {
             destroy(self);

@@ -40,3 +40,5 @@ pub(crate) use self::kernel::Resource;
 pub(crate) use self::memory::Buffer;
 pub(crate) use self::memory::BufferInfo;
 pub(crate) use self::physical::Physical;
+pub(crate) use self::sharing::MEMORY_FD;
+pub(crate) use self::sharing::inherited;

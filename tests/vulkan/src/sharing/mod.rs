@@ -5,6 +5,8 @@
 //! what was wrong.
 
 mod memory;
+mod processes;
+mod sync;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -33,7 +35,7 @@ use table;
 
 /// All of them.
 pub fn cases() -> impl Iterator<Item = &'static Case> {
-    [memory::TABLE].into_iter().flatten()
+    [memory::TABLE, sync::TABLE, processes::TABLE].into_iter().flatten()
 }
 
 /// Runs one.
@@ -44,6 +46,15 @@ pub fn cases() -> impl Iterator<Item = &'static Case> {
 pub fn run(name: &str) -> Result<()> {
     let case = cases().find(|case| case.name == name).with_context(|| format!("no case {name}"))?;
     (case.run)()
+}
+
+/// Runs the other side of one that takes two processes, with descriptors that were left open for it.
+///
+/// # Errors
+///
+/// What was wrong, or that the case has no other side.
+pub fn run_peer(name: &str, descriptors: &[i32]) -> Result<()> {
+    processes::peer(name, descriptors)
 }
 
 /// A Vulkan device, with an instance and so a session of its own.
