@@ -81,6 +81,15 @@ impl Streams {
         Block::lease(&self.node, size_bytes, "lease memory")
     }
 
+    /// The same with a descriptor of the memory, for another program to map it. Nothing else lies in that memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::lease`].
+    pub fn lease_with_descriptor(&self, size_bytes: u64) -> Result<(Block, OwnedFd), Error> {
+        Block::lease_with_descriptor(&self.node, size_bytes, "lease memory")
+    }
+
     /// Whether the node is lost. A load: cheap enough to ask in every wait.
     #[must_use]
     pub fn is_lost(&self) -> bool {

@@ -10,13 +10,18 @@ use ash::vk;
 
 use crate::generated::proc_addr::FORWARDED_EXTENSIONS;
 
-/// Instance extensions: what has a meaning without a window system.
+/// Instance extensions. The host knows none of the window systems.
 pub const INSTANCE_EXTENSIONS: &[(&CStr, u32)] = &[
+    (ext::headless_surface::NAME, ext::headless_surface::SPEC_VERSION),
     (khr::device_group_creation::NAME, khr::device_group_creation::SPEC_VERSION),
     (khr::external_fence_capabilities::NAME, khr::external_fence_capabilities::SPEC_VERSION),
     (khr::external_memory_capabilities::NAME, khr::external_memory_capabilities::SPEC_VERSION),
     (khr::external_semaphore_capabilities::NAME, khr::external_semaphore_capabilities::SPEC_VERSION),
     (khr::get_physical_device_properties2::NAME, khr::get_physical_device_properties2::SPEC_VERSION),
+    (khr::get_surface_capabilities2::NAME, khr::get_surface_capabilities2::SPEC_VERSION),
+    (khr::surface::NAME, khr::surface::SPEC_VERSION),
+    (khr::xcb_surface::NAME, khr::xcb_surface::SPEC_VERSION),
+    (khr::xlib_surface::NAME, khr::xlib_surface::SPEC_VERSION),
 ];
 
 /// Device extensions that live in the guest alone and so do not depend on the host.
@@ -27,7 +32,12 @@ const GUEST_EXTENSIONS: &[(&CStr, u32)] = &[
     (khr::external_fence_fd::NAME, khr::external_fence_fd::SPEC_VERSION),
     (khr::external_semaphore_fd::NAME, khr::external_semaphore_fd::SPEC_VERSION),
     (khr::external_memory_fd::NAME, khr::external_memory_fd::SPEC_VERSION),
+    (khr::incremental_present::NAME, khr::incremental_present::SPEC_VERSION),
     (khr::map_memory2::NAME, khr::map_memory2::SPEC_VERSION),
+    (khr::present_id::NAME, khr::present_id::SPEC_VERSION),
+    (khr::present_wait::NAME, khr::present_wait::SPEC_VERSION),
+    (khr::swapchain::NAME, khr::swapchain::SPEC_VERSION),
+    (khr::swapchain_mutable_format::NAME, khr::swapchain_mutable_format::SPEC_VERSION),
 ];
 
 /// Device extensions whose commands would need more than forwarding.
@@ -47,7 +57,6 @@ const WITHHELD_EXTENSIONS: &[&CStr] = &[
     nv::optical_flow::NAME,
     nvx::image_view_handle::NAME,
     // Presents on the host.
-    khr::swapchain::NAME,
     ext::display_control::NAME,
     // Callbacks of the host's driver.
     ext::device_memory_report::NAME,

@@ -43,6 +43,14 @@ pub struct Piece<B> {
     serial: u64,
 }
 
+impl<B> Piece<B> {
+    /// All of a block that belongs to no heap: it is given back when the last piece of it is.
+    #[must_use]
+    pub fn whole(block: Arc<B>, size_bytes: u64) -> Self {
+        Self { block, offset_bytes: 0, size_bytes, serial: u64::MAX }
+    }
+}
+
 impl<B> Clone for Piece<B> {
     fn clone(&self) -> Self {
         Self { block: Arc::clone(&self.block), ..*self }

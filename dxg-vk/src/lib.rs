@@ -33,6 +33,7 @@ pub mod requirements;
 pub mod stream;
 pub mod subpasses;
 pub mod wait;
+pub mod wsi;
 
 pub(crate) use ffi::forward;
 pub(crate) use ffi::pipeline_scrub;

@@ -32,6 +32,12 @@ impl Block {
         Self { memory, io_base, _lease: None }
     }
 
+    /// A block of a session with a daemon.
+    #[must_use]
+    pub fn of_lease(lease: dxg_core::Block) -> Self {
+        Self { memory: lease.memory().clone(), io_base: lease.io_base(), _lease: Some(lease) }
+    }
+
     /// Where it is mapped.
     #[must_use]
     pub fn memory(&self) -> &SharedSlice {
@@ -69,6 +75,15 @@ impl Lessor for dyn Link + '_ {
     }
 }
 
+/// Why a lease failed, in the words of Vulkan.
+pub fn lease_failure(error: &dxg_core::Error) -> vk::Result {
+    match error.kind() {
+        ErrorKind::DeviceLost | ErrorKind::WrongProcess => vk::Result::ERROR_DEVICE_LOST,
+        ErrorKind::Quota => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
+        _ => vk::Result::ERROR_OUT_OF_HOST_MEMORY,
+    }
+}
+
 /// A stream of a session with a daemon.
 #[derive(Debug)]
 pub struct HostLink {
@@ -101,13 +116,9 @@ impl Link for HostLink {
     fn lease(&self, size_bytes: u64) -> Result<Block, vk::Result> {
         let lease = self.streams.lease(size_bytes).map_err(|error| {
             debug!(size_bytes, %error, "no block");
-            match error.kind() {
-                ErrorKind::DeviceLost | ErrorKind::WrongProcess => vk::Result::ERROR_DEVICE_LOST,
-                ErrorKind::Quota => vk::Result::ERROR_OUT_OF_DEVICE_MEMORY,
-                _ => vk::Result::ERROR_OUT_OF_HOST_MEMORY,
-            }
+            lease_failure(&error)
         })?;
-        Ok(Block { memory: lease.memory().clone(), io_base: lease.io_base(), _lease: Some(lease) })
+        Ok(Block::of_lease(lease))
     }
 
     fn is_lost(&self) -> bool {

@@ -55,6 +55,11 @@ const PACKAGES: &[Package] = &[
         needed_for: &[Purpose::Demo, Purpose::Test],
     },
     Package {
+        name: "xvfb",
+        why: "an X server without a screen, for tests that present to windows",
+        needed_for: &[Purpose::Test],
+    },
+    Package {
         name: "vulkan-tools",
         why: "vulkaninfo, a program that knows nothing of us and must work unchanged",
         needed_for: &[Purpose::Demo, Purpose::Test],

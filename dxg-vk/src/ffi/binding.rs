@@ -18,7 +18,10 @@ use dxg_wire::generated::vulkan::VkOp;
 use super::forward;
 use super::guard::guard;
 use super::guard::guard_result;
+use super::pointers::find;
 use super::pointers::put;
+use super::pointers::slice;
+use super::wsi;
 use crate::generated::commands;
 
 /// `vkBindBufferMemory`.
@@ -82,6 +85,21 @@ pub(crate) unsafe extern "system" fn bind_image_memory(
     })
 }
 
+/// The memory of a swapchain's image, where one is named.
+///
+/// # Safety
+/// `info` and its chain are valid.
+unsafe fn of_swapchain(mut info: vk::BindImageMemoryInfo<'_>) -> vk::BindImageMemoryInfo<'_> {
+    // SAFETY: the caller passes a valid chain.
+    let of = unsafe { find::<vk::BindImageMemorySwapchainInfoKHR<'_>>(info.p_next) };
+    if let Some(of) = of.filter(|of| !of.swapchain.is_null()) {
+        // SAFETY: the program passes a live swapchain.
+        info.memory = unsafe { wsi::memory_of(of.swapchain, of.image_index) };
+        info.memory_offset = 0;
+    }
+    info
+}
+
 /// `vkBindImageMemory2`.
 ///
 /// # Safety
@@ -93,10 +111,15 @@ pub(crate) unsafe extern "system" fn bind_image_memory2(
 ) -> vk::Result {
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
+    // SAFETY: the program passes an array of the length it names.
+    let infos = unsafe { slice(infos, count) };
     guard_result(|| {
-        // SAFETY: the program passes an array of the length it names.
-        let body =
-            |encoder: &mut Encoder| unsafe { commands::encode_bind_image_memory2(encoder, count, infos) };
+        // SAFETY: each element is a valid structure of the program.
+        let infos: Vec<_> = infos.iter().map(|info| unsafe { of_swapchain(*info) }).collect();
+        // SAFETY: an array of this length.
+        let body = |encoder: &mut Encoder| unsafe {
+            commands::encode_bind_image_memory2(encoder, count, infos.as_ptr());
+        };
         device.post(VkOp::BIND_IMAGE_MEMORY2, body)
     })
 }

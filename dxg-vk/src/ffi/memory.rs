@@ -14,6 +14,7 @@
 #![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]
 
 use std::ffi::c_void;
+use std::sync::Arc;
 
 use ash::vk;
 use ash::vk::Handle;
@@ -99,14 +100,51 @@ unsafe fn allocate_charged(
     let is_imported = device.physical.description.is_imported(info.memory_type_index);
     let piece =
         if is_imported && shared.is_none() { Some(take_piece(device, info.allocation_size)?) } else { None };
-    let io_address = match &shared {
-        Some(shared) => shared.window().io_address.0,
-        None => piece.as_ref().map_or(0, |piece| piece.block.io_base().0 + piece.offset_bytes),
-    };
-    // The window of what is shared goes on the control plane, which may be faster than the stream: the host must have seen it.
-    let is_ours = piece.is_some();
     let size_bytes = info.allocation_size;
     let memory = Memory { piece, shared, size_bytes, charged_bytes, heap: kind.heap_index };
+    // SAFETY: the caller passes a valid structure.
+    unsafe { allocate_in(device, info, memory) }
+}
+
+/// Allocates memory that is this block.
+///
+/// # Errors
+/// Why there is none.
+///
+/// # Safety
+/// `info` and its chain are valid; its memory type is imported and the block as large as it says.
+pub(super) unsafe fn allocate_block(
+    device: &Device,
+    info: &vk::MemoryAllocateInfo<'_>,
+    block: Arc<Block>,
+) -> Result<vk::DeviceMemory, vk::Result> {
+    let description = &device.physical.description;
+    let kind = description.memory_type(info.memory_type_index).ok_or(vk::Result::ERROR_UNKNOWN)?;
+    let heap_bytes = description.heap_bytes(kind.heap_index);
+    let size_bytes = info.allocation_size;
+    device.usage.charge(kind.heap_index, heap_bytes, size_bytes)?;
+    let piece = Some(Piece::whole(block, size_bytes));
+    let memory =
+        Memory { piece, shared: None, size_bytes, charged_bytes: size_bytes, heap: kind.heap_index };
+    // SAFETY: the caller passes a valid structure.
+    let result = unsafe { allocate_in(device, info, memory) };
+    result.inspect_err(|_| device.usage.uncharge(kind.heap_index, size_bytes))
+}
+
+/// # Safety
+/// `info` and its chain are valid.
+unsafe fn allocate_in(
+    device: &Device,
+    info: &vk::MemoryAllocateInfo<'_>,
+    memory: Memory,
+) -> Result<vk::DeviceMemory, vk::Result> {
+    let io_address = match (&memory.shared, &memory.piece) {
+        (Some(shared), _) => shared.window().io_address.0,
+        (None, Some(piece)) => piece.block.io_base().0 + piece.offset_bytes,
+        (None, None) => 0,
+    };
+    // The window of what is shared goes on the control plane, which may be faster than the stream: the host must have seen it.
+    let is_ours = memory.piece.is_some();
     let id = device.objects.memory.insert(memory).map_err(vk::Result::from)?;
     let body = |encoder: &mut dxg_wire::codec::Encoder| {
         encoder.u64(id);

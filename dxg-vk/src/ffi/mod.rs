@@ -32,3 +32,4 @@ mod resources;
 mod semaphore;
 mod sync_fd;
 mod templates;
+mod wsi;

@@ -110,6 +110,17 @@ pub(crate) unsafe extern "system" fn get_physical_device_features2(
         if let Some(private_data) = private_data {
             private_data.private_data = vk::TRUE;
         }
+        // SAFETY: as above.
+        let present_id = unsafe { find_mut::<vk::PhysicalDevicePresentIdFeaturesKHR<'_>>(features.p_next) };
+        if let Some(present_id) = present_id {
+            present_id.present_id = vk::TRUE;
+        }
+        // SAFETY: as above.
+        let present_wait =
+            unsafe { find_mut::<vk::PhysicalDevicePresentWaitFeaturesKHR<'_>>(features.p_next) };
+        if let Some(present_wait) = present_wait {
+            present_wait.present_wait = vk::TRUE;
+        }
     });
 }
 

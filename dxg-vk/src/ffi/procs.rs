@@ -42,6 +42,7 @@ use super::resources;
 use super::semaphore;
 use super::sync_fd;
 use super::templates;
+use super::wsi;
 use crate::device::Device;
 use crate::generated::proc_addr::CUSTOM;
 use crate::generated::proc_addr::PROCS;
@@ -145,6 +146,104 @@ const GUEST_PROCS: &[(&str, &str, Level, &[Requires])] = &[
         "vkUpdateDescriptorSetWithTemplate",
         Level::Device,
         &[Requires::Extension("VK_KHR_descriptor_update_template")],
+    ),
+    (
+        "vkAcquireNextImageKHR",
+        "vkAcquireNextImageKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_swapchain")],
+    ),
+    (
+        "vkCreateHeadlessSurfaceEXT",
+        "vkCreateHeadlessSurfaceEXT",
+        Level::Instance,
+        &[Requires::Extension("VK_EXT_headless_surface")],
+    ),
+    (
+        "vkCreateSwapchainKHR",
+        "vkCreateSwapchainKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_swapchain")],
+    ),
+    (
+        "vkCreateXcbSurfaceKHR",
+        "vkCreateXcbSurfaceKHR",
+        Level::Instance,
+        &[Requires::Extension("VK_KHR_xcb_surface")],
+    ),
+    (
+        "vkCreateXlibSurfaceKHR",
+        "vkCreateXlibSurfaceKHR",
+        Level::Instance,
+        &[Requires::Extension("VK_KHR_xlib_surface")],
+    ),
+    ("vkDestroySurfaceKHR", "vkDestroySurfaceKHR", Level::Instance, &[Requires::Extension("VK_KHR_surface")]),
+    (
+        "vkDestroySwapchainKHR",
+        "vkDestroySwapchainKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_swapchain")],
+    ),
+    (
+        "vkGetPhysicalDeviceSurfaceCapabilities2KHR",
+        "vkGetPhysicalDeviceSurfaceCapabilities2KHR",
+        Level::PhysicalDevice,
+        &[Requires::Extension("VK_KHR_get_surface_capabilities2")],
+    ),
+    (
+        "vkGetPhysicalDeviceSurfaceCapabilitiesKHR",
+        "vkGetPhysicalDeviceSurfaceCapabilitiesKHR",
+        Level::PhysicalDevice,
+        &[Requires::Extension("VK_KHR_surface")],
+    ),
+    (
+        "vkGetPhysicalDeviceSurfaceFormats2KHR",
+        "vkGetPhysicalDeviceSurfaceFormats2KHR",
+        Level::PhysicalDevice,
+        &[Requires::Extension("VK_KHR_get_surface_capabilities2")],
+    ),
+    (
+        "vkGetPhysicalDeviceSurfaceFormatsKHR",
+        "vkGetPhysicalDeviceSurfaceFormatsKHR",
+        Level::PhysicalDevice,
+        &[Requires::Extension("VK_KHR_surface")],
+    ),
+    (
+        "vkGetPhysicalDeviceSurfacePresentModesKHR",
+        "vkGetPhysicalDeviceSurfacePresentModesKHR",
+        Level::PhysicalDevice,
+        &[Requires::Extension("VK_KHR_surface")],
+    ),
+    (
+        "vkGetPhysicalDeviceSurfaceSupportKHR",
+        "vkGetPhysicalDeviceSurfaceSupportKHR",
+        Level::PhysicalDevice,
+        &[Requires::Extension("VK_KHR_surface")],
+    ),
+    (
+        "vkGetPhysicalDeviceXcbPresentationSupportKHR",
+        "vkGetPhysicalDeviceXcbPresentationSupportKHR",
+        Level::PhysicalDevice,
+        &[Requires::Extension("VK_KHR_xcb_surface")],
+    ),
+    (
+        "vkGetPhysicalDeviceXlibPresentationSupportKHR",
+        "vkGetPhysicalDeviceXlibPresentationSupportKHR",
+        Level::PhysicalDevice,
+        &[Requires::Extension("VK_KHR_xlib_surface")],
+    ),
+    (
+        "vkGetSwapchainImagesKHR",
+        "vkGetSwapchainImagesKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_swapchain")],
+    ),
+    ("vkQueuePresentKHR", "vkQueuePresentKHR", Level::Device, &[Requires::Extension("VK_KHR_swapchain")]),
+    (
+        "vkWaitForPresentKHR",
+        "vkWaitForPresentKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_present_wait")],
     ),
 ];
 
@@ -417,5 +516,29 @@ custom! {
         "vkCreateDescriptorUpdateTemplate" = create_descriptor_update_template,
         "vkDestroyDescriptorUpdateTemplate" = destroy_descriptor_update_template,
         "vkUpdateDescriptorSetWithTemplate" = update_descriptor_set_with_template,
+    }
+    wsi {
+        "vkAcquireNextImage2KHR" = acquire_next_image2,
+        "vkAcquireNextImageKHR" = acquire_next_image,
+        "vkCreateHeadlessSurfaceEXT" = create_headless_surface,
+        "vkCreateSwapchainKHR" = create_swapchain,
+        "vkCreateXcbSurfaceKHR" = create_xcb_surface,
+        "vkCreateXlibSurfaceKHR" = create_xlib_surface,
+        "vkDestroySurfaceKHR" = destroy_surface,
+        "vkDestroySwapchainKHR" = destroy_swapchain,
+        "vkGetDeviceGroupPresentCapabilitiesKHR" = get_device_group_present_capabilities,
+        "vkGetDeviceGroupSurfacePresentModesKHR" = get_device_group_surface_present_modes,
+        "vkGetPhysicalDevicePresentRectanglesKHR" = get_physical_device_present_rectangles,
+        "vkGetPhysicalDeviceSurfaceCapabilities2KHR" = get_physical_device_surface_capabilities2,
+        "vkGetPhysicalDeviceSurfaceCapabilitiesKHR" = get_physical_device_surface_capabilities,
+        "vkGetPhysicalDeviceSurfaceFormats2KHR" = get_physical_device_surface_formats2,
+        "vkGetPhysicalDeviceSurfaceFormatsKHR" = get_physical_device_surface_formats,
+        "vkGetPhysicalDeviceSurfacePresentModesKHR" = get_physical_device_surface_present_modes,
+        "vkGetPhysicalDeviceSurfaceSupportKHR" = get_physical_device_surface_support,
+        "vkGetPhysicalDeviceXcbPresentationSupportKHR" = xcb_presentation_support,
+        "vkGetPhysicalDeviceXlibPresentationSupportKHR" = xlib_presentation_support,
+        "vkGetSwapchainImagesKHR" = get_swapchain_images,
+        "vkQueuePresentKHR" = queue_present,
+        "vkWaitForPresentKHR" = wait_for_present,
     }
 }

@@ -30,6 +30,7 @@ use crate::fence::Point;
 use crate::generated::structs;
 use crate::queue::Queue;
 use crate::wait;
+use crate::wait::Target;
 use crate::wait::Which;
 
 /// What a queue handle means.
@@ -159,6 +160,27 @@ fn submit(object: &QueueObject, fence: vk::Fence, mut batches: Vec<Batch>) -> Re
     };
     // SAFETY: the entry points pass on the program's fence, null or live.
     unsafe { advance(object, op::QUEUE_SUBMIT, fence, body) }
+}
+
+/// Submits command buffers after some semaphores and before others, all of them binary; says when that is complete.
+///
+/// # Errors
+/// Device lost.
+pub(super) fn submit_between(
+    object: &QueueObject,
+    waits: &[vk::Semaphore],
+    command_buffers: Vec<u64>,
+    signals: &[vk::Semaphore],
+    fence: vk::Fence,
+) -> Result<Target, vk::Result> {
+    let stages = vk::PipelineStageFlags2::ALL_COMMANDS.as_raw();
+    let uses = |semaphores: &[vk::Semaphore]| {
+        let used = semaphores.iter();
+        used.map(|semaphore| SemaphoreUse { semaphore: semaphore.as_raw(), value: 0, stages }).collect()
+    };
+    let batch = Batch { flags: 0, waits: uses(waits), command_buffers, signals: uses(signals) };
+    submit(object, fence, vec![batch])?;
+    Ok(object.queue()?.idle())
 }
 
 /// # Safety

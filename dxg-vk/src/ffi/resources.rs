@@ -20,7 +20,9 @@ use dxg_wire::generated::vulkan::VkOp;
 use super::forward;
 use super::guard::guard;
 use super::guard::guard_result;
+use super::pointers::find;
 use super::pointers::put;
+use super::wsi;
 use crate::device::Device;
 use crate::generated::commands;
 use crate::generated::structs;
@@ -114,17 +116,24 @@ pub(crate) unsafe extern "system" fn create_image(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard_result(|| {
-        // SAFETY: the program passes a valid structure.
-        let parameters = unsafe { &*info };
+        // SAFETY: the program passes a valid structure, which is copied with its chain.
+        let mut parameters = unsafe { info.read() };
+        // SAFETY: the program passes a valid chain.
+        let of_swapchain = unsafe { find::<vk::ImageSwapchainCreateInfoKHR<'_>>(parameters.p_next) };
+        if let Some(of) = of_swapchain.filter(|of| !of.swapchain.is_null()) {
+            // SAFETY: the program passes a live swapchain.
+            parameters.tiling = unsafe { wsi::image_info_of(of.swapchain) };
+        }
+        let info = &raw const parameters;
         let requirements = with_scratch(|key| {
             // SAFETY: as above, its chain included.
-            unsafe { structs::enc_image_create_info(key, parameters) };
+            unsafe { structs::enc_image_create_info(key, &parameters) };
             device.objects.image_cache.entry(key.as_slice())
         });
         let id = device.objects.images.insert(requirements).map_err(vk::Result::from)?;
         // SAFETY: the program passes a valid structure.
         let body = |encoder: &mut Encoder| unsafe { commands::encode_create_image(encoder, info, id) };
-        let made = create(device, VkOp::CREATE_IMAGE, most_bytes(parameters), body);
+        let made = create(device, VkOp::CREATE_IMAGE, most_bytes(&parameters), body);
         made.inspect_err(|_| drop(device.objects.images.remove(id)))?;
         // SAFETY: the program passes a place for the handle.
         unsafe { put(image, vk::Image::from_raw(id)) };

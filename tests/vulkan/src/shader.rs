@@ -1,6 +1,8 @@
 //! Shaders: WGSL compiled here, and modules put together word by word for what WGSL cannot say.
 
 mod assembled;
+mod drawn;
+mod texels;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -10,6 +12,12 @@ pub(crate) use self::assembled::add_one_to_narrow;
 pub(crate) use self::assembled::copy_by_address;
 pub(crate) use self::assembled::copy_texels;
 pub(crate) use self::assembled::specialized;
+pub(crate) use self::drawn::capture_positions;
+pub(crate) use self::drawn::double_input_attachment;
+pub(crate) use self::texels::Texels;
+pub(crate) use self::texels::fetch_texels;
+pub(crate) use self::texels::read_texels;
+pub(crate) use self::texels::write_texels;
 
 /// Compiles WGSL to SPIR-V 1.3.
 pub(crate) fn wgsl(source: &str) -> Result<Vec<u32>> {

@@ -10,6 +10,7 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -58,6 +59,48 @@ fn target_dir() -> Option<PathBuf> {
     program.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file()).map(Path::to_path_buf)
 }
 
+/// The X server that programs of this process see.
+static DISPLAY: OnceLock<String> = OnceLock::new();
+
+/// An X server of our own; ended when dropped.
+#[derive(Debug)]
+pub struct XServer {
+    child: Child,
+}
+
+impl XServer {
+    /// Starts one that programs which are started from now on see; `None` where Xvfb is not installed.
+    ///
+    /// # Errors
+    ///
+    /// It is installed and does not start.
+    pub fn start() -> Result<Option<Self>> {
+        let mut command = Command::new("Xvfb");
+        // The server picks a number and says which on its standard output when it takes connections.
+        command.args(["-displayfd", "1", "-screen", "0", "640x480x24", "-nolisten", "tcp", "-noreset"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = match command.spawn() {
+            Ok(child) => child,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).context("cannot start Xvfb"),
+        };
+        let out = child.stdout.take().context("no standard output")?;
+        let server = Self { child };
+        let mut number = String::new();
+        BufReader::new(out).read_line(&mut number).context("Xvfb says no display")?;
+        let number: u32 = number.trim().parse().context("Xvfb ended at once")?;
+        // Set once: a process has one server.
+        let _ = DISPLAY.set(format!(":{number}"));
+        Ok(Some(server))
+    }
+}
+
+impl Drop for XServer {
+    fn drop(&mut self) {
+        end(&mut self.child);
+    }
+}
+
 /// Where a program runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -89,6 +132,9 @@ impl Place {
         }
         // What a program finds must not depend on who is logged in or on the window system.
         command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env("XDG_RUNTIME_DIR", "/nonexistent");
+        if let Some(display) = DISPLAY.get() {
+            command.env("DISPLAY", display);
+        }
         command
     }
 

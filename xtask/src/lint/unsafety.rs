@@ -33,6 +33,7 @@ const PLACES: &[(&str, &str)] = &[
     ("dxg-host/src/broker/peer", "the groups of a peer"),
     ("dxg-host/src/adapter", "the calls into host drivers"),
     ("dxg-host/src/generated/vulkan", "the generated calls into host drivers"),
+    ("dxg-host/tests/generated/vulkan_calls", "parameters of commands, compared behind their pointers"),
     ("dxg-host/tests/generated/vulkan_values", "structures of raw pointers, compared"),
     ("dxg-host/tests/vulkan_codec", "structures of raw pointers, compared"),
     ("dxg-host/src/sandbox", "limits and filters of a worker"),

@@ -46,6 +46,8 @@ objects! {
     DescriptorUpdateTemplate(DescriptorUpdateTemplateCreateInfo):
         create_descriptor_update_template, destroy_descriptor_update_template;
     DeviceMemory(MemoryAllocateInfo): allocate_memory, free_memory;
+    Framebuffer(FramebufferCreateInfo): create_framebuffer, destroy_framebuffer;
+    RenderPass(RenderPassCreateInfo): create_render_pass, destroy_render_pass;
     Event(EventCreateInfo): create_event, destroy_event;
     Fence(FenceCreateInfo): create_fence, destroy_fence;
     Image(ImageCreateInfo): create_image, destroy_image;

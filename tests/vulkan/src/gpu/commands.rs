@@ -27,6 +27,52 @@ macro_rules! commands {
 }
 
 commands! {
+    fn begin_render_pass = cmd_begin_render_pass(
+        info: &vk::RenderPassBeginInfo<'_>, contents: vk::SubpassContents);
+    fn begin_rendering = cmd_begin_rendering(info: &vk::RenderingInfo<'_>);
+    fn bind_index_buffer = cmd_bind_index_buffer(buffer: vk::Buffer, offset: u64, kind: vk::IndexType);
+    fn bind_vertex_buffers = cmd_bind_vertex_buffers(first: u32, buffers: &[vk::Buffer], offsets: &[u64]);
+    fn clear_attachments = cmd_clear_attachments(
+        attachments: &[vk::ClearAttachment], rects: &[vk::ClearRect]);
+    fn clear_depth_stencil_image = cmd_clear_depth_stencil_image(
+        image: vk::Image, layout: vk::ImageLayout, value: &vk::ClearDepthStencilValue,
+        ranges: &[vk::ImageSubresourceRange]);
+    fn draw = cmd_draw(vertices: u32, instances: u32, first_vertex: u32, first_instance: u32);
+    fn draw_indexed = cmd_draw_indexed(
+        indices: u32, instances: u32, first_index: u32, vertex_offset: i32, first_instance: u32);
+    fn draw_indexed_indirect = cmd_draw_indexed_indirect(
+        buffer: vk::Buffer, offset: u64, draws: u32, stride: u32);
+    fn draw_indirect = cmd_draw_indirect(buffer: vk::Buffer, offset: u64, draws: u32, stride: u32);
+    fn draw_indirect_count = cmd_draw_indirect_count(
+        buffer: vk::Buffer, offset: u64, count: vk::Buffer, count_offset: u64, most: u32, stride: u32);
+    fn end_render_pass = cmd_end_render_pass();
+    fn end_rendering = cmd_end_rendering();
+    fn next_subpass = cmd_next_subpass(contents: vk::SubpassContents);
+    fn resolve_image = cmd_resolve_image(
+        from: vk::Image, from_layout: vk::ImageLayout, to: vk::Image, to_layout: vk::ImageLayout,
+        regions: &[vk::ImageResolve]);
+    fn set_blend_constants = cmd_set_blend_constants(constants: &[f32; 4]);
+    fn set_cull_mode = cmd_set_cull_mode(mode: vk::CullModeFlags);
+    fn set_depth_bias = cmd_set_depth_bias(constant: f32, clamp: f32, slope: f32);
+    fn set_depth_bias_enable = cmd_set_depth_bias_enable(enable: bool);
+    fn set_depth_compare_op = cmd_set_depth_compare_op(op: vk::CompareOp);
+    fn set_depth_test_enable = cmd_set_depth_test_enable(enable: bool);
+    fn set_depth_write_enable = cmd_set_depth_write_enable(enable: bool);
+    fn set_front_face = cmd_set_front_face(face: vk::FrontFace);
+    fn set_primitive_restart_enable = cmd_set_primitive_restart_enable(enable: bool);
+    fn set_primitive_topology = cmd_set_primitive_topology(topology: vk::PrimitiveTopology);
+    fn set_rasterizer_discard_enable = cmd_set_rasterizer_discard_enable(enable: bool);
+    fn set_scissor = cmd_set_scissor(first: u32, scissors: &[vk::Rect2D]);
+    fn set_scissor_with_count = cmd_set_scissor_with_count(scissors: &[vk::Rect2D]);
+    fn set_stencil_compare_mask = cmd_set_stencil_compare_mask(faces: vk::StencilFaceFlags, mask: u32);
+    fn set_stencil_op = cmd_set_stencil_op(
+        faces: vk::StencilFaceFlags, fail: vk::StencilOp, pass: vk::StencilOp, depth_fail: vk::StencilOp,
+        compare: vk::CompareOp);
+    fn set_stencil_reference = cmd_set_stencil_reference(faces: vk::StencilFaceFlags, reference: u32);
+    fn set_stencil_test_enable = cmd_set_stencil_test_enable(enable: bool);
+    fn set_stencil_write_mask = cmd_set_stencil_write_mask(faces: vk::StencilFaceFlags, mask: u32);
+    fn set_viewport = cmd_set_viewport(first: u32, viewports: &[vk::Viewport]);
+    fn set_viewport_with_count = cmd_set_viewport_with_count(viewports: &[vk::Viewport]);
     fn begin_query = cmd_begin_query(pool: vk::QueryPool, query: u32, flags: vk::QueryControlFlags);
     fn blit_image = cmd_blit_image(
         from: vk::Image, from_layout: vk::ImageLayout, to: vk::Image, to_layout: vk::ImageLayout,
@@ -116,6 +162,58 @@ impl Commands<'_> {
         }
     }
 
+    /// Draws from here on only where the word in the buffer is not zero, or only where it is.
+    pub(crate) fn begin_conditional(&self, buffer: vk::Buffer, offset: u64, inverted: bool) {
+        let mut info = vk::ConditionalRenderingBeginInfoEXT::default().buffer(buffer).offset(offset);
+        if inverted {
+            info = info.flags(vk::ConditionalRenderingFlagsEXT::INVERTED);
+        }
+        if let Some(calls) = &self.gpu.conditional_rendering {
+            // SAFETY: recording; the buffer has this use and a word at the offset.
+            unsafe { (calls.fp().cmd_begin_conditional_rendering_ext)(self.raw, &info) };
+        }
+    }
+
+    /// Ends what [`Self::begin_conditional`] began.
+    pub(crate) fn end_conditional(&self) {
+        if let Some(calls) = &self.gpu.conditional_rendering {
+            // SAFETY: recording, after its beginning.
+            unsafe { (calls.fp().cmd_end_conditional_rendering_ext)(self.raw) };
+        }
+    }
+
+    /// Binds the buffer that captures.
+    pub(crate) fn bind_feedback_buffer(&self, buffer: vk::Buffer, offset: u64, size: u64) {
+        if let Some(calls) = &self.gpu.transform_feedback {
+            // SAFETY: recording; the buffer has this use and size.
+            unsafe {
+                (calls.fp().cmd_bind_transform_feedback_buffers_ext)(self.raw, 0, 1, &buffer, &offset, &size)
+            };
+        }
+    }
+
+    /// Starts capturing, where a counter says or at the start.
+    pub(crate) fn begin_feedback(&self, counter: Option<vk::Buffer>) {
+        let counter = counter.as_slice();
+        let count = u32::from(!counter.is_empty());
+        if let Some(calls) = &self.gpu.transform_feedback {
+            // SAFETY: recording; the counter has this use.
+            unsafe {
+                (calls.fp().cmd_begin_transform_feedback_ext)(self.raw, 0, count, counter.as_ptr(), &0)
+            };
+        }
+    }
+
+    /// Ends capturing and writes a counter.
+    pub(crate) fn end_feedback(&self, counter: Option<vk::Buffer>) {
+        let counter = counter.as_slice();
+        let count = u32::from(!counter.is_empty());
+        if let Some(calls) = &self.gpu.transform_feedback {
+            // SAFETY: recording, while capturing; the counter has this use.
+            unsafe { (calls.fp().cmd_end_transform_feedback_ext)(self.raw, 0, count, counter.as_ptr(), &0) };
+        }
+    }
+
     /// Orders everything before against everything after, with all writes visible.
     pub(crate) fn barrier(&self) {
         let all = vk::PipelineStageFlags::ALL_COMMANDS;
@@ -136,6 +234,17 @@ impl Commands<'_> {
 
     /// Moves all of a color image to another layout.
     pub(crate) fn to_layout(&self, image: vk::Image, from: vk::ImageLayout, to: vk::ImageLayout) {
+        self.to_layout_of(image, vk::ImageAspectFlags::COLOR, from, to);
+    }
+
+    /// Moves all of an image with these aspects to another layout.
+    pub(crate) fn to_layout_of(
+        &self,
+        image: vk::Image,
+        aspects: vk::ImageAspectFlags,
+        from: vk::ImageLayout,
+        to: vk::ImageLayout,
+    ) {
         let all = vk::PipelineStageFlags::ALL_COMMANDS;
         let change = [vk::ImageMemoryBarrier::default()
             .src_access_mask(vk::AccessFlags::MEMORY_WRITE)
@@ -146,7 +255,7 @@ impl Commands<'_> {
             .dst_queue_family_index(vk::QUEUE_FAMILY_IGNORED)
             .image(image)
             .subresource_range(vk::ImageSubresourceRange {
-                aspect_mask: vk::ImageAspectFlags::COLOR,
+                aspect_mask: aspects,
                 base_mip_level: 0,
                 level_count: vk::REMAINING_MIP_LEVELS,
                 base_array_layer: 0,

@@ -51,6 +51,14 @@ pub(crate) struct Gpu {
     pub(crate) features11: vk::PhysicalDeviceVulkan11Features<'static>,
     /// Calls of `VK_KHR_push_descriptor`, where it is there.
     pub(super) push_descriptor: Option<ash::khr::push_descriptor::Device>,
+    /// Calls of `VK_EXT_transform_feedback`, where it is there.
+    pub(crate) transform_feedback: Option<ash::ext::transform_feedback::Device>,
+    /// Calls of `VK_EXT_conditional_rendering`, where it is there.
+    pub(crate) conditional_rendering: Option<ash::ext::conditional_rendering::Device>,
+    /// Calls of `VK_KHR_swapchain`, where it is there.
+    pub(super) swapchain: Option<ash::khr::swapchain::Device>,
+    /// Calls of `VK_KHR_present_wait`, where it is there.
+    pub(super) present_wait: Option<ash::khr::present_wait::Device>,
     kept: Mutex<Vec<Destroy>>,
     waits_at_the_end: bool,
 }
@@ -92,13 +100,36 @@ impl Gpu {
         let offered: Vec<CString> = physical.extensions()?;
         let has = |name: &CStr| offered.iter().any(|one| one.as_c_str() == name);
         let push = ash::khr::push_descriptor::NAME;
-        let enabled = [
-            push,
+        let feedback = ash::ext::transform_feedback::NAME;
+        let conditional = ash::ext::conditional_rendering::NAME;
+        let (swapchain, mutable) = (ash::khr::swapchain::NAME, ash::khr::swapchain_mutable_format::NAME);
+        let (present_id, present_wait) = (ash::khr::present_id::NAME, ash::khr::present_wait::NAME);
+        let by_descriptor = [
             ash::khr::external_memory_fd::NAME,
             ash::khr::external_semaphore_fd::NAME,
             ash::khr::external_fence_fd::NAME,
         ];
-        let names: Vec<_> = enabled.into_iter().filter(|name| has(name)).map(CStr::as_ptr).collect();
+        let names: Vec<_> = [push, feedback, conditional, swapchain, mutable, present_id, present_wait]
+            .into_iter()
+            .chain(by_descriptor)
+            .filter(|name| has(name))
+            .map(CStr::as_ptr)
+            .collect();
+        let mut feedback_features =
+            vk::PhysicalDeviceTransformFeedbackFeaturesEXT::default().transform_feedback(true);
+        let mut conditional_features =
+            vk::PhysicalDeviceConditionalRenderingFeaturesEXT::default().conditional_rendering(true);
+        if has(feedback) {
+            chain = chain.push_next(&mut feedback_features);
+        }
+        let mut id_features = vk::PhysicalDevicePresentIdFeaturesKHR::default().present_id(true);
+        let mut wait_features = vk::PhysicalDevicePresentWaitFeaturesKHR::default().present_wait(true);
+        if has(present_wait) {
+            chain = chain.push_next(&mut id_features).push_next(&mut wait_features);
+        }
+        if has(conditional) {
+            chain = chain.push_next(&mut conditional_features);
+        }
         let priorities = [1.0; 16];
         let queues: Vec<_> = asked
             .iter()
@@ -125,8 +156,14 @@ impl Gpu {
         features11.p_next = std::ptr::null_mut();
         features12.p_next = std::ptr::null_mut();
         features13.p_next = std::ptr::null_mut();
-        let push_descriptor =
-            has(push).then(|| ash::khr::push_descriptor::Device::new(&physical.instance.raw, &raw));
+        let instance = &physical.instance.raw;
+        let push_descriptor = has(push).then(|| ash::khr::push_descriptor::Device::new(instance, &raw));
+        let transform_feedback =
+            has(feedback).then(|| ash::ext::transform_feedback::Device::new(instance, &raw));
+        let conditional_rendering =
+            has(conditional).then(|| ash::ext::conditional_rendering::Device::new(instance, &raw));
+        let present_wait = has(present_wait).then(|| ash::khr::present_wait::Device::new(instance, &raw));
+        let swapchain = has(swapchain).then(|| ash::khr::swapchain::Device::new(instance, &raw));
         Ok(Self {
             memory: physical.memory(),
             limits: properties.limits,
@@ -141,6 +178,10 @@ impl Gpu {
             features12,
             features13,
             push_descriptor,
+            transform_feedback,
+            conditional_rendering,
+            swapchain,
+            present_wait,
             kept: Mutex::new(Vec::new()),
             waits_at_the_end: true,
         })
@@ -217,6 +258,23 @@ impl Gpu {
         self.begin_command_buffer(buffer, &vk::CommandBufferBeginInfo::default().flags(flags))?;
         commands(&Commands { gpu: self, raw: buffer });
         Ok(self.end_command_buffer(buffer)?)
+    }
+
+    /// A new secondary command buffer that goes on with a render pass.
+    pub(crate) fn continued(
+        &self,
+        inheritance: &vk::CommandBufferInheritanceInfo<'_>,
+        commands: impl FnOnce(&Commands<'_>),
+    ) -> Result<vk::CommandBuffer> {
+        let pool = self.command_pool()?;
+        let buffer = self.command_buffers(pool, vk::CommandBufferLevel::SECONDARY, 1)?[0];
+        let begin = vk::CommandBufferBeginInfo::default()
+            .flags(vk::CommandBufferUsageFlags::RENDER_PASS_CONTINUE)
+            .inheritance_info(inheritance);
+        self.begin_command_buffer(buffer, &begin)?;
+        commands(&Commands { gpu: self, raw: buffer });
+        self.end_command_buffer(buffer)?;
+        Ok(buffer)
     }
 
     /// A new primary command buffer with these commands, in a pool of its own.

@@ -25,6 +25,7 @@ pub(crate) struct ImageInfo {
     pub(crate) tiling: vk::ImageTiling,
     pub(crate) usage: vk::ImageUsageFlags,
     pub(crate) flags: vk::ImageCreateFlags,
+    pub(crate) samples: vk::SampleCountFlags,
 }
 
 impl ImageInfo {
@@ -39,12 +40,27 @@ impl ImageInfo {
             tiling: vk::ImageTiling::OPTIMAL,
             usage: vk::ImageUsageFlags::TRANSFER_SRC | vk::ImageUsageFlags::TRANSFER_DST,
             flags: vk::ImageCreateFlags::empty(),
+            samples: vk::SampleCountFlags::TYPE_1,
         }
     }
 
     /// The same with more uses.
     pub(crate) fn used(self, usage: vk::ImageUsageFlags) -> Self {
         Self { usage: self.usage | usage, ..self }
+    }
+
+    /// The aspects of its format.
+    pub(crate) fn aspects(&self) -> vk::ImageAspectFlags {
+        match self.format {
+            vk::Format::D16_UNORM | vk::Format::X8_D24_UNORM_PACK32 | vk::Format::D32_SFLOAT => {
+                vk::ImageAspectFlags::DEPTH
+            }
+            vk::Format::S8_UINT => vk::ImageAspectFlags::STENCIL,
+            vk::Format::D16_UNORM_S8_UINT
+            | vk::Format::D24_UNORM_S8_UINT
+            | vk::Format::D32_SFLOAT_S8_UINT => vk::ImageAspectFlags::DEPTH | vk::ImageAspectFlags::STENCIL,
+            _ => vk::ImageAspectFlags::COLOR,
+        }
     }
 
     /// As Vulkan wants it.
@@ -55,7 +71,7 @@ impl ImageInfo {
             .extent(extent(self.size))
             .mip_levels(self.mips)
             .array_layers(self.layers)
-            .samples(vk::SampleCountFlags::TYPE_1)
+            .samples(self.samples)
             .tiling(self.tiling)
             .usage(self.usage)
             .flags(self.flags)
@@ -122,6 +138,7 @@ impl Gpu {
 
     /// A view of all of a flat image.
     pub(crate) fn view(&self, image: &Image) -> Result<vk::ImageView> {
-        self.view_of(image, vk::ImageViewType::TYPE_2D, WHOLE)
+        let range = vk::ImageSubresourceRange { aspect_mask: image.info.aspects(), ..WHOLE };
+        self.view_of(image, vk::ImageViewType::TYPE_2D, range)
     }
 }

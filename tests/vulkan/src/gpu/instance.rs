@@ -14,6 +14,10 @@ pub(crate) struct Instance {
     pub(super) raw: ash::Instance,
     /// Whether `VK_EXT_debug_utils` is enabled.
     pub(crate) has_debug_utils: bool,
+    /// Whether there are surfaces that nobody sees.
+    pub(crate) has_headless: bool,
+    /// Whether there are surfaces of X servers.
+    pub(crate) has_xcb: bool,
 }
 
 impl Instance {
@@ -26,7 +30,12 @@ impl Instance {
         let debug = ash::ext::debug_utils::NAME;
         let has_debug_utils =
             offered.iter().any(|extension| extension.extension_name_as_c_str() == Ok(debug));
-        let extensions: Vec<_> = has_debug_utils.then_some(debug.as_ptr()).into_iter().collect();
+        let has = |name: &CStr| offered.iter().any(|one| one.extension_name_as_c_str() == Ok(name));
+        let wanted =
+            [debug, ash::khr::surface::NAME, ash::khr::xcb_surface::NAME, ash::ext::headless_surface::NAME];
+        let extensions: Vec<_> = wanted.into_iter().filter(|name| has(name)).map(CStr::as_ptr).collect();
+        let has_headless = has(ash::ext::headless_surface::NAME);
+        let has_xcb = has(ash::khr::xcb_surface::NAME);
         let application =
             vk::ApplicationInfo::default().application_name(c"vk-scenarios").api_version(vk::API_VERSION_1_3);
         let create = vk::InstanceCreateInfo::default()
@@ -34,7 +43,7 @@ impl Instance {
             .enabled_extension_names(&extensions);
         // SAFETY: `create` and what it points to live through the call.
         let raw = unsafe { entry.create_instance(&create, None) }.context("vkCreateInstance")?;
-        Ok(Self { entry, raw, has_debug_utils })
+        Ok(Self { entry, raw, has_debug_utils, has_headless, has_xcb })
     }
 
     /// The physical devices, in the loader's order.

@@ -143,6 +143,8 @@ impl Gpu {
             vk::DescriptorType::SAMPLER,
             vk::DescriptorType::UNIFORM_TEXEL_BUFFER,
             vk::DescriptorType::STORAGE_TEXEL_BUFFER,
+            vk::DescriptorType::INPUT_ATTACHMENT,
+            vk::DescriptorType::COMBINED_IMAGE_SAMPLER,
         ];
         let sizes = kinds.map(|ty| vk::DescriptorPoolSize { ty, descriptor_count: sets * each });
         let create = vk::DescriptorPoolCreateInfo::default()

@@ -6,6 +6,8 @@ mod descriptors;
 mod devices;
 mod events;
 mod fences;
+mod formats;
+mod graphics;
 mod image_queries;
 mod image_transfers;
 mod images;
@@ -13,12 +15,14 @@ mod kernels;
 mod memory;
 mod pipelines;
 mod queries;
+mod render_passes;
 mod semaphores;
 mod several_queues;
 mod submits;
 mod texel_buffers;
 mod threads;
 mod transfers;
+mod windows;
 
 use std::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;
@@ -74,7 +78,11 @@ fn tables() -> impl Iterator<Item = &'static Scenario> {
         images::TABLE,
         image_transfers::TABLE,
         image_queries::TABLE,
+        formats::TABLE,
+        graphics::TABLE,
+        render_passes::TABLE,
         threads::TABLE,
+        windows::TABLE,
     ]
     .into_iter()
     .flatten()

@@ -26,6 +26,8 @@ pub(super) fn generate(model: &Model) -> String {
     let line = |extension: &&super::registry::Block| {
         let state = if model.extensions.iter().any(|one| one.name == extension.name) {
             "forwarded".to_owned()
+        } else if tables::GUEST_INSTANCE_EXTENSIONS.contains(&extension.name.as_str()) {
+            "in the guest".to_owned()
         } else if let Some(reason) = tables::reason(tables::EXCLUDED_EXTENSIONS, &extension.name) {
             if reason == "implemented in the guest" {
                 "in the guest".to_owned()

@@ -110,7 +110,7 @@ fn with_safety(expr: &str) -> String {
 }
 
 /// Parameters of `encode_x`: (name, type).
-fn encode_params(model: &Model, command: &Cmd) -> Vec<(String, String)> {
+pub(super) fn encode_params(model: &Model, command: &Cmd) -> Vec<(String, String)> {
     let mut params = Vec::new();
     for field in &command.params {
         match out(command, field) {
@@ -130,7 +130,7 @@ fn encode_params(model: &Model, command: &Cmd) -> Vec<(String, String)> {
 }
 
 /// Parameters of `reply_x`: (name, type).
-fn reply_params(model: &Model, command: &Cmd) -> Vec<(String, String)> {
+pub(super) fn reply_params(model: &Model, command: &Cmd) -> Vec<(String, String)> {
     let mut params = Vec::new();
     for field in &command.params {
         match out(command, field) {

@@ -3,6 +3,7 @@
 //! *Why the registry is not in the repository.* It is 2.4 MB and has its own home. What was made from it says which file
 //! that was and which generator made it, so that stale output is noticed without it.
 
+mod calls;
 mod coverage;
 mod emit;
 mod guest_commands;
@@ -38,6 +39,7 @@ const REGISTRY_VERSION: &str = "281";
 
 /// The sources of this generator: what it makes depends on them and on the registry only.
 const SOURCES: &[&str] = &[
+    include_str!("calls.rs"),
     include_str!("coverage.rs"),
     include_str!("emit.rs"),
     include_str!("guest_commands.rs"),
@@ -66,6 +68,7 @@ const OUTPUTS: &[(&str, Emit)] = &[
     ("dxg-host/src/generated/vulkan/dispatch.rs", host_commands::dispatch),
     ("dxg-host/src/generated/vulkan/extensions.rs", host_commands::extensions),
     ("dxg-host/tests/generated/vulkan_values.rs", roundtrip::generate),
+    ("dxg-host/tests/generated/vulkan_calls.rs", calls::generate),
     ("docs/vulkan-coverage.md", coverage::generate),
 ];
 

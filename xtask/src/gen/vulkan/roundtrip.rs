@@ -19,18 +19,18 @@ use ash::vk;
 use ash::vk::Handle;
 use dxg_wire::generated::vulkan::ObjectKind;
 
-use crate::Case;
-use crate::Fill;
-use crate::Output;
+use crate::fill::Fill;
 use crate::guest_structs as guest;
 use crate::host_structs as host;
-use crate::same_blob;
-use crate::same_bytes;
-use crate::same_chain;
-use crate::same_list;
-use crate::same_one;
-use crate::same_text;
-use crate::same_texts;
+use crate::same::same_blob;
+use crate::same::same_bytes;
+use crate::same::same_chain;
+use crate::same::same_list;
+use crate::same::same_one;
+use crate::same::same_text;
+use crate::same::same_texts;
+use crate::structs::Case;
+use crate::structs::Output;
 "#;
 
 /// The file `dxg-host/tests/generated/vulkan_values.rs`.
@@ -165,7 +165,7 @@ fn caller(model: &Model, known: &Struct, out: &mut String) {
     let (f, mutable) = if body.trim().is_empty() { ("_f", "") } else { ("f", "mut ") };
     put!(
         out,
-        "\n/// A `{}` to be filled.\nfn caller_{snake}({f}: &mut Fill) -> {ty} {{\nlet {mutable}s = vk::{}::default();\n{body}s\n}}",
+        "\n/// A `{}` to be filled.\npub(crate) fn caller_{snake}({f}: &mut Fill) -> {ty} {{\nlet {mutable}s = vk::{}::default();\n{body}s\n}}",
         known.name,
         names::ty(&known.name)
     );
@@ -226,7 +226,7 @@ fn drive(model: &Model, known: &Struct, out: &mut String) {
     let (f, s) = if body.trim().is_empty() { ("_f", "_s") } else { ("f", "s") };
     put!(
         out,
-        "\n/// Fills a `{}` as a driver does.\nfn drive_{snake}({f}: &mut Fill, {s}: &mut {ty}) {{\n{body}}}",
+        "\n/// Fills a `{}` as a driver does.\npub(crate) fn drive_{snake}({f}: &mut Fill, {s}: &mut {ty}) {{\n{body}}}",
         known.name
     );
 }
@@ -267,7 +267,7 @@ fn extends(model: &Model, known: &Struct) -> bool {
 }
 
 /// The lengths that use a member, if it is a count.
-fn lengths<'a>(known: &'a Struct, name: &str) -> Vec<&'a str> {
+pub(super) fn lengths<'a>(known: &'a Struct, name: &str) -> Vec<&'a str> {
     known
         .fields
         .iter()
@@ -281,7 +281,7 @@ fn lengths<'a>(known: &'a Struct, name: &str) -> Vec<&'a str> {
         .collect()
 }
 
-fn value(ty: &Ty, optional: bool) -> String {
+pub(super) fn value(ty: &Ty, optional: bool) -> String {
     match ty {
         Ty::Scalar("f32") => "f.f32()".to_owned(),
         Ty::Scalar("f64") => "f64::from(f.f32())".to_owned(),
@@ -398,13 +398,13 @@ fn fill(model: &Model, known: &Struct, out: &mut String) {
     let (f, mutable) = if body.trim().is_empty() { ("_f", "") } else { ("f", "mut ") };
     put!(
         out,
-        "\n/// A `{}`.\nfn fill_{snake}({f}: &mut Fill) -> {ty} {{\nlet {mutable}s = vk::{}::default();\n{body}s\n}}",
+        "\n/// A `{}`.\npub(crate) fn fill_{snake}({f}: &mut Fill) -> {ty} {{\nlet {mutable}s = vk::{}::default();\n{body}s\n}}",
         known.name,
         names::ty(&known.name)
     );
 }
 
-fn same_value(ty: &Ty, a: &str, b: &str) -> String {
+pub(super) fn same_value(ty: &Ty, a: &str, b: &str) -> String {
     match ty {
         Ty::Scalar("f32" | "f64") => format!("{a}.to_bits() == {b}.to_bits()"),
         Ty::Struct(name) => format!("same_{}(&{a}, &{b})", names::ty_snake(name))
@@ -433,12 +433,12 @@ fn same(model: &Model, known: &Struct, out: &mut String) {
     let name = if known.has_chain() { format!("same_body_{snake}") } else { format!("same_{snake}") };
     put!(
         out,
-        "\n/// Whether two are the same, their chains left out.\nfn {name}({a}: &{ty}, {b}: &{ty}) -> bool {{\n{body}\n}}"
+        "\n/// Whether two are the same, their chains left out.\npub(crate) fn {name}({a}: &{ty}, {b}: &{ty}) -> bool {{\n{body}\n}}"
     );
     if known.has_chain() {
         put!(
             out,
-            "\n/// Whether two are the same with their chains.\nfn same_{snake}(s: &{ty}, t: &{ty}) -> bool {{\nsame_chain(s.p_next.cast(), t.p_next.cast()) && same_body_{snake}(s, t)\n}}"
+            "\n/// Whether two are the same with their chains.\npub(crate) fn same_{snake}(s: &{ty}, t: &{ty}) -> bool {{\nsame_chain(s.p_next.cast(), t.p_next.cast()) && same_body_{snake}(s, t)\n}}"
         );
     }
 }

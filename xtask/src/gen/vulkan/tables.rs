@@ -1,6 +1,6 @@
 //! What the registry does not say: what is left out and why, who writes which command, when a pointer is ignored.
 
-const WSI: &str = "presentation is made in the guest";
+const WSI: &str = "presenting is the guest's, which has none of this";
 const VIDEO: &str = "video coding is not forwarded: its parameter sets are structures of other standards";
 const FD: &str = "descriptors and handles of the host do not cross to a guest";
 const HOST_POINTER: &str = "the host would read or write guest pointers of unknown length";
@@ -10,17 +10,17 @@ const GUEST: &str = "implemented in the guest";
 
 /// Extensions whose commands and structures are not forwarded, with the reason.
 pub(super) const EXCLUDED_EXTENSIONS: &[(&str, &str)] = &[
-    ("VK_KHR_swapchain", WSI),
+    ("VK_KHR_swapchain", GUEST),
     ("VK_KHR_display_swapchain", WSI),
-    ("VK_KHR_incremental_present", WSI),
+    ("VK_KHR_incremental_present", GUEST),
     ("VK_EXT_display_control", WSI),
     ("VK_GOOGLE_display_timing", WSI),
     ("VK_EXT_hdr_metadata", WSI),
     ("VK_KHR_shared_presentable_image", WSI),
-    ("VK_KHR_swapchain_mutable_format", WSI),
+    ("VK_KHR_swapchain_mutable_format", GUEST),
     ("VK_AMD_display_native_hdr", WSI),
-    ("VK_KHR_present_wait", WSI),
-    ("VK_KHR_present_id", WSI),
+    ("VK_KHR_present_wait", GUEST),
+    ("VK_KHR_present_id", GUEST),
     ("VK_EXT_swapchain_maintenance1", WSI),
     ("VK_NV_present_barrier", WSI),
     ("VK_EXT_image_compression_control_swapchain", WSI),
@@ -113,6 +113,15 @@ pub(super) const EXCLUDED_STRUCTS: &[(&str, &str)] = &[
     ("VkImageViewHandleInfoNVX", "image view handles index tables of the host"),
     ("VkImageSwapchainCreateInfoKHR", WSI),
     ("VkBindImageMemorySwapchainInfoKHR", WSI),
+];
+
+/// Instance extensions that the guest implements: window systems.
+pub(super) const GUEST_INSTANCE_EXTENSIONS: &[&str] = &[
+    "VK_EXT_headless_surface",
+    "VK_KHR_get_surface_capabilities2",
+    "VK_KHR_surface",
+    "VK_KHR_xcb_surface",
+    "VK_KHR_xlib_surface",
 ];
 
 /// Commands with no encoding, with the reason.
