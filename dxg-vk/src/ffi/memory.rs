@@ -124,8 +124,7 @@ pub(super) unsafe fn allocate_block(
     let size_bytes = info.allocation_size;
     device.usage.charge(kind.heap_index, heap_bytes, size_bytes)?;
     let piece = Some(Piece::whole(block, size_bytes));
-    let memory =
-        Memory { piece, shared: None, size_bytes, charged_bytes: size_bytes, heap: kind.heap_index };
+    let memory = Memory { piece, shared: None, size_bytes, charged_bytes: size_bytes, heap: kind.heap_index };
     // SAFETY: the caller passes a valid structure.
     let result = unsafe { allocate_in(device, info, memory) };
     result.inspect_err(|_| device.usage.uncharge(kind.heap_index, size_bytes))
