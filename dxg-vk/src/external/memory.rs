@@ -89,13 +89,12 @@ impl SharedMemory {
     /// # Errors
     /// Too many objects when this process or the host can have no more descriptors, or device lost.
     pub fn share(&self) -> Result<OwnedFd, vk::Result> {
-        let descriptor = match &self.descriptor {
+        match &self.descriptor {
             Some(descriptor) => descriptor.try_clone().map_err(|_| vk::Result::ERROR_TOO_MANY_OBJECTS),
             None => self.resource.share().map_err(|error| match not_made(&error) {
                 vk::Result::ERROR_DEVICE_LOST => vk::Result::ERROR_DEVICE_LOST,
                 _ => vk::Result::ERROR_TOO_MANY_OBJECTS,
             }),
-        };
-        descriptor
+        }
     }
 }

@@ -99,8 +99,10 @@ pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties
             // SAFETY: the program passes a structure to be filled.
             unsafe { commands::reply_get_physical_device_image_format_properties2(reply, properties) }
         }));
-        // SAFETY: the program passes a valid structure and chain.
-        let external = unsafe { find_mut::<vk::ExternalImageFormatProperties<'_>>((*properties).p_next) };
+        // SAFETY: the program passes a valid structure.
+        let filled = unsafe { &*properties }.p_next;
+        // SAFETY: its chain is as valid.
+        let external = unsafe { find_mut::<vk::ExternalImageFormatProperties<'_>>(filled) };
         match external {
             Some(external) if answer == vk::Result::SUCCESS => {
                 external.external_memory_properties =

@@ -16,12 +16,14 @@ use ash::vk::Handle;
 use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::vulkan::op;
+use tracing::debug;
 
 use super::fence;
 use super::forward;
 use super::guard::guard_result;
 use super::pointers::find;
 use super::pointers::slice;
+use super::sync_fd;
 use crate::device::Device;
 use crate::external::payload::Use;
 use crate::external::semaphore::Act;
@@ -304,6 +306,17 @@ pub(crate) unsafe extern "system" fn queue_submit2(
     })
 }
 
+/// Whether a bind waits for or signals a semaphore that others share.
+fn binds_share_semaphores(device: &Device, binds: &[vk::BindSparseInfo<'_>]) -> bool {
+    binds.iter().any(|bind| {
+        // SAFETY: the program passes arrays of the lengths it names.
+        let waits = unsafe { slice(bind.p_wait_semaphores, bind.wait_semaphore_count) };
+        // SAFETY: as above.
+        let signals = unsafe { slice(bind.p_signal_semaphores, bind.signal_semaphore_count) };
+        waits.iter().chain(signals).any(|semaphore| sync_fd::is_shared(device, *semaphore))
+    })
+}
+
 /// `vkQueueBindSparse`.
 ///
 /// # Safety
@@ -326,6 +339,17 @@ pub(crate) unsafe extern "system" fn queue_bind_sparse(
                 unsafe { structs::enc_bind_sparse_info(encoder, bind) };
             }
         };
+        if object.device.may_share_sync() {
+            if binds_share_semaphores(&object.device, binds) {
+                // A wait for another process would have to become one of the host's before the bind.
+                debug!("sparse binding with a semaphore that others share");
+                return Err(vk::Result::ERROR_UNKNOWN);
+            }
+            // SAFETY: there is no fence.
+            unsafe { advance(object, op::QUEUE_BIND_SPARSE, vk::Fence::null(), body) }?;
+            // A fence that others share is signalled by a submission, in the order of the queue.
+            return submit(object, fence, Vec::new());
+        }
         // SAFETY: the program passes a fence that is null or live.
         unsafe { advance(object, op::QUEUE_BIND_SPARSE, fence, body) }
     })
