@@ -14,6 +14,7 @@ use crate::AdoptedMemory;
 use crate::Device;
 use crate::Error;
 use crate::SystemMemory;
+use crate::Window;
 use crate::caller::Buffers;
 use crate::errno;
 use crate::error::Op;
@@ -204,6 +205,14 @@ impl MappedAllocation {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// The memory as host and process see it, for command streams that name it; none over a kernel node.
+    #[must_use]
+    pub fn window(&self) -> Option<Window> {
+        let Some(View::Window(memory)) = &self.view else { return None };
+        let host = self.allocation.device().node().host()?;
+        host.window_at(memory.as_ptr().addr() as u64, memory.len() as u64)
     }
 
     /// Copies bytes from `at` on.

@@ -26,11 +26,15 @@ use crate::Device;
 use crate::Error;
 use crate::Node;
 use crate::WaitOutcome;
+use crate::Window;
 use crate::caller::Buffers;
 use crate::errno;
 use crate::error::Op;
 use crate::view::View;
 use crate::wait;
+
+/// Bytes of the page of a fence that can be shared.
+const FENCE_PAGE_BYTES: u64 = 4096;
 
 /// Whether a fence may be shared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -212,6 +216,15 @@ impl Fence {
     /// What the node answers.
     pub fn notify(&self, target: FenceValue, eventfd: BorrowedFd<'_>) -> Result<(), Error> {
         wait::notify(&[(&self.inner.core, target)], wait::How::All, eventfd).op("notify of fence")
+    }
+
+    /// The page that holds the value, for command streams that name it: its first bytes are the cell, and the rest is for
+    /// whoever has the fence open. None over a kernel node.
+    #[must_use]
+    pub fn page(&self) -> Option<Window> {
+        let cell = self.inner.core.cell()?;
+        let host = self.inner.core.node().host()?;
+        host.window_at(cell.address(), FENCE_PAGE_BYTES)
     }
 
     /// A descriptor that names the fence: whoever holds it can open the fence. The fence was made to be shared.

@@ -114,6 +114,7 @@ pub use crate::signals::spawn_without_signals;
 pub use crate::streams::Block;
 pub use crate::streams::StreamHandle;
 pub use crate::streams::Streams;
+pub use crate::streams::Window;
 pub use crate::system_memory::SystemMemory;
 pub use crate::wait::WaitOutcome;
 pub use crate::wait::wait_all;

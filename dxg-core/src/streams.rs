@@ -176,6 +176,15 @@ impl fmt::Debug for Block {
     }
 }
 
+/// Memory that this process and the host both see.
+#[derive(Clone, Debug)]
+pub struct Window {
+    /// The memory. A clone keeps it mapped, not what it belongs to.
+    pub memory: SharedSlice,
+    /// Where the host sees it.
+    pub io_address: IoAddress,
+}
+
 impl Block {
     pub(crate) fn lease(node: &Node, size_bytes: u64, op: &'static str) -> Result<Self, Error> {
         Self::lease_with_descriptor(node, size_bytes, op).map(|(block, _)| block)

@@ -24,6 +24,12 @@ pub struct Cell {
 }
 
 impl Cell {
+    /// A cell that is not one of a device's [`Cells`].
+    #[must_use]
+    pub fn shared(words: FenceCell, io_address: u64) -> Self {
+        Self { words, io_address }
+    }
+
     /// The cell itself.
     #[must_use]
     pub fn words(&self) -> &FenceCell {

@@ -4,6 +4,8 @@
 //! submission lock, which orders sequence numbers, and a heap's, while it leases.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering;
 
 use ash::vk;
 use dxg_wire::codec::DecodeError;
@@ -17,6 +19,7 @@ use crate::cells::Cells;
 use crate::command_pool::CommandPool;
 use crate::descriptor_sets::Sets;
 use crate::descriptors;
+use crate::external::semaphore::Semaphore;
 use crate::ffi::guard::contain;
 use crate::heap::Heap;
 use crate::ids::Table;
@@ -58,6 +61,8 @@ pub struct Device {
     pub objects: Objects,
     /// Values that the program attaches to objects.
     pub private_data: Slots,
+    /// Whether some semaphore or fence was ever shared: until then submissions name what they are given.
+    pub shares_sync: AtomicBool,
     /// Enabled extensions.
     pub extensions: Vec<String>,
     /// The version of Vulkan whose commands it has: the physical device's, at most the one that the program asked for.
@@ -70,8 +75,8 @@ pub struct Objects {
     plain: [Table<()>; ObjectKind::COUNT],
     /// Device memory.
     pub memory: Table<Memory>,
-    /// Semaphores: the cell of a timeline semaphore, nothing of a binary one.
-    pub semaphores: Table<Option<Cell>>,
+    /// Semaphores, and payloads of semaphores and fences that others share.
+    pub semaphores: Table<Semaphore>,
     /// Buffers and what is known of their requirements.
     pub buffers: Table<Arc<Requirements>>,
     /// Images and what is known of their requirements.
@@ -180,6 +185,17 @@ impl Device {
     #[must_use]
     pub fn idle(&self) -> Vec<Target> {
         self.queues.iter().map(Queue::idle).collect()
+    }
+
+    /// Some semaphore or fence has a payload that others share.
+    pub fn note_shared_sync(&self) {
+        self.shares_sync.store(true, Ordering::Release);
+    }
+
+    /// Whether some semaphore or fence may have a payload that others share.
+    #[must_use]
+    pub fn may_share_sync(&self) -> bool {
+        self.shares_sync.load(Ordering::Acquire)
     }
 
     /// Whether an extension is enabled.

@@ -32,6 +32,9 @@ const GUEST_EXTENSIONS: &[(&CStr, u32)] = &[
     (ext::private_data::NAME, ext::private_data::SPEC_VERSION),
     (ext::tooling_info::NAME, ext::tooling_info::SPEC_VERSION),
     (khr::descriptor_update_template::NAME, khr::descriptor_update_template::SPEC_VERSION),
+    (khr::external_fence_fd::NAME, khr::external_fence_fd::SPEC_VERSION),
+    (khr::external_semaphore_fd::NAME, khr::external_semaphore_fd::SPEC_VERSION),
+    (khr::external_memory_fd::NAME, khr::external_memory_fd::SPEC_VERSION),
     (khr::incremental_present::NAME, khr::incremental_present::SPEC_VERSION),
     (khr::present_id::NAME, khr::present_id::SPEC_VERSION),
     (khr::present_wait::NAME, khr::present_wait::SPEC_VERSION),
@@ -50,9 +53,6 @@ const IMPORT_EXTENSIONS: &[(&CStr, u32)] =
 /// Device extensions whose commands would need more than forwarding.
 const WITHHELD_EXTENSIONS: &[&CStr] = &[
     // Handles of the host's kernel mean nothing here.
-    khr::external_memory_fd::NAME,
-    khr::external_semaphore_fd::NAME,
-    khr::external_fence_fd::NAME,
     ext::external_memory_dma_buf::NAME,
     ext::image_drm_format_modifier::NAME,
     // Commands that are not forwarded.

@@ -112,6 +112,14 @@ impl<T> Table<T> {
         slot.value.as_ref().map(look)
     }
 
+    /// Changes what is kept about an object. `None` for an id that is not live.
+    pub fn change<R>(&self, id: u64, change: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let (index, generation) = parts(id)?;
+        let mut inner = self.inner.write();
+        let slot = inner.slots.get_mut(index as usize).filter(|slot| slot.generation == generation)?;
+        slot.value.as_mut().map(change)
+    }
+
     /// A copy of an object's state. `None` for an id that is not live.
     pub fn get(&self, id: u64) -> Option<T>
     where

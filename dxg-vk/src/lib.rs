@@ -14,6 +14,7 @@ pub mod descriptor_sets;
 pub mod descriptors;
 pub mod device;
 pub mod extensions;
+pub mod external;
 #[cfg(test)]
 mod fake_host;
 pub mod fence;

@@ -6,6 +6,7 @@ use std::sync::Weak;
 use ash::vk;
 use parking_lot::Mutex;
 
+use crate::external::SharedMemory;
 use crate::ffi::host_pointers::HostPages;
 use crate::heap::Piece;
 use crate::link::Block;
@@ -17,8 +18,12 @@ pub struct Memory {
     pub piece: Option<Piece<Block>>,
     /// Pages of the program, where it is made of those.
     pub pages: Option<Arc<HostPages>>,
+    /// The same for memory that is shared or can be; such memory has no piece.
+    pub shared: Option<Arc<SharedMemory>>,
     /// Bytes asked for.
     pub size_bytes: u64,
+    /// Bytes that count against the heap.
+    pub charged_bytes: u64,
     /// The heap it counts against.
     pub heap: u32,
 }

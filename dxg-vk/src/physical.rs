@@ -21,6 +21,7 @@ use tracing::debug;
 use tracing::warn;
 
 use crate::description::Description;
+use crate::external::Exchange;
 use crate::ffi::describe;
 use crate::ffi::host_pointers::HostPointers;
 use crate::identity::Identity;
@@ -59,6 +60,8 @@ pub struct Physical {
     pub usages: Usages,
     /// Memory of the program that it has.
     pub host_pointers: HostPointers,
+    /// Where its objects become objects that others can open.
+    pub exchange: Exchange,
     worn: AtomicBool,
     stream: Stream,
     cache: Mutex<HashMap<Vec<u8>, Arc<[u8]>>>,
@@ -104,6 +107,7 @@ impl Physical {
             identity: Identity::of(&streams),
             usages: Usages::default(),
             host_pointers: HostPointers::default(),
+            exchange: Exchange::default(),
             streams,
             description,
             worn: AtomicBool::new(false),

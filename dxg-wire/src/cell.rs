@@ -87,6 +87,12 @@ impl FenceCell {
         }
     }
 
+    /// Where it is mapped.
+    #[must_use]
+    pub fn address(&self) -> u64 {
+        self.memory.as_ptr().addr() as u64
+    }
+
     /// The value now. What was written before it was published is visible.
     #[must_use]
     #[inline]

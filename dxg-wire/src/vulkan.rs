@@ -49,6 +49,10 @@ pub mod op {
     pub const RECORD_PART: u16 = 0x8011;
     /// Request: u64 command buffer, whose recording came in pieces and will not be ended. Never with reply.
     pub const RECORD_ABANDON: u16 = 0x8012;
+    /// Request: u64 semaphore id, u64 IO address of the cell in the page of a shared monitored fence. A semaphore whose value is
+    /// the cell's, which others raise as well; submissions name it like a timeline semaphore and give their signals values
+    /// that grow. With reply: i32 `VkResult`. It is destroyed like any semaphore.
+    pub const CREATE_SHARED_SEMAPHORE: u16 = 0x8020;
 }
 
 /// Which piece of a recording it is.

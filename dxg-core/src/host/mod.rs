@@ -71,6 +71,7 @@ use self::message::Message;
 use self::objects::Objects;
 use self::table::OwnTable;
 use crate::Error;
+use crate::Window;
 use crate::caller::CallerMemory;
 use crate::errno;
 use crate::error::Op;
@@ -234,6 +235,12 @@ impl HostNode {
     pub(crate) fn view(&self, address: UserPtr, size_bytes: u64) -> Result<SharedSlice, CallError> {
         let found = self.link.windows.read().at_address(address.0, size_bytes);
         found.map(|(memory, _)| memory).ok_or(errno::FAULT)
+    }
+
+    /// The memory of a window at an address of this process, and its IO address; `None` unless one window has it all.
+    pub(crate) fn window_at(&self, address: u64, len: u64) -> Option<Window> {
+        let (memory, io_address) = self.link.windows.read().at_address(address, len)?;
+        Some(Window { memory, io_address })
     }
 
     /// The memory of a locked allocation. EINVAL when it is not locked.

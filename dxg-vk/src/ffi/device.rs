@@ -11,6 +11,7 @@
 
 use std::ffi::CStr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ash::vk;
 use ash::vk::Handle;
@@ -137,6 +138,7 @@ unsafe fn new_device(
         usage: physical.usages.open(),
         objects: Objects::default(),
         private_data: Slots::default(),
+        shares_sync: AtomicBool::new(false),
         extensions: wanted.iter().map(|name| name.to_string_lossy().into_owned()).collect(),
         api_version: physical.description.api_version.min(asked_version),
     });

@@ -13,9 +13,12 @@ use ash::vk;
 use ash::vk::Handle;
 
 use super::forward;
+use super::guard::guard;
 use super::guard::guard_result;
+use super::pointers::find;
 use super::pointers::put;
 use super::pointers::slice;
+use super::sync_fd;
 use crate::device::Device;
 use crate::fence::Fence;
 use crate::fence::Point;
@@ -27,7 +30,7 @@ use crate::wait::Which;
 
 /// # Safety
 /// `fence` is a live fence.
-unsafe fn fence_of<'a>(fence: vk::Fence) -> &'a Fence {
+pub(crate) unsafe fn fence_of<'a>(fence: vk::Fence) -> &'a Fence {
     let pointer = fence.as_raw() as *const Fence;
     // SAFETY: the caller passes a live fence, which is a pointer that `create_fence` made from a box.
     unsafe { &*pointer }
@@ -40,7 +43,10 @@ unsafe fn fence_of<'a>(fence: vk::Fence) -> &'a Fence {
 pub(crate) unsafe fn pend(fence: vk::Fence, point: Point) {
     // SAFETY: the caller passes a live fence.
     let fence = unsafe { fence_of(fence) };
-    fence.set(State::Pending(point));
+    // What others share is signalled by the submission itself.
+    if fence.state() != State::Shared {
+        fence.set(State::Pending(point));
+    }
 }
 
 /// Signals a fence now.
@@ -58,20 +64,40 @@ fn target(device: &Device, point: Point) -> Result<Target, vk::Result> {
     Ok(Target { cell: queue.progress.clone(), value: point.sequence })
 }
 
+/// What a payload reaches that others share.
+fn shared_target(fence: &Fence) -> Option<Target> {
+    let payload = fence.payload()?;
+    Some(Target { cell: payload.cell().clone(), value: payload.fence_target() })
+}
+
 /// `vkCreateFence`.
 ///
 /// # Safety
 /// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn create_fence(
-    _device: vk::Device,
+    device: vk::Device,
     info: *const vk::FenceCreateInfo<'_>,
     _allocator: *const vk::AllocationCallbacks<'_>,
     fence: *mut vk::Fence,
 ) -> vk::Result {
     // SAFETY: the program passes a valid structure.
-    let flags = unsafe { &*info }.flags;
-    let state =
-        if flags.contains(vk::FenceCreateFlags::SIGNALED) { State::Signaled } else { State::Unsignaled };
+    let info = unsafe { &*info };
+    let is_signaled = info.flags.contains(vk::FenceCreateFlags::SIGNALED);
+    // SAFETY: the program passes a valid chain.
+    let export = unsafe { find::<vk::ExportFenceCreateInfo<'_>>(info.p_next) };
+    let exported = export.map_or(vk::ExternalFenceHandleTypeFlags::empty(), |export| export.handle_types);
+    if !exported.is_empty() {
+        // SAFETY: the program passes a live device.
+        let device = unsafe { forward::device(device) };
+        return guard_result(|| {
+            let made = sync_fd::new_fence(device, exported, u64::from(is_signaled))?;
+            let pointer = Box::into_raw(Box::new(made));
+            // SAFETY: the program passes a place for the handle.
+            unsafe { put(fence, vk::Fence::from_raw(pointer as u64)) };
+            Ok(())
+        });
+    }
+    let state = if is_signaled { State::Signaled } else { State::Unsignaled };
     let pointer = Box::into_raw(Box::new(Fence::new(state)));
     // SAFETY: the program passes a place for the handle.
     unsafe { put(fence, vk::Fence::from_raw(pointer as u64)) };
@@ -92,7 +118,10 @@ pub(crate) unsafe extern "system" fn destroy_fence(
         let device = unsafe { forward::device(device) };
         device.private_data.forget(vk::ObjectType::FENCE, fence.as_raw());
         // SAFETY: not null, so a pointer that `create_fence` made with `Box::into_raw`, and nothing uses it any more.
-        drop(unsafe { Box::from_raw(fence.as_raw() as *mut Fence) });
+        let fence = unsafe { Box::from_raw(fence.as_raw() as *mut Fence) };
+        if device.may_share_sync() {
+            guard(|| fence.retire(device));
+        }
     }
 }
 
@@ -109,7 +138,7 @@ pub(crate) unsafe extern "system" fn reset_fences(
     for fence in unsafe { slice(fences, count) } {
         // SAFETY: each element is a live fence.
         let fence = unsafe { fence_of(*fence) };
-        fence.set(State::Unsignaled);
+        fence.reset();
     }
     vk::Result::SUCCESS
 }
@@ -122,11 +151,16 @@ pub(crate) unsafe extern "system" fn get_fence_status(device: vk::Device, fence:
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     // SAFETY: the program passes a live fence.
-    match unsafe { fence_of(fence) }.state() {
+    let fence = unsafe { fence_of(fence) };
+    match fence.state() {
         State::Signaled => vk::Result::SUCCESS,
         State::Unsignaled => device.check().err().unwrap_or(vk::Result::NOT_READY),
         State::Pending(point) => match device.queues.get(usize::from(point.queue)) {
             Some(queue) if queue.progress.value() >= point.sequence => vk::Result::SUCCESS,
+            _ => device.check().err().unwrap_or(vk::Result::NOT_READY),
+        },
+        State::Shared => match shared_target(fence) {
+            Some(target) if target.is_reached() => vk::Result::SUCCESS,
             _ => device.check().err().unwrap_or(vk::Result::NOT_READY),
         },
     }
@@ -170,9 +204,11 @@ fn wait_for(
         let any_signaled = states.contains(&State::Signaled);
         let any_unsignaled = states.contains(&State::Unsignaled);
         let mut targets = Vec::with_capacity(states.len());
-        for state in &states {
-            if let State::Pending(point) = state {
-                targets.push(target(device, *point)?);
+        for (fence, state) in fences.iter().zip(&states) {
+            match state {
+                State::Pending(point) => targets.push(target(device, *point)?),
+                State::Shared => targets.extend(shared_target(fence)),
+                State::Unsignaled | State::Signaled => {}
             }
         }
         match which {

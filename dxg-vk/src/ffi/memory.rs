@@ -21,10 +21,13 @@ use ash::vk::Handle;
 use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::vulkan::op;
 
+use super::fd;
 use super::forward;
 use super::guard::guard;
 use super::guard::guard_result;
 use super::host_pointers::HostPages;
+use super::memory_fd;
+use super::memory_fd::Origin;
 use super::pointers::find;
 use super::pointers::put;
 use crate::device::Device;
@@ -68,24 +71,26 @@ unsafe fn allocate(
     let heap_bytes = description.heap_bytes(kind.heap_index);
     let size_bytes = info.allocation_size;
     // SAFETY: the caller passes a valid chain.
-    let export = unsafe { find::<vk::ExportMemoryAllocateInfo<'_>>(info.p_next) };
-    if export.is_some_and(|export| !export.handle_types.is_empty()) {
-        return Err(vk::Result::ERROR_INVALID_EXTERNAL_HANDLE);
-    }
+    let origin = unsafe { memory_fd::origin(info) }?;
     if size_bytes > description.max_allocation_bytes {
         return Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY);
     }
     // SAFETY: as above.
     let import = unsafe { find::<vk::ImportMemoryHostPointerInfoEXT<'_>>(info.p_next) };
-    device.usage.charge(kind.heap_index, heap_bytes, size_bytes)?;
+    // What is imported by descriptor counts where it was made.
+    let charged_bytes = if let Origin::Imported(_) = origin { 0 } else { size_bytes };
+    device.usage.charge(kind.heap_index, heap_bytes, charged_bytes)?;
     let result = match import {
         // SAFETY: the caller passes valid structures.
         Some(import) if !import.handle_type.is_empty() => unsafe { import_charged(device, info, import) },
         // SAFETY: as above.
-        _ => unsafe { allocate_charged(device, info, kind) },
+        _ => unsafe { allocate_charged(device, info, origin, charged_bytes, kind) },
     };
-    if result.is_err() {
-        device.usage.uncharge(kind.heap_index, size_bytes);
+    match (&result, origin) {
+        (Err(_), _) => device.usage.uncharge(kind.heap_index, charged_bytes),
+        // SAFETY: the descriptor was found open, and with this success it is the driver's.
+        (Ok(_), Origin::Imported(descriptor)) => unsafe { fd::close(descriptor) },
+        _ => {}
     }
     result
 }
@@ -95,15 +100,18 @@ unsafe fn allocate(
 unsafe fn allocate_charged(
     device: &Device,
     info: &vk::MemoryAllocateInfo<'_>,
+    origin: Origin,
+    charged_bytes: u64,
     kind: vk::MemoryType,
 ) -> Result<vk::DeviceMemory, vk::Result> {
-    let piece = if device.physical.description.is_imported(info.memory_type_index) {
-        Some(take_piece(device, info.allocation_size)?)
-    } else {
-        None
-    };
+    let shared = memory_fd::shared(device, info, origin)?;
+    let is_imported = device.physical.description.is_imported(info.memory_type_index);
+    let piece =
+        if is_imported && shared.is_none() { Some(take_piece(device, info.allocation_size)?) } else { None };
+    let size_bytes = info.allocation_size;
+    let memory = Memory { piece, pages: None, shared, size_bytes, charged_bytes, heap: kind.heap_index };
     // SAFETY: the caller passes a valid structure.
-    unsafe { allocate_in(device, info, kind, piece) }
+    unsafe { allocate_in(device, info, memory) }
 }
 
 /// Allocates memory that is this block.
@@ -121,11 +129,20 @@ pub(super) unsafe fn allocate_block(
     let description = &device.physical.description;
     let kind = description.memory_type(info.memory_type_index).ok_or(vk::Result::ERROR_UNKNOWN)?;
     let heap_bytes = description.heap_bytes(kind.heap_index);
-    device.usage.charge(kind.heap_index, heap_bytes, info.allocation_size)?;
-    let piece = Piece::whole(block, info.allocation_size);
+    let size_bytes = info.allocation_size;
+    device.usage.charge(kind.heap_index, heap_bytes, size_bytes)?;
+    let piece = Some(Piece::whole(block, size_bytes));
+    let memory = Memory {
+        piece,
+        pages: None,
+        shared: None,
+        size_bytes,
+        charged_bytes: size_bytes,
+        heap: kind.heap_index,
+    };
     // SAFETY: the caller passes a valid structure.
-    let result = unsafe { allocate_in(device, info, kind, Some(piece)) };
-    result.inspect_err(|_| device.usage.uncharge(kind.heap_index, info.allocation_size))
+    let result = unsafe { allocate_in(device, info, memory) };
+    result.inspect_err(|_| device.usage.uncharge(kind.heap_index, size_bytes))
 }
 
 /// # Safety
@@ -133,12 +150,15 @@ pub(super) unsafe fn allocate_block(
 unsafe fn allocate_in(
     device: &Device,
     info: &vk::MemoryAllocateInfo<'_>,
-    kind: vk::MemoryType,
-    piece: Option<Piece<Block>>,
+    memory: Memory,
 ) -> Result<vk::DeviceMemory, vk::Result> {
-    let io_address = piece.as_ref().map_or(0, |piece| piece.block.io_base().0 + piece.offset_bytes);
-    let is_ours = piece.is_some();
-    let memory = Memory { piece, pages: None, size_bytes: info.allocation_size, heap: kind.heap_index };
+    let io_address = match (&memory.shared, &memory.piece) {
+        (Some(shared), _) => shared.window().io_address.0,
+        (None, Some(piece)) => piece.block.io_base().0 + piece.offset_bytes,
+        (None, None) => 0,
+    };
+    // The window of what is shared goes on the control plane, which may be faster than the stream: the host must have seen it.
+    let is_ours = memory.piece.is_some();
     let id = device.objects.memory.insert(memory).map_err(vk::Result::from)?;
     let body = |encoder: &mut dxg_wire::codec::Encoder| {
         encoder.u64(id);
@@ -180,7 +200,15 @@ unsafe fn import_charged(
     let pages = unsafe { HostPages::import(device, import, info.allocation_size) }?;
     let io_address = pages.io_address().ok_or(invalid)?;
     let pages = Some(Arc::new(pages));
-    let memory = Memory { piece: None, pages, size_bytes: info.allocation_size, heap: kind.heap_index };
+    let size_bytes = info.allocation_size;
+    let memory = Memory {
+        piece: None,
+        pages,
+        shared: None,
+        size_bytes,
+        charged_bytes: size_bytes,
+        heap: kind.heap_index,
+    };
     let id = device.objects.memory.insert(memory).map_err(vk::Result::from)?;
     let body = |encoder: &mut dxg_wire::codec::Encoder| {
         encoder.u64(id);
@@ -238,10 +266,15 @@ pub(crate) unsafe extern "system" fn free_memory(
         // A lost device has nothing left to free; its blocks go with the device.
         let free = || device.stream.post(VkOp::FREE_MEMORY, |encoder| encoder.u64(memory.as_raw()));
         let Some((state, posted)) = device.objects.memory.remove_after(memory.as_raw(), free) else { return };
-        device.usage.uncharge(state.heap, state.size_bytes);
+        device.usage.uncharge(state.heap, state.charged_bytes);
         if let (Ok(position), Some(piece)) = (posted, state.piece) {
             device.memory_heap.give(piece, position);
             device.memory_heap.reclaim(device.stream.executed());
+        }
+        if let Some(shared) = state.shared {
+            // Until the host has let go of it, it counts. A lost device holds nothing.
+            let _ = device.stream.drain();
+            drop(shared);
         }
     });
 }
@@ -252,9 +285,13 @@ fn address(device: &Device, memory: vk::DeviceMemory, offset_bytes: u64) -> Resu
             let offset = usize::try_from(offset_bytes).ok()?;
             return Some(pages.address()?.wrapping_add(offset).cast());
         }
-        let piece = state.piece.as_ref()?;
-        let offset = usize::try_from(piece.offset_bytes.checked_add(offset_bytes)?).ok()?;
-        Some(piece.block.memory().as_ptr().wrapping_add(offset).cast())
+        let (start, first_byte) = match (&state.shared, &state.piece) {
+            (Some(shared), _) => (shared.window().memory.as_ptr(), 0),
+            (None, Some(piece)) => (piece.block.memory().as_ptr(), piece.offset_bytes),
+            (None, None) => return None,
+        };
+        let offset = usize::try_from(first_byte.checked_add(offset_bytes)?).ok()?;
+        Some(start.wrapping_add(offset).cast())
     });
     address.flatten().ok_or(vk::Result::ERROR_MEMORY_MAP_FAILED)
 }

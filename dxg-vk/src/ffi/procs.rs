@@ -32,6 +32,7 @@ use super::host_pointers;
 use super::instance;
 use super::instance::Instance;
 use super::memory;
+use super::memory_fd;
 use super::physical;
 use super::pipelines;
 use super::pointers::text;
@@ -41,6 +42,7 @@ use super::queries_physical;
 use super::queue;
 use super::resources;
 use super::semaphore;
+use super::sync_fd;
 use super::templates;
 use super::wsi;
 use crate::device::Device;
@@ -99,6 +101,37 @@ const GUEST_PROCS: &[(&str, &str, Level, &[Requires])] = &[
         "vkDestroyPrivateDataSlot",
         Level::Device,
         &[Requires::Extension("VK_EXT_private_data")],
+    ),
+    ("vkGetFenceFdKHR", "vkGetFenceFdKHR", Level::Device, &[Requires::Extension("VK_KHR_external_fence_fd")]),
+    (
+        "vkGetSemaphoreFdKHR",
+        "vkGetSemaphoreFdKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_external_semaphore_fd")],
+    ),
+    (
+        "vkImportFenceFdKHR",
+        "vkImportFenceFdKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_external_fence_fd")],
+    ),
+    (
+        "vkImportSemaphoreFdKHR",
+        "vkImportSemaphoreFdKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_external_semaphore_fd")],
+    ),
+    (
+        "vkGetMemoryFdKHR",
+        "vkGetMemoryFdKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_external_memory_fd")],
+    ),
+    (
+        "vkGetMemoryFdPropertiesKHR",
+        "vkGetMemoryFdPropertiesKHR",
+        Level::Device,
+        &[Requires::Extension("VK_KHR_external_memory_fd")],
     ),
     (
         "vkGetMemoryHostPointerPropertiesEXT",
@@ -432,6 +465,10 @@ custom! {
         "vkUnmapMemory" = unmap_memory,
         "vkUnmapMemory2KHR" = unmap_memory2_khr,
     }
+    memory_fd {
+        "vkGetMemoryFdKHR" = get_memory_fd_khr,
+        "vkGetMemoryFdPropertiesKHR" = get_memory_fd_properties_khr,
+    }
     physical {
         "vkEnumerateDeviceExtensionProperties" = enumerate_device_extension_properties,
         "vkEnumerateDeviceLayerProperties" = enumerate_device_layer_properties,
@@ -507,6 +544,12 @@ custom! {
         "vkGetSemaphoreCounterValue" = get_semaphore_counter_value,
         "vkSignalSemaphore" = signal_semaphore,
         "vkWaitSemaphores" = wait_semaphores,
+    }
+    sync_fd {
+        "vkGetFenceFdKHR" = get_fence_fd_khr,
+        "vkGetSemaphoreFdKHR" = get_semaphore_fd_khr,
+        "vkImportFenceFdKHR" = import_fence_fd_khr,
+        "vkImportSemaphoreFdKHR" = import_semaphore_fd_khr,
     }
     templates {
         "vkCmdPushDescriptorSetWithTemplateKHR" = cmd_push_descriptor_set_with_template_khr,

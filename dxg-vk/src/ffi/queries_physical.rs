@@ -18,7 +18,9 @@ use dxg_wire::generated::vulkan::VkOp;
 use super::forward;
 use super::guard::guard;
 use super::host_pointers::HOST_ALLOCATION;
+use super::memory_fd::OPAQUE_FD;
 use super::pointers::find;
+use super::pointers::find_mut;
 use super::pointers::put;
 use crate::generated::commands;
 use crate::physical::Physical;
@@ -90,8 +92,8 @@ pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties
     let chain = unsafe { &*info }.p_next;
     // SAFETY: the program passes a valid chain.
     let external = unsafe { find::<vk::PhysicalDeviceExternalImageFormatInfo<'_>>(chain) };
-    let asked = external.map_or(vk::ExternalMemoryHandleTypeFlags::empty(), |external| external.handle_type);
-    if !asked.is_empty() && asked != HOST_ALLOCATION {
+    let asked = external.map_or(NO_HANDLE, |external| external.handle_type);
+    if ![NO_HANDLE, OPAQUE_FD, HOST_ALLOCATION].contains(&asked) {
         // Handles of the host's kernel mean nothing here.
         return vk::Result::ERROR_FORMAT_NOT_SUPPORTED;
     }
@@ -102,11 +104,47 @@ pub(crate) unsafe extern "system" fn get_physical_device_image_format_properties
                 commands::encode_get_physical_device_image_format_properties2(encoder, info, properties);
             };
         };
-        code(ask(physical, VkOp::GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES2, body, |reply| {
+        let answer = code(ask(physical, VkOp::GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES2, body, |reply| {
             // SAFETY: the program passes a structure to be filled.
             unsafe { commands::reply_get_physical_device_image_format_properties2(reply, properties) }
-        }))
+        }));
+        // SAFETY: the program passes a valid structure.
+        let filled = unsafe { &*properties }.p_next;
+        // SAFETY: its chain is as valid.
+        let external = unsafe { find_mut::<vk::ExternalImageFormatProperties<'_>>(filled) };
+        match external {
+            Some(external) if answer == vk::Result::SUCCESS => {
+                external.external_memory_properties =
+                    memory_properties(asked, external.external_memory_properties);
+                let is_offered = !external.external_memory_properties.external_memory_features.is_empty();
+                if asked == NO_HANDLE || is_offered { answer } else { vk::Result::ERROR_FORMAT_NOT_SUPPORTED }
+            }
+            _ => answer,
+        }
     })
+}
+
+const NO_HANDLE: vk::ExternalMemoryHandleTypeFlags = vk::ExternalMemoryHandleTypeFlags::empty();
+
+/// What memory by descriptor or host pointer can do, where the host says what memory by host pointer can do, as which it
+/// imports ours of either kind.
+fn memory_properties(
+    asked: vk::ExternalMemoryHandleTypeFlags,
+    host_pointers: vk::ExternalMemoryProperties,
+) -> vk::ExternalMemoryProperties {
+    if asked == HOST_ALLOCATION {
+        return host_pointers;
+    }
+    let imports = vk::ExternalMemoryFeatureFlags::IMPORTABLE;
+    if asked != OPAQUE_FD || !host_pointers.external_memory_features.contains(imports) {
+        return vk::ExternalMemoryProperties::default();
+    }
+    vk::ExternalMemoryProperties {
+        // Which resource the memory is for is nothing to the host: memory that it imports is dedicated to none.
+        external_memory_features: imports | vk::ExternalMemoryFeatureFlags::EXPORTABLE,
+        export_from_imported_handle_types: OPAQUE_FD,
+        compatible_handle_types: OPAQUE_FD,
+    }
 }
 
 /// `vkGetPhysicalDeviceSparseImageFormatProperties`.
@@ -177,7 +215,7 @@ pub(crate) unsafe extern "system" fn get_physical_device_sparse_image_format_pro
     });
 }
 
-/// `vkGetPhysicalDeviceExternalBufferProperties`: of host pointers only; handles of the host's kernel mean nothing here.
+/// `vkGetPhysicalDeviceExternalBufferProperties`.
 ///
 /// # Safety
 /// As the specification of this command demands.
@@ -188,61 +226,74 @@ pub(crate) unsafe extern "system" fn get_physical_device_external_buffer_propert
 ) {
     // SAFETY: the program passes a live physical device.
     let physical = unsafe { forward::physical_device(device) };
-    // SAFETY: the program passes a valid structure.
-    let asked = unsafe { &*info }.handle_type;
-    {
-        // SAFETY: the program passes a structure to be filled.
-        let properties = unsafe { &mut *properties };
-        properties.external_memory_properties = vk::ExternalMemoryProperties::default();
-    }
-    if asked != HOST_ALLOCATION {
-        return;
-    }
-    guard(|| {
-        let body = |encoder: &mut Encoder| {
-            // SAFETY: the program passes valid structures.
-            unsafe {
-                commands::encode_get_physical_device_external_buffer_properties(encoder, info, properties);
+    // SAFETY: the program passes a valid structure, which is copied with its chain.
+    let mut question = unsafe { info.read() };
+    let asked = question.handle_type;
+    question.handle_type = HOST_ALLOCATION;
+    let mut answer = vk::ExternalBufferProperties::default();
+    if asked == OPAQUE_FD || asked == HOST_ALLOCATION {
+        guard(|| {
+            let to = &raw mut answer;
+            let body = |encoder: &mut Encoder| {
+                // SAFETY: a copy of the program's structure, and one of ours to be filled.
+                unsafe {
+                    commands::encode_get_physical_device_external_buffer_properties(encoder, &question, to);
+                }
             };
-        };
-        // Without an answer nothing is possible.
-        let _ = ask(physical, VkOp::GET_PHYSICAL_DEVICE_EXTERNAL_BUFFER_PROPERTIES, body, |reply| {
-            // SAFETY: the program passes a structure to be filled.
-            unsafe { commands::reply_get_physical_device_external_buffer_properties(reply, properties) }
+            // Without an answer nothing is possible.
+            let _ = ask(physical, VkOp::GET_PHYSICAL_DEVICE_EXTERNAL_BUFFER_PROPERTIES, body, |reply| {
+                // SAFETY: the structure is ours to be filled.
+                unsafe { commands::reply_get_physical_device_external_buffer_properties(reply, to) }
+            });
         });
-    });
+    }
+    // SAFETY: the program passes a structure to be filled.
+    let properties = unsafe { &mut *properties };
+    properties.external_memory_properties = memory_properties(asked, answer.external_memory_properties);
 }
 
-/// `vkGetPhysicalDeviceExternalFenceProperties`: no fence leaves this driver.
+/// `vkGetPhysicalDeviceExternalFenceProperties`: opaque descriptors go both ways.
 ///
 /// # Safety
 /// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_external_fence_properties(
     _device: vk::PhysicalDevice,
-    _info: *const vk::PhysicalDeviceExternalFenceInfo<'_>,
+    info: *const vk::PhysicalDeviceExternalFenceInfo<'_>,
     properties: *mut vk::ExternalFenceProperties<'_>,
 ) {
+    const FD: vk::ExternalFenceHandleTypeFlags = vk::ExternalFenceHandleTypeFlags::OPAQUE_FD;
+    // SAFETY: the program passes a valid structure.
+    let is_offered = unsafe { &*info }.handle_type == FD;
     // SAFETY: the program passes a structure to be filled.
     let properties = unsafe { &mut *properties };
-    properties.export_from_imported_handle_types = vk::ExternalFenceHandleTypeFlags::empty();
-    properties.compatible_handle_types = vk::ExternalFenceHandleTypeFlags::empty();
-    properties.external_fence_features = vk::ExternalFenceFeatureFlags::empty();
+    let types = if is_offered { FD } else { vk::ExternalFenceHandleTypeFlags::empty() };
+    let both = vk::ExternalFenceFeatureFlags::EXPORTABLE | vk::ExternalFenceFeatureFlags::IMPORTABLE;
+    properties.export_from_imported_handle_types = types;
+    properties.compatible_handle_types = types;
+    properties.external_fence_features =
+        if is_offered { both } else { vk::ExternalFenceFeatureFlags::empty() };
 }
 
-/// `vkGetPhysicalDeviceExternalSemaphoreProperties`: no semaphore leaves this driver.
+/// `vkGetPhysicalDeviceExternalSemaphoreProperties`: opaque descriptors go both ways, of either type of semaphore.
 ///
 /// # Safety
 /// As the specification of this command demands.
 pub(crate) unsafe extern "system" fn get_physical_device_external_semaphore_properties(
     _device: vk::PhysicalDevice,
-    _info: *const vk::PhysicalDeviceExternalSemaphoreInfo<'_>,
+    info: *const vk::PhysicalDeviceExternalSemaphoreInfo<'_>,
     properties: *mut vk::ExternalSemaphoreProperties<'_>,
 ) {
+    const FD: vk::ExternalSemaphoreHandleTypeFlags = vk::ExternalSemaphoreHandleTypeFlags::OPAQUE_FD;
+    // SAFETY: the program passes a valid structure.
+    let is_offered = unsafe { &*info }.handle_type == FD;
     // SAFETY: the program passes a structure to be filled.
     let properties = unsafe { &mut *properties };
-    properties.export_from_imported_handle_types = vk::ExternalSemaphoreHandleTypeFlags::empty();
-    properties.compatible_handle_types = vk::ExternalSemaphoreHandleTypeFlags::empty();
-    properties.external_semaphore_features = vk::ExternalSemaphoreFeatureFlags::empty();
+    let types = if is_offered { FD } else { vk::ExternalSemaphoreHandleTypeFlags::empty() };
+    let both = vk::ExternalSemaphoreFeatureFlags::EXPORTABLE | vk::ExternalSemaphoreFeatureFlags::IMPORTABLE;
+    properties.export_from_imported_handle_types = types;
+    properties.compatible_handle_types = types;
+    properties.external_semaphore_features =
+        if is_offered { both } else { vk::ExternalSemaphoreFeatureFlags::empty() };
 }
 
 macro_rules! listed {

@@ -16,13 +16,18 @@ use ash::vk::Handle;
 use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::vulkan::op;
+use tracing::debug;
 
 use super::fence;
 use super::forward;
 use super::guard::guard_result;
 use super::pointers::find;
 use super::pointers::slice;
+use super::sync_fd;
 use crate::device::Device;
+use crate::external::payload::Use;
+use crate::external::semaphore::Act;
+use crate::external::semaphore::resolve as resolve_use;
 use crate::fence::Point;
 use crate::generated::structs;
 use crate::queue::Queue;
@@ -112,10 +117,46 @@ unsafe fn advance(
     Ok(())
 }
 
-fn submit(object: &QueueObject, fence: vk::Fence, batches: &[Batch]) -> Result<(), vk::Result> {
+/// Names the payloads of semaphores that others share, and has the last batch signal a fence that they share.
+///
+/// # Safety
+/// `fence` is null or a live fence.
+unsafe fn resolve(device: &Device, fence: vk::Fence, batches: &mut Vec<Batch>) {
+    let name = |act: Act, used: &mut SemaphoreUse| {
+        let resolved = resolve_use(device, act, Use { id: used.semaphore, value: used.value });
+        (used.semaphore, used.value) = (resolved.id, resolved.value);
+    };
+    for batch in &mut *batches {
+        batch.waits.iter_mut().for_each(|used| name(Act::Wait, used));
+        batch.signals.iter_mut().for_each(|used| name(Act::Signal, used));
+    }
+    if fence.is_null() {
+        return;
+    }
+    // SAFETY: not null, so the caller passes a live fence.
+    let Some(payload) = unsafe { fence::fence_of(fence) }.payload() else { return };
+    let Use { id, value } = payload.signal(0);
+    let signal =
+        SemaphoreUse { semaphore: id, value, stages: vk::PipelineStageFlags2::ALL_COMMANDS.as_raw() };
+    match batches.last_mut() {
+        Some(last) => last.signals.push(signal),
+        None => batches.push(Batch {
+            flags: 0,
+            waits: Vec::new(),
+            command_buffers: Vec::new(),
+            signals: vec![signal],
+        }),
+    }
+}
+
+fn submit(object: &QueueObject, fence: vk::Fence, mut batches: Vec<Batch>) -> Result<(), vk::Result> {
+    if object.device.may_share_sync() {
+        // SAFETY: the entry points pass on the program's fence, null or live.
+        unsafe { resolve(&object.device, fence, &mut batches) };
+    }
     let body = |encoder: &mut Encoder| {
         encoder.u32(count(batches.len()));
-        for batch in batches {
+        for batch in &batches {
             batch.encode(encoder);
         }
     };
@@ -140,7 +181,7 @@ pub(super) fn submit_between(
         used.map(|semaphore| SemaphoreUse { semaphore: semaphore.as_raw(), value: 0, stages }).collect()
     };
     let batch = Batch { flags: 0, waits: uses(waits), command_buffers, signals: uses(signals) };
-    submit(object, fence, &[batch])?;
+    submit(object, fence, vec![batch])?;
     Ok(object.queue()?.idle())
 }
 
@@ -240,7 +281,7 @@ pub(crate) unsafe extern "system" fn queue_submit(
     guard_result(|| {
         // SAFETY: each element is a submission of the program.
         let batches: Vec<Batch> = submits.iter().map(|info| unsafe { batch_of(info) }).collect();
-        submit(object, fence, &batches)
+        submit(object, fence, batches)
     })
 }
 
@@ -261,7 +302,18 @@ pub(crate) unsafe extern "system" fn queue_submit2(
     guard_result(|| {
         // SAFETY: each element is a submission of the program.
         let batches: Vec<Batch> = submits.iter().map(|info| unsafe { batch_of_2(info) }).collect();
-        submit(object, fence, &batches)
+        submit(object, fence, batches)
+    })
+}
+
+/// Whether a bind waits for or signals a semaphore that others share.
+fn binds_share_semaphores(device: &Device, binds: &[vk::BindSparseInfo<'_>]) -> bool {
+    binds.iter().any(|bind| {
+        // SAFETY: the program passes arrays of the lengths it names.
+        let waits = unsafe { slice(bind.p_wait_semaphores, bind.wait_semaphore_count) };
+        // SAFETY: as above.
+        let signals = unsafe { slice(bind.p_signal_semaphores, bind.signal_semaphore_count) };
+        waits.iter().chain(signals).any(|semaphore| sync_fd::is_shared(device, *semaphore))
     })
 }
 
@@ -287,6 +339,17 @@ pub(crate) unsafe extern "system" fn queue_bind_sparse(
                 unsafe { structs::enc_bind_sparse_info(encoder, bind) };
             }
         };
+        if object.device.may_share_sync() {
+            if binds_share_semaphores(&object.device, binds) {
+                // A wait for another process would have to become one of the host's before the bind.
+                debug!("sparse binding with a semaphore that others share");
+                return Err(vk::Result::ERROR_UNKNOWN);
+            }
+            // SAFETY: there is no fence.
+            unsafe { advance(object, op::QUEUE_BIND_SPARSE, vk::Fence::null(), body) }?;
+            // A fence that others share is signalled by a submission, in the order of the queue.
+            return submit(object, fence, Vec::new());
+        }
         // SAFETY: the program passes a fence that is null or live.
         unsafe { advance(object, op::QUEUE_BIND_SPARSE, fence, body) }
     })

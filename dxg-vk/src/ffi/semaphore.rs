@@ -20,8 +20,10 @@ use super::guard::guard_result;
 use super::pointers::find;
 use super::pointers::put;
 use super::pointers::slice;
+use super::sync_fd;
 use crate::cells::Cell;
 use crate::device::Device;
+use crate::external::semaphore::Semaphore;
 use crate::generated::structs;
 use crate::wait;
 use crate::wait::Outcome;
@@ -30,7 +32,8 @@ use crate::wait::Which;
 
 fn timeline(device: &Device, semaphore: vk::Semaphore) -> Result<Cell, vk::Result> {
     // A handle that is not a live timeline semaphore is the program's mistake, for which Vulkan promises nothing.
-    device.objects.semaphores.get(semaphore.as_raw()).flatten().ok_or(vk::Result::ERROR_UNKNOWN)
+    let counter = device.objects.semaphores.with(semaphore.as_raw(), Semaphore::counter);
+    counter.flatten().ok_or(vk::Result::ERROR_UNKNOWN)
 }
 
 /// `vkCreateSemaphore`.
@@ -49,15 +52,21 @@ pub(crate) unsafe extern "system" fn create_semaphore(
     let info = unsafe { &*info };
     // SAFETY: the program passes a valid chain.
     let kind = unsafe { find::<vk::SemaphoreTypeCreateInfo<'_>>(info.p_next) };
+    // SAFETY: as above.
+    let export = unsafe { find::<vk::ExportSemaphoreCreateInfo<'_>>(info.p_next) };
+    let exported = export.map_or(vk::ExternalSemaphoreHandleTypeFlags::empty(), |export| export.handle_types);
+    let initial = kind.filter(|kind| kind.semaphore_type == vk::SemaphoreType::TIMELINE);
     guard_result(|| {
-        let cell = match kind {
-            Some(kind) if kind.semaphore_type == vk::SemaphoreType::TIMELINE => {
-                Some(device.new_cell(kind.initial_value)?)
-            }
-            _ => None,
-        };
+        if !exported.is_empty() {
+            let made = sync_fd::new_semaphore(device, exported, initial.map(|kind| kind.initial_value))?;
+            // SAFETY: the program passes a place for the handle.
+            unsafe { put(semaphore, made) };
+            return Ok(());
+        }
+        let cell = initial.map(|kind| device.new_cell(kind.initial_value)).transpose()?;
         let io_address = cell.as_ref().map_or(0, Cell::io_address);
-        let id = device.objects.semaphores.insert(cell).map_err(vk::Result::from)?;
+        let kept = cell.map_or(Semaphore::Binary, Semaphore::Timeline);
+        let id = device.objects.semaphores.insert(kept).map_err(vk::Result::from)?;
         device.post(VkOp(op::CREATE_SEMAPHORE), |encoder| {
             encoder.u64(id);
             encoder.u64(io_address);
@@ -82,12 +91,14 @@ pub(crate) unsafe extern "system" fn destroy_semaphore(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard(|| {
+        if device.may_share_sync() && sync_fd::destroy_semaphore(device, semaphore) {
+            return;
+        }
         // A lost device has nothing left to destroy.
         let destroy =
             || device.stream.post(VkOp::DESTROY_SEMAPHORE, |encoder| encoder.u64(semaphore.as_raw()));
         let removed = device.objects.semaphores.remove_after(semaphore.as_raw(), destroy);
-        let Some((cell, posted)) = removed else { return };
-        if let (Ok(position), Some(cell)) = (posted, cell) {
+        if let Some((Semaphore::Timeline(cell), Ok(position))) = removed {
             device.cells.give(cell, position);
         }
     });
@@ -105,8 +116,10 @@ pub(crate) unsafe extern "system" fn get_semaphore_counter_value(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard_result(|| {
-        let counter =
-            device.objects.semaphores.with(semaphore.as_raw(), |cell| cell.as_ref().map(Cell::value));
+        let counter = device.objects.semaphores.with(semaphore.as_raw(), |semaphore| match semaphore {
+            Semaphore::Timeline(cell) => Some(cell.value()),
+            other => other.counter().map(|cell| cell.value()),
+        });
         let counter = counter.flatten().ok_or(vk::Result::ERROR_UNKNOWN)?;
         device.check()?;
         // SAFETY: the program passes a place for the value.
@@ -129,6 +142,12 @@ pub(crate) unsafe extern "system" fn signal_semaphore(
     let info = unsafe { &*info };
     guard_result(|| {
         let cell = timeline(device, info.semaphore)?;
+        if sync_fd::is_shared(device, info.semaphore) {
+            // The cell is all there is, and whoever waits for it looks at it.
+            device.check()?;
+            cell.words().publish(info.value);
+            return Ok(());
+        }
         device.post_now(VkOp(op::SIGNAL_SEMAPHORE), |encoder| {
             encoder.u64(info.semaphore.as_raw());
             encoder.u64(info.value);

@@ -264,6 +264,25 @@ unsafe extern "system" fn get_device_proc_addr(
     device::find(unsafe { CStr::from_ptr(name) })
 }
 
+unsafe extern "system" fn image_format_properties2(
+    _device: vk::PhysicalDevice,
+    _info: *const vk::PhysicalDeviceImageFormatInfo2<'_>,
+    _properties: *mut vk::ImageFormatProperties2<'_>,
+) -> vk::Result {
+    vk::Result::ERROR_FORMAT_NOT_SUPPORTED
+}
+
+/// No buffer says that its memory is imported.
+unsafe extern "system" fn external_buffer_properties(
+    _device: vk::PhysicalDevice,
+    _info: *const vk::PhysicalDeviceExternalBufferInfo<'_>,
+    properties: *mut vk::ExternalBufferProperties<'_>,
+) {
+    // SAFETY:
+    // - the caller gives a structure to be filled.
+    unsafe { (*properties).external_memory_properties = vk::ExternalMemoryProperties::default() };
+}
+
 /// The functions of the library, by name.
 ///
 /// # Safety
@@ -296,6 +315,8 @@ pub(crate) unsafe extern "system" fn vkGetInstanceProcAddr(
         }
         b"vkGetPhysicalDeviceImageFormatProperties" => void!(image_format_properties),
         b"vkGetPhysicalDeviceSparseImageFormatProperties" => void!(sparse_image_format_properties),
+        b"vkGetPhysicalDeviceImageFormatProperties2" => void!(image_format_properties2),
+        b"vkGetPhysicalDeviceExternalBufferProperties" => void!(external_buffer_properties),
         b"vkCreateDevice" => void!(device::create),
         _ => return None,
     })

@@ -15,4 +15,5 @@ pub mod bench;
 pub mod comparison;
 pub mod device_info;
 pub mod scenarios;
+pub mod sharing;
 pub mod stage;

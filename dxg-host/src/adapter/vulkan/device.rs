@@ -40,6 +40,7 @@ use super::create::CreateError;
 use super::descriptor_set;
 use super::descriptor_set::Made;
 use super::driver::Driver;
+use super::imports::Imports;
 use super::memory::AllocateError;
 use super::memory::Holding;
 use super::memory::HostPointers;
@@ -55,9 +56,13 @@ use super::reader::Reader;
 use super::reader::arena;
 use super::retired::LastUse;
 use super::retired::Retired;
+use super::shared::GivenUp;
+use super::shared::Shared;
+use super::shared::Watcher;
 use super::sparse;
 use super::submit;
 use super::submit::Submission;
+use super::submit::Timelines;
 use super::table::BadId;
 use super::table::Table;
 use super::teardown::TEAR_DOWN;
@@ -113,10 +118,16 @@ pub(crate) struct Device {
     queues: Vec<Queue>,
     /// Feedback cells of timeline semaphores, under the semaphores' ids.
     feedback: Table<Feedback>,
+    /// Semaphores that others signal and wait for too, under their ids.
+    shared: Table<Shared>,
+    watcher: Watcher<SyncFns>,
+    /// Proxies that were destroyed while the driver had them: they go with the device.
+    given_up: Vec<vk::Semaphore>,
     /// What device memory holds, under the memory's ids.
     holdings: Table<Holding>,
     /// Timeline semaphores that the client has destroyed and the driver may still look at.
     retired: Retired<vk::Semaphore>,
+    imports: Imports,
     submission: Submission,
     reading: Reading,
     set_request: descriptor_set::Request,
@@ -187,6 +198,9 @@ impl Device {
         });
         let mut device = Self {
             around: around.clone(),
+            watcher: Watcher::new(Arc::clone(&sync)),
+            shared: Table::default(),
+            given_up: Vec::new(),
             sync,
             fns,
             objects: Objects::default(),
@@ -195,6 +209,7 @@ impl Device {
             feedback: Table::default(),
             holdings: Table::default(),
             retired: Retired::default(),
+            imports: Imports::new(&around.driver, around.host_pointers),
             submission: Submission::default(),
             reading: Reading::of(&around.driver),
             set_request: descriptor_set::Request::default(),
@@ -244,7 +259,10 @@ impl Device {
             (op::RECORD_PART, None) => self.record_part(body),
             (op::RECORD_ABANDON, None) => self.record_abandon(body),
             (op::ALLOCATE_MEMORY, reply) => self.allocate_memory(body, reply),
+            (op, reply) if op == VkOp::CREATE_BUFFER.0 => self.create_buffer(body, reply),
+            (op, reply) if op == VkOp::CREATE_IMAGE.0 => self.create_image(body, reply),
             (op::CREATE_SEMAPHORE, reply) => self.create_semaphore(body, reply),
+            (op::CREATE_SHARED_SEMAPHORE, Some(reply)) => self.create_shared_semaphore(body, reply),
             (op::SIGNAL_SEMAPHORE, None) => self.signal_semaphore(body),
             (op::DESCRIPTOR_SET, reply) => self.descriptor_set(body, reply),
             (op::QUERY_RESULTS, Some(reply)) => self.query_results(body, reply),
@@ -305,8 +323,12 @@ impl Device {
         let mut reader = Reader::new(body, &self.bump, &self.objects);
         let queue = queue_of(&mut self.queues, &mut reader, OP)?;
         let sequence = reader.u64().map_err(unreadable(OP))?;
-        self.submission.read(&mut reader, &self.feedback, queue, sequence).map_err(unreadable(OP))?;
+        let timelines = Timelines { feedback: &self.feedback, shared: &self.shared };
+        self.submission.read(&mut reader, &timelines, queue, sequence).map_err(unreadable(OP))?;
         reader.finish().map_err(unreadable(OP))?;
+        for (cell, proxy, value) in self.submission.awaited() {
+            self.watcher.watch(&cell, proxy, value)?;
+        }
         let submitted = self.submission.submit(&self.sync, queue);
         if !self.retired.is_empty() {
             self.destroy_retired();
@@ -477,6 +499,56 @@ impl Device {
         Ok(answer(reply, result))
     }
 
+    fn create_buffer(&mut self, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
+        const OP: &str = "CREATE_BUFFER";
+        let mut reader = Reader::new(body, &self.bump, &self.objects);
+        let info = reader.pointer(false, structs::dec_buffer_create_info).map_err(unreadable(OP))?;
+        let id = reader.new_id(ObjectKind::BUFFER).map_err(unreadable(OP))?;
+        reader.finish().map_err(unreadable(OP))?;
+        // SAFETY:
+        // - the decoder has just put it there.
+        let mut info = unsafe { info.read() };
+        let mut own = vk::ExternalMemoryBufferCreateInfo::default();
+        self.imports.of_buffer(&self.around.driver, &mut info, &mut own);
+        // SAFETY:
+        // - `info` was decoded whole into memory that outlives the call, as does what was put into its chain.
+        let result = match unsafe { self.sync.device.create_buffer(&info, None) } {
+            Ok(native) => {
+                self.objects
+                    .insert(ObjectKind::BUFFER, id, native.as_raw(), 0)
+                    .map_err(|error| bad_id(OP, &error))?;
+                vk::Result::SUCCESS
+            }
+            Err(result) => result,
+        };
+        Ok(answer(reply, result))
+    }
+
+    fn create_image(&mut self, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
+        const OP: &str = "CREATE_IMAGE";
+        let mut reader = Reader::new(body, &self.bump, &self.objects);
+        let info = reader.pointer(false, structs::dec_image_create_info).map_err(unreadable(OP))?;
+        let id = reader.new_id(ObjectKind::IMAGE).map_err(unreadable(OP))?;
+        reader.finish().map_err(unreadable(OP))?;
+        // SAFETY:
+        // - the decoder has just put it there.
+        let mut info = unsafe { info.read() };
+        let mut own = vk::ExternalMemoryImageCreateInfo::default();
+        self.imports.of_image(&self.around.driver, &mut info, &mut own);
+        // SAFETY:
+        // - `info` was decoded whole into memory that outlives the call, as does what was put into its chain.
+        let result = match unsafe { self.sync.device.create_image(&info, None) } {
+            Ok(native) => {
+                self.objects
+                    .insert(ObjectKind::IMAGE, id, native.as_raw(), 0)
+                    .map_err(|error| bad_id(OP, &error))?;
+                vk::Result::SUCCESS
+            }
+            Err(result) => result,
+        };
+        Ok(answer(reply, result))
+    }
+
     fn free_memory(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
         const OP: &str = "FREE_MEMORY";
         let Some(id) = sole_id(&self.bump, &self.objects, body, OP)? else { return Ok(Outcome::Done) };
@@ -530,19 +602,52 @@ impl Device {
         Ok(answer(reply, vk::Result::SUCCESS))
     }
 
+    fn create_shared_semaphore(&mut self, body: &[u8], reply: &mut Encoder) -> Result<Outcome, StreamEnd> {
+        const OP: &str = "CREATE_SHARED_SEMAPHORE";
+        let mut reader = Reader::new(body, &self.bump, &self.objects);
+        let id = reader.new_id(ObjectKind::SEMAPHORE).map_err(unreadable(OP))?;
+        let address = IoAddress(reader.u64().map_err(unreadable(OP))?);
+        reader.finish().map_err(unreadable(OP))?;
+        let memory = self
+            .around
+            .windows
+            .resolve(address, CELL_BYTES as u64)
+            .ok_or_else(|| violation(OP, "no window at the cell"))?;
+        let seen = FenceCell::new(memory).map_err(|_| violation(OP, "misplaced cell"))?;
+        let proxy = match self.sync.create_timeline() {
+            Ok(proxy) => proxy,
+            Err(result) => return Ok(answer(Some(reply), result)),
+        };
+        // The id was found vacant, and both tables change together.
+        self.objects
+            .insert(ObjectKind::SEMAPHORE, id, proxy.as_raw(), 0)
+            .map_err(|error| bad_id(OP, &error))?;
+        self.shared.insert(id, Shared::new(seen, proxy)).map_err(|(error, _)| bad_id(OP, &error))?;
+        Ok(answer(Some(reply), vk::Result::SUCCESS))
+    }
+
     fn destroy_semaphore(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
         const OP: &str = "DESTROY_SEMAPHORE";
         let Some(id) = sole_id(&self.bump, &self.objects, body, OP)? else { return Ok(Outcome::Done) };
         let native = self.objects.remove(ObjectKind::SEMAPHORE, id).map_err(|error| bad_id(OP, &error))?;
         let native = vk::Semaphore::from_raw(native);
-        // Binary semaphores have no cell. What they carry goes over to the batch that waits for them.
-        let uses = match self.feedback.remove(id) {
-            Ok(feedback) => {
-                feedback.cell.retire();
-                self.last_waits()
+        if let Ok(feedback) = self.feedback.remove(id) {
+            feedback.cell.retire();
+        } else if let Ok(shared) = self.shared.remove(id) {
+            shared.cell.retire();
+            if self.watcher.give_up(shared.proxy) == GivenUp::InUse {
+                // Not destroyed while a submission may look at it; the program broke a rule, and the driver need not.
+                self.given_up.push(shared.proxy);
+                return Ok(Outcome::Done);
             }
-            Err(_) => Vec::new(),
-        };
+        } else {
+            // Binary semaphores have no cell. What they carry goes over to the batch that waits for them.
+            // SAFETY:
+            // - the semaphore was of this device and out of its table, so nothing names it any more.
+            unsafe { self.sync.device.destroy_semaphore(native, None) };
+            return Ok(Outcome::Done);
+        }
+        let uses = self.last_waits();
         if uses.is_empty() {
             // SAFETY:
             // - the semaphore was of this device and out of its table, so nothing names it any more.
@@ -622,6 +727,8 @@ impl Device {
     /// # Errors
     /// When the device does not come to rest: then it stays until the process ends.
     pub(crate) fn destroy(mut self) -> Result<(), Fault> {
+        // What others have not signalled by now is not waited for any more.
+        self.watcher.release();
         let until = Instant::now() + REST;
         for queue in &self.queues {
             let left = until.saturating_duration_since(Instant::now());
@@ -632,6 +739,7 @@ impl Device {
         for queue in &mut self.queues {
             queue.stop();
         }
+        self.watcher.stop();
         if self.abandoned {
             std::mem::forget(self);
             return Err(Fault::new("destroy a device", "it does not come to rest"));
@@ -657,6 +765,11 @@ impl Device {
             // SAFETY:
             // - the semaphore was of this device, which is idle, and out of its table, so nothing names it any more.
             unsafe { self.sync.device.destroy_semaphore(semaphore, None) };
+        }
+        for proxy in self.given_up.drain(..) {
+            // SAFETY:
+            // - the semaphore is of this device, which is idle, and out of its tables.
+            unsafe { self.sync.device.destroy_semaphore(proxy, None) };
         }
         for queue in self.queues.drain(..) {
             // SAFETY:

@@ -117,6 +117,14 @@ impl Sources<'_> {
         address: IoAddress,
     ) -> Result<(vk::DeviceMemory, Holding), AllocateError> {
         let HostPointers { types, alignment } = self.host_pointers;
+        // Vulkan dedicates no host pointer to a resource. The guest's memory of its own is dedicated anyway.
+        // SAFETY:
+        // - the chain was decoded for this call and is used by nothing else.
+        let mut chain = unsafe { Chain::new(info.p_next) };
+        if let Some(dedicated) = chain.find::<vk::MemoryDedicatedAllocateInfo<'_>>() {
+            dedicated.buffer = vk::Buffer::null();
+            dedicated.image = vk::Image::null();
+        }
         if 1_u32.checked_shl(info.memory_type_index).unwrap_or(0) & types == 0 {
             return Err(AllocateError::Violation(Violation::new(OP, "memory type that imports nothing")));
         }

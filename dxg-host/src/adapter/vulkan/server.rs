@@ -17,14 +17,18 @@ use super::device::Device;
 use super::device::Outcome;
 use super::device::Surroundings;
 use super::driver::Driver;
+use super::imports;
 use super::lost::Lost;
 use super::objects::Objects;
+use super::reader::ReadError;
+use super::reader::Reader;
 use super::reader::arena;
 use super::serve::Server;
 use crate::failure::Fault;
 use crate::failure::Violation;
 use crate::generated::vulkan::dispatch;
 use crate::generated::vulkan::native::InstanceFns;
+use crate::generated::vulkan::structs;
 
 /// Serves a stream of kind `VULKAN_INSTANCE`.
 pub(crate) struct InstanceServer<'a> {
@@ -47,6 +51,40 @@ impl<'a> InstanceServer<'a> {
     }
 }
 
+impl InstanceServer<'_> {
+    /// The one question of the registry that is asked in other words than the guest's.
+    fn image_format_properties2(&self, body: &[u8], reply: Option<&mut Encoder>) -> Result<(), ReadError> {
+        let objects = Objects::default();
+        let mut reader = Reader::new(body, &self.bump, &objects);
+        let info = reader.pointer(false, structs::dec_physical_device_image_format_info2)?;
+        let mut properties = structs::skel_image_format_properties2(&mut reader)?;
+        reader.finish()?;
+        // SAFETY:
+        // - the decoder has just put it there, and only this function has it.
+        let info = unsafe { &*info };
+        imports::of_question(info);
+        let instance = &self.driver.library.instance;
+        // SAFETY:
+        // - the device came from this instance; both structures were decoded whole, chains included, and live in the arena.
+        let answered = unsafe {
+            instance.get_physical_device_image_format_properties2(
+                self.driver.physical_device,
+                info,
+                &mut properties,
+            )
+        };
+        if let Some(reply) = reply {
+            reply.i32(answered.err().unwrap_or(vk::Result::SUCCESS).as_raw());
+            if answered.is_ok() {
+                // SAFETY:
+                // - the driver filled what the skeleton gave it, all of which lives in the arena.
+                unsafe { structs::out_image_format_properties2(reply, &properties) };
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Server for InstanceServer<'_> {
     fn execute(&mut self, op: u16, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
         if op == op::DESCRIBE {
@@ -55,6 +93,12 @@ impl Server for InstanceServer<'_> {
             return Ok(Outcome::Done);
         }
         let op = VkOp(op);
+        if op == VkOp::GET_PHYSICAL_DEVICE_IMAGE_FORMAT_PROPERTIES2 {
+            let answered = self.image_format_properties2(body, reply);
+            self.bump.reset();
+            answered.map_err(|error| super::device::refused(op, &error.into()))?;
+            return Ok(Outcome::Done);
+        }
         let mut context = InstanceContext {
             fns: &self.fns,
             physical_device: self.driver.physical_device,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ash::vk;
 use ash::vk::Handle;
+use dxg_wire::cell::FenceCell;
 use dxg_wire::generated::vulkan::ObjectKind;
 
 use super::cell::Cell;
@@ -19,6 +20,8 @@ use super::native::SyncFns;
 use super::queue::Queue;
 use super::reader::ReadError;
 use super::reader::Reader;
+use super::shared::OwnSignal;
+use super::shared::Shared;
 use super::table::Table;
 
 /// One batch: ranges of the arrays beside it.
@@ -37,6 +40,15 @@ pub(crate) struct Submission {
     command_buffers: Vec<vk::CommandBufferSubmitInfo<'static>>,
     signals: Vec<vk::SemaphoreSubmitInfo<'static>>,
     milestones: Vec<Milestone>,
+    awaited: Vec<(FenceCell, vk::Semaphore, u64)>,
+}
+
+/// What a device knows of semaphores with values, by id.
+pub(crate) struct Timelines<'a> {
+    /// The program's own timeline semaphores.
+    pub(crate) feedback: &'a Table<Feedback>,
+    /// Those that others have too.
+    pub(crate) shared: &'a Table<Shared>,
 }
 
 /// Smallest encoding of a batch, of a semaphore and of a command buffer: what a count is checked against.
@@ -52,10 +64,11 @@ impl Submission {
     pub(crate) fn read(
         &mut self,
         reader: &mut Reader<'_, '_>,
-        feedback: &Table<Feedback>,
+        timelines: &Timelines<'_>,
         queue: &mut Queue,
         sequence: u64,
     ) -> Result<(), ReadError> {
+        let Timelines { feedback, shared } = timelines;
         self.clear();
         // A value that was waited for is reached when the batch is complete, also where the queue that raised it has not
         // been looked at since.
@@ -67,6 +80,10 @@ impl Submission {
             let waits = self.waits.len();
             for _ in 0..count(reader, SEMAPHORE_BYTES)? {
                 let (wait, id) = semaphore(reader)?;
+                if let Ok(shared) = shared.get(id) {
+                    self.wait_for_shared(shared, wait);
+                    continue;
+                }
                 if let Ok(feedback) = feedback.get(id) {
                     waits_for_timelines = true;
                     waited.push((Arc::clone(&feedback.cell), wait.value));
@@ -80,8 +97,14 @@ impl Submission {
             }
             let signals = self.signals.len();
             let mut milestone = Vec::new();
+            let mut own = Vec::new();
             for _ in 0..count(reader, SEMAPHORE_BYTES)? {
                 let (signal, id) = semaphore(reader)?;
+                if let Ok(shared) = shared.get(id) {
+                    milestone.push((Arc::clone(&shared.cell), signal.value));
+                    own.push((shared, signal.value));
+                    continue;
+                }
                 if let Ok(feedback) = feedback.get(id) {
                     milestone.push((Arc::clone(&feedback.cell), signal.value));
                 }
@@ -90,7 +113,11 @@ impl Submission {
             let is_last = index.saturating_add(1) == batch_count;
             if is_last || !milestone.is_empty() {
                 waited.append(&mut milestone);
-                self.own_signal(queue, std::mem::take(&mut waited), is_last.then_some(sequence));
+                let point = self.own_signal(queue, std::mem::take(&mut waited), is_last.then_some(sequence));
+                let timeline = queue.progress.timeline().semaphore();
+                own.into_iter().for_each(|(shared, value)| {
+                    shared.will_signal(OwnSignal { value, timeline, point });
+                });
             }
             self.batches.push(Batch {
                 flags,
@@ -120,9 +147,34 @@ impl Submission {
         self.command_buffers.clear();
         self.signals.clear();
         self.milestones.clear();
+        self.awaited.clear();
     }
 
-    fn own_signal(&mut self, queue: &mut Queue, signals: Vec<(Arc<Cell>, u64)>, sequence: Option<u64>) {
+    /// Waits for a semaphore that others signal too: not at all for a value that is reached, for the queue where this device
+    /// signals it, else for its proxy.
+    fn wait_for_shared(&mut self, shared: &Shared, wait: vk::SemaphoreSubmitInfo<'static>) {
+        if shared.seen.value() >= wait.value {
+            return;
+        }
+        if let Some(own) = shared.own_signal(wait.value) {
+            self.waits.push(wait.semaphore(own.timeline).value(own.point));
+            return;
+        }
+        self.awaited.push((shared.seen.clone(), shared.proxy, wait.value));
+        self.waits.push(wait.semaphore(shared.proxy));
+    }
+
+    /// Values of shared semaphores that somebody must watch before this can run.
+    pub(crate) fn awaited(&mut self) -> Vec<(FenceCell, vk::Semaphore, u64)> {
+        std::mem::take(&mut self.awaited)
+    }
+
+    fn own_signal(
+        &mut self,
+        queue: &mut Queue,
+        signals: Vec<(Arc<Cell>, u64)>,
+        sequence: Option<u64>,
+    ) -> u64 {
         let point = queue.next_point();
         self.milestones.push(Milestone { point, signals, sequence });
         self.signals.push(
@@ -131,6 +183,7 @@ impl Submission {
                 .value(point)
                 .stage_mask(vk::PipelineStageFlags2::ALL_COMMANDS),
         );
+        point
     }
 
     /// Gives what was read to the driver.

@@ -62,6 +62,7 @@ pub(crate) struct Gpu {
     /// Calls of `VK_EXT_external_memory_host`, where it is there.
     pub(crate) external_memory_host: Option<ash::ext::external_memory_host::Device>,
     kept: Mutex<Vec<Destroy>>,
+    waits_at_the_end: bool,
 }
 
 // SAFETY: the feature structures hold null chains; everything else may be used from any thread.
@@ -106,8 +107,14 @@ impl Gpu {
         let (swapchain, mutable) = (ash::khr::swapchain::NAME, ash::khr::swapchain_mutable_format::NAME);
         let (present_id, present_wait) = (ash::khr::present_id::NAME, ash::khr::present_wait::NAME);
         let host = ash::ext::external_memory_host::NAME;
+        let by_descriptor = [
+            ash::khr::external_memory_fd::NAME,
+            ash::khr::external_semaphore_fd::NAME,
+            ash::khr::external_fence_fd::NAME,
+        ];
         let names: Vec<_> = [push, feedback, conditional, swapchain, mutable, present_id, present_wait, host]
             .into_iter()
+            .chain(by_descriptor)
             .filter(|name| has(name))
             .map(CStr::as_ptr)
             .collect();
@@ -182,7 +189,14 @@ impl Gpu {
             present_wait,
             external_memory_host,
             kept: Mutex::new(Vec::new()),
+            waits_at_the_end: true,
         })
+    }
+
+    /// Destroys the device without waiting for it, with all that was made on it.
+    pub(crate) fn abandon(mut self) {
+        self.waits_at_the_end = false;
+        drop(self);
     }
 
     /// Leaves an object to the device, which destroys it at its end.
@@ -346,7 +360,9 @@ impl Gpu {
 impl Drop for Gpu {
     fn drop(&mut self) {
         // A lost device has nothing to wait for; what is on it is destroyed all the same.
-        let _ = self.device_wait_idle();
+        if self.waits_at_the_end {
+            let _ = self.device_wait_idle();
+        }
         let kept = std::mem::take(&mut *self.kept.lock().unwrap_or_else(PoisonError::into_inner));
         for destroy in kept.into_iter().rev() {
             destroy(self);

@@ -22,6 +22,7 @@ mod kernel;
 mod memory;
 mod physical;
 mod raster;
+mod sharing;
 mod window;
 
 pub(crate) use self::calls::Object;
@@ -48,6 +49,8 @@ pub(crate) use self::raster::Raster;
 pub(crate) use self::raster::RasterInfo;
 pub(crate) use self::raster::Target;
 pub(crate) use self::raster::viewport;
+pub(crate) use self::sharing::MEMORY_FD;
+pub(crate) use self::sharing::inherited;
 pub(crate) use self::window::Chain;
 pub(crate) use self::window::Surface;
 pub(crate) use self::window::Window;

@@ -36,9 +36,9 @@ pub(super) const EXCLUDED_EXTENSIONS: &[(&str, &str)] = &[
     ("VK_KHR_video_decode_h265", VIDEO),
     ("VK_KHR_video_decode_av1", VIDEO),
     ("VK_KHR_video_maintenance1", VIDEO),
-    ("VK_KHR_external_memory_fd", FD),
-    ("VK_KHR_external_semaphore_fd", FD),
-    ("VK_KHR_external_fence_fd", FD),
+    ("VK_KHR_external_memory_fd", GUEST),
+    ("VK_KHR_external_semaphore_fd", GUEST),
+    ("VK_KHR_external_fence_fd", GUEST),
     ("VK_EXT_external_memory_dma_buf", FD),
     ("VK_EXT_external_memory_acquire_unmodified", FD),
     ("VK_EXT_queue_family_foreign", FD),
@@ -201,6 +201,9 @@ pub(super) const ROOT_OUT_STRUCTS: &[&str] = &["VkExtensionProperties"];
 /// Commands with an encoding whose entry point is written by hand, with the reason. A name that ends in `*` stands for
 /// all commands that begin so.
 pub(super) const CUSTOM_COMMANDS: &[(&str, &str)] = &[
+    ("vkGetPhysicalDeviceExternalBufferProperties", "asks the host about host pointers, as which it imports"),
+    ("vkGetPhysicalDeviceExternalFenceProperties", "shared fences are guest objects"),
+    ("vkGetPhysicalDeviceExternalSemaphoreProperties", "shared semaphores are guest objects"),
     ("vkGetPhysicalDevice*", "answered from the description of the device"),
     ("vkGetDeviceMemoryCommitment", "answered without the host where memory is not lazy"),
     ("vkFreeMemory", "gives a leased block back"),
