@@ -111,6 +111,7 @@ pub use crate::resource::ResourceOptions;
 pub use crate::resource::ResourceSharing;
 pub use crate::resource::SharedInfo;
 pub use crate::streams::Block;
+pub use crate::streams::Sleeper;
 pub use crate::streams::StreamHandle;
 pub use crate::streams::Streams;
 pub use crate::system_memory::SystemMemory;

@@ -29,6 +29,7 @@ pub mod queue;
 pub mod ranges;
 pub mod replies;
 pub mod requirements;
+pub mod sleepers;
 pub mod stream;
 pub mod subpasses;
 pub mod wait;

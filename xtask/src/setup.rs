@@ -64,6 +64,11 @@ const PACKAGES: &[Package] = &[
         why: "vulkaninfo, a program that knows nothing of us and must work unchanged",
         needed_for: &[Purpose::Demo, Purpose::Test],
     },
+    Package {
+        name: "vulkan-validationlayers",
+        why: "the Khronos validation layer, which must have nothing to say of our driver and of what it asks of the host's",
+        needed_for: &[Purpose::Test],
+    },
 ];
 
 /// What `ensure` did.

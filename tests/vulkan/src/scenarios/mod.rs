@@ -57,7 +57,7 @@ macro_rules! same {
         anyhow::ensure!(left == right, "{}: {left:?} is not {right:?}", format!($($what)+));
     }};
 }
-use same;
+pub(crate) use same;
 
 fn tables() -> impl Iterator<Item = &'static Scenario> {
     [
