@@ -112,6 +112,7 @@ pub use crate::resource::ResourceSharing;
 pub use crate::resource::SharedInfo;
 pub use crate::signals::spawn_without_signals;
 pub use crate::streams::Block;
+pub use crate::streams::Sleeper;
 pub use crate::streams::StreamHandle;
 pub use crate::streams::Streams;
 pub use crate::streams::Window;

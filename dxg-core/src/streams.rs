@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
+use std::sync::Arc;
 
 use dxg_ioctl::Luid;
 use dxg_wire::session::BrokerMessage;
@@ -28,6 +29,12 @@ use crate::error::Op;
 use crate::host::HostNode;
 
 const NO_HOST: &str = "streams belong to host nodes";
+
+/// Somebody who sleeps on memory of the host, such as a front end's waits.
+pub trait Sleeper: std::fmt::Debug + Send + Sync {
+    /// Makes it look again. Called on a thread of the node, which it must not own.
+    fn wake(&self);
+}
 
 /// Opens streams and leases memory. Clones are the same.
 #[derive(Clone, Debug)]
@@ -94,6 +101,11 @@ impl Streams {
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.host().is_lost()
+    }
+
+    /// Wakes `sleeper`, for as long as it lives, once the node is lost. One that comes after the loss is not woken any more.
+    pub fn wake_when_lost(&self, sleeper: &Arc<dyn Sleeper>) {
+        self.host().wake_when_lost(Arc::downgrade(sleeper));
     }
 
     /// Why the node is lost.

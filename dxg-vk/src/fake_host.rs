@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use ash::vk;
+use dxg_core::Sleeper;
 use dxg_wire::doorbell;
 use dxg_wire::session::IoAddress;
 use dxg_wire::shm::Access;
@@ -48,6 +50,7 @@ struct Shared {
     blocks: Mutex<HashMap<u64, SharedSlice>>,
     next_base: AtomicU64,
     lost: AtomicBool,
+    sleepers: Mutex<Vec<Weak<dyn Sleeper>>>,
     stop: AtomicBool,
 }
 
@@ -83,7 +86,11 @@ impl Link for FakeLink {
     }
 
     fn is_lost(&self) -> bool {
-        self.shared.lost.load(Ordering::Relaxed)
+        self.shared.lost.load(Ordering::SeqCst)
+    }
+
+    fn wake_when_lost(&self, sleeper: Arc<dyn Sleeper>) {
+        self.shared.sleepers.lock().push(Arc::downgrade(&sleeper));
     }
 }
 
@@ -118,6 +125,7 @@ impl FakeHost {
             blocks: Mutex::default(),
             next_base: AtomicU64::new(1 << 32),
             lost: AtomicBool::new(false),
+            sleepers: Mutex::default(),
             stop: AtomicBool::new(false),
         });
         let mut consumer = Consumer::new(memory, bell.try_clone().unwrap()).unwrap();
@@ -129,7 +137,10 @@ impl FakeHost {
 
     /// The session ends, as if the daemon had gone.
     pub(crate) fn lose(&self) {
-        self.shared.lost.store(true, Ordering::Relaxed);
+        self.shared.lost.store(true, Ordering::SeqCst);
+        for sleeper in self.shared.sleepers.lock().iter().filter_map(Weak::upgrade) {
+            sleeper.wake();
+        }
     }
 }
 

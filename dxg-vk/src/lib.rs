@@ -33,6 +33,7 @@ pub mod ranges;
 pub mod replies;
 pub mod requirements;
 pub(crate) mod sessions;
+pub mod sleepers;
 pub mod stream;
 pub mod subpasses;
 pub mod wait;

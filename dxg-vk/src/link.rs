@@ -3,9 +3,11 @@
 //! *Why.* A session with a daemon is one such thing; a thread of a test is another.
 
 use std::fmt;
+use std::sync::Arc;
 
 use ash::vk;
 use dxg_core::ErrorKind;
+use dxg_core::Sleeper;
 use dxg_core::StreamHandle;
 use dxg_core::Streams;
 use dxg_wire::session::IoAddress;
@@ -64,6 +66,9 @@ pub trait Link: fmt::Debug + Send + Sync {
 
     /// Whether the host is gone.
     fn is_lost(&self) -> bool;
+
+    /// Wakes `sleeper`, for as long as it lives, when the host goes.
+    fn wake_when_lost(&self, sleeper: Arc<dyn Sleeper>);
 }
 
 impl Lessor for dyn Link + '_ {
@@ -123,5 +128,9 @@ impl Link for HostLink {
 
     fn is_lost(&self) -> bool {
         self.streams.is_lost()
+    }
+
+    fn wake_when_lost(&self, sleeper: Arc<dyn Sleeper>) {
+        self.streams.wake_when_lost(&sleeper);
     }
 }

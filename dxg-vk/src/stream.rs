@@ -8,8 +8,11 @@
 //! heap's for staging. The slots' for taking one, in no other.
 
 use std::cell::Cell;
+use std::cell::OnceCell;
+use std::sync::Arc;
 
 use ash::vk;
+use dxg_core::Sleeper;
 use dxg_wire::codec::DecodeError;
 use dxg_wire::codec::Decoder;
 use dxg_wire::codec::Encoder;
@@ -31,6 +34,8 @@ use crate::link::Link;
 use crate::ranges::GRANULE_BYTES;
 use crate::replies::ORDINARY_PAYLOAD_BYTES;
 use crate::replies::Slot;
+use crate::sleepers::Place;
+use crate::sleepers::Sleepers;
 
 /// Status of a reply that did not fit its slot; the payload is the size that it needs, u64.
 pub const STATUS_REPLY_TOO_SMALL: i32 = -1;
@@ -64,6 +69,8 @@ pub struct Stream {
     process: fork::Generation,
     /// Whole entries that wait for the next push.
     held: Mutex<Encoder>,
+    /// Who sleeps on memory of the host.
+    pub sleepers: Arc<Sleepers>,
 }
 
 impl Stream {
@@ -71,8 +78,10 @@ impl Stream {
     #[must_use]
     pub fn over(link: Box<dyn Link>) -> Self {
         let process = fork::Generation::current();
+        let sleepers = Arc::new(Sleepers::default());
+        link.wake_when_lost(Arc::clone(&sleepers) as Arc<dyn Sleeper>);
         let heap = Heap::new(BLOCK_BYTES).keeping(SPARE_BLOCKS);
-        Self { link, idle: Mutex::default(), heap, process, held: Mutex::default() }
+        Self { link, idle: Mutex::default(), heap, process, held: Mutex::default(), sleepers }
     }
 
     /// What leases blocks for this stream.
@@ -285,10 +294,17 @@ impl Stream {
 
     /// Waits for a reply and puts the slot back. A slot whose reply never came is not used again: the host may still write.
     fn receive(&self, slot: Slot) -> Result<Answer, vk::Result> {
-        let reply = slot.words.wait(slot.sequence(), SPIN, &|| self.is_lost()).map_err(|error| {
+        // Asked before each sleep, and not before there is one.
+        let nap = OnceCell::new();
+        let cancelled = || {
+            nap.get_or_init(|| self.sleepers.enter(std::iter::once(Place::Reply(slot.words.clone()))));
+            self.is_lost()
+        };
+        let reply = slot.words.wait(slot.sequence(), SPIN, &cancelled).map_err(|error| {
             warn!(%error, "no reply");
             vk::Result::ERROR_DEVICE_LOST
         })?;
+        drop(nap);
         let mut payload = Vec::new();
         slot.words.payload(reply, &mut payload);
         self.put_back(slot);

@@ -1,5 +1,6 @@
 //! Waiting for cells: all of some, or any, until a deadline.
 
+use std::cell::OnceCell;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -8,6 +9,10 @@ use dxg_wire::cell;
 use dxg_wire::cell::AnyOutcome;
 
 use crate::cells::Cell;
+use crate::device::Device;
+use crate::sleepers::Place;
+use crate::sleepers::Sleepers;
+use crate::stream::Stream;
 
 /// How long a wait sleeps that nothing can end but another thread of the program.
 const PAUSE: Duration = Duration::from_micros(200);
@@ -54,43 +59,88 @@ pub fn deadline(timeout_ns: u64) -> Option<Instant> {
     Instant::now().checked_add(Duration::from_nanos(timeout_ns)).filter(|_| timeout_ns != u64::MAX)
 }
 
-/// Waits for `targets`. `check` says whether the device is still there; it is asked at least every 100 ms.
+/// Whether there is still somebody who can reach what is waited for.
+pub trait Watch {
+    /// Whether the device is still there; asked at least every 100 ms.
+    ///
+    /// # Errors
+    /// Device lost.
+    fn check(&self) -> Result<(), vk::Result>;
+
+    /// Where a wait that sleeps is entered, to be woken when the device is lost.
+    fn sleepers(&self) -> Option<&Sleepers> {
+        None
+    }
+}
+
+impl<F: Fn() -> Result<(), vk::Result>> Watch for F {
+    fn check(&self) -> Result<(), vk::Result> {
+        self()
+    }
+}
+
+impl Watch for &Stream {
+    fn check(&self) -> Result<(), vk::Result> {
+        Stream::check(self)
+    }
+
+    fn sleepers(&self) -> Option<&Sleepers> {
+        Some(&self.sleepers)
+    }
+}
+
+impl Watch for &Device {
+    fn check(&self) -> Result<(), vk::Result> {
+        self.stream.check()
+    }
+
+    fn sleepers(&self) -> Option<&Sleepers> {
+        Some(&self.stream.sleepers)
+    }
+}
+
+/// Waits for `targets`, as long as `watch` has no reason to give up.
 ///
 /// # Errors
-/// What `check` says.
+/// What `watch` says.
 pub fn wait(
     targets: &[Target],
     which: Which,
     deadline: Option<Instant>,
-    check: impl Fn() -> Result<(), vk::Result>,
+    watch: impl Watch,
 ) -> Result<Outcome, vk::Result> {
     match which {
         Which::All => {
             for target in targets {
-                if any(std::slice::from_ref(target), deadline, &check)? == Outcome::TimedOut {
+                if any(std::slice::from_ref(target), deadline, &watch)? == Outcome::TimedOut {
                     return Ok(Outcome::TimedOut);
                 }
             }
             Ok(Outcome::Reached)
         }
         Which::Any if targets.is_empty() => Ok(Outcome::Reached),
-        Which::Any => any(targets, deadline, check),
+        Which::Any => any(targets, deadline, &watch),
     }
 }
 
-fn any(
-    targets: &[Target],
-    deadline: Option<Instant>,
-    check: impl Fn() -> Result<(), vk::Result>,
-) -> Result<Outcome, vk::Result> {
+fn any(targets: &[Target], deadline: Option<Instant>, watch: &impl Watch) -> Result<Outcome, vk::Result> {
     if targets.iter().any(Target::is_reached) {
         return Ok(Outcome::Reached);
     }
-    check()?;
+    watch.check()?;
     let cells: Vec<_> = targets.iter().map(|target| (target.cell.words(), target.value)).collect();
-    match cell::wait_any(&cells, deadline, cell::DEFAULT_SPIN, &|| check().is_err()) {
+    // The closure is asked before each sleep, and not before there is one.
+    let nap = OnceCell::new();
+    let cancelled = || {
+        if let Some(sleepers) = watch.sleepers() {
+            let places = targets.iter().map(|target| Place::Cell(target.cell.words().clone()));
+            nap.get_or_init(|| sleepers.enter(places));
+        }
+        watch.check().is_err()
+    };
+    match cell::wait_any(&cells, deadline, cell::DEFAULT_SPIN, &cancelled) {
         AnyOutcome::Reached(_) => Ok(Outcome::Reached),
-        AnyOutcome::TimedOut | AnyOutcome::Cancelled => check().map(|()| Outcome::TimedOut),
+        AnyOutcome::TimedOut | AnyOutcome::Cancelled => watch.check().map(|()| Outcome::TimedOut),
     }
 }
 
@@ -125,7 +175,6 @@ mod tests {
     use crate::fence::Fence;
     use crate::fence::Point;
     use crate::fence::State;
-    use crate::stream::Stream;
 
     const SUBMIT: VkOp = VkOp(200);
     /// Hangs are cut here; no test depends on it.
@@ -158,7 +207,7 @@ mod tests {
             fence.set(State::Pending(Point { queue: 0, sequence }));
             let State::Pending(point) = fence.state() else { panic!("pending") };
             let target = Target { cell: cell.clone(), value: point.sequence };
-            assert_eq!(wait(&[target], Which::All, guard(), || stream.check()), Ok(Outcome::Reached));
+            assert_eq!(wait(&[target], Which::All, guard(), &stream), Ok(Outcome::Reached));
         }
         assert_eq!(cell.value(), 100);
     }
@@ -168,8 +217,8 @@ mod tests {
         let (_host, stream, cell) = host_with_cell();
         let now = Some(Instant::now());
         let target = |value| [Target { cell: cell.clone(), value }];
-        assert_eq!(wait(&target(1), Which::All, now, || stream.check()), Ok(Outcome::TimedOut));
-        assert_eq!(wait(&target(0), Which::All, now, || stream.check()), Ok(Outcome::Reached));
+        assert_eq!(wait(&target(1), Which::All, now, &stream), Ok(Outcome::TimedOut));
+        assert_eq!(wait(&target(0), Which::All, now, &stream), Ok(Outcome::Reached));
     }
 
     #[test]
@@ -177,10 +226,10 @@ mod tests {
         let (_host, stream, cell) = host_with_cell();
         let other = Cells::default().take(&stream.heap, stream.lease(), 7, 0).unwrap();
         let targets = [Target { cell, value: 1 }, Target { cell: other.clone(), value: 7 }];
-        assert_eq!(wait(&targets, Which::Any, guard(), || stream.check()), Ok(Outcome::Reached));
+        assert_eq!(wait(&targets, Which::Any, guard(), &stream), Ok(Outcome::Reached));
         let targets = [targets[0].clone(), Target { cell: other, value: 8 }];
         stream.post(SUBMIT, |encoder| encoder.u64(1)).unwrap();
-        assert_eq!(wait(&targets, Which::Any, guard(), || stream.check()), Ok(Outcome::Reached));
+        assert_eq!(wait(&targets, Which::Any, guard(), &stream), Ok(Outcome::Reached));
     }
 
     #[test]
@@ -188,8 +237,8 @@ mod tests {
         let (host, stream, cell) = host_with_cell();
         std::thread::scope(|scope| {
             let target = [Target { cell, value: 1 }];
-            let check = || stream.check();
-            let waiter = scope.spawn(move || wait(&target, Which::All, None, check));
+            let stream = &stream;
+            let waiter = scope.spawn(move || wait(&target, Which::All, None, stream));
             host.lose();
             assert_eq!(waiter.join().unwrap(), Err(vk::Result::ERROR_DEVICE_LOST));
         });

@@ -5,6 +5,8 @@
 //! (Ctrl-C, Ctrl-Z) does not reach the daemon: the command decides what becomes of it, and may go on.
 
 use std::env;
+use std::ffi::OsStr;
+use std::ffi::OsString;
 use std::fs;
 use std::io::BufRead as _;
 use std::io::BufReader;
@@ -34,10 +36,11 @@ pub(crate) struct PrivateDaemon {
 }
 
 impl PrivateDaemon {
-    /// Starts `daemon` on a new runtime directory and waits until it serves.
-    pub(crate) fn start(daemon: &Path) -> anyhow::Result<Self> {
+    /// Starts `daemon` on a new runtime directory and waits until it serves. Its host driver has `host_env` for
+    /// environment.
+    pub(crate) fn start(daemon: &Path, host_env: &[OsString]) -> anyhow::Result<Self> {
         let runtime_dir = new_runtime_dir()?;
-        let started = Self::start_in(daemon, &runtime_dir);
+        let started = Self::start_in(daemon, &runtime_dir, host_env);
         if started.is_err() {
             // The daemon never served, so the directory is ours to remove.
             let _ = fs::remove_dir_all(&runtime_dir);
@@ -45,7 +48,7 @@ impl PrivateDaemon {
         started
     }
 
-    fn start_in(daemon: &Path, runtime_dir: &Path) -> anyhow::Result<Self> {
+    fn start_in(daemon: &Path, runtime_dir: &Path, host_env: &[OsString]) -> anyhow::Result<Self> {
         let (ready_read, ready_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         let (life_read, life_write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
         inherit(&ready_write)?;
@@ -55,6 +58,7 @@ impl PrivateDaemon {
             .arg("--runtime-dir")
             .arg(runtime_dir)
             .arg("--remove-dir")
+            .args(host_env.iter().flat_map(|variable| [OsStr::new("--host-env"), variable.as_os_str()]))
             .process_group(0)
             .args(["--ready-fd", &ready_write.as_raw_fd().to_string()])
             .args(["--exit-with-fd", &life_read.as_raw_fd().to_string()])

@@ -37,6 +37,9 @@ pub(crate) struct Options {
     /// Starts a daemon for the life of the command, and leaves nothing behind.
     #[arg(long)]
     private: bool,
+    /// With --private: environment of the host driver, such as VK_INSTANCE_LAYERS=NAME; as `dxgd serve --host-env`.
+    #[arg(long, requires = "private", value_name = "KEY=VALUE")]
+    host_env: Vec<OsString>,
     /// Lets the command see this virtual GPU alone: a UUID (or its beginning) or an index of `dxgctl list`.
     #[arg(long, value_name = "UUID|INDEX")]
     gpu: Option<String>,
@@ -56,7 +59,11 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     // The loader ignores both names in favour of this one.
     command.env_remove("VK_ADD_DRIVER_FILES");
 
-    let daemon = if options.private { Some(PrivateDaemon::start(&prefix.daemon()?)?) } else { None };
+    let daemon = if options.private {
+        Some(PrivateDaemon::start(&prefix.daemon()?, &options.host_env)?)
+    } else {
+        None
+    };
     if let Some(daemon) = &daemon {
         command.env("DXG_RUNTIME_DIR", daemon.runtime_dir());
     }

@@ -103,6 +103,11 @@ const PACKAGES: &[Package] = &[
         needed_for: &[Purpose::Clients],
     },
     Package { name: "mpv", why: "a client: plays videos", needed_for: &[Purpose::Clients] },
+    Package {
+        name: "vulkan-validationlayers",
+        why: "the Khronos validation layer, which must have nothing to say of our driver and of what it asks of the host's",
+        needed_for: &[Purpose::Test],
+    },
 ];
 
 /// What `ensure` did.

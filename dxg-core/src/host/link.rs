@@ -16,6 +16,7 @@ use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::Weak;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -55,6 +56,7 @@ use super::lost::LostReason;
 use super::slot::Slot;
 use super::windows;
 use super::windows::Windows;
+use crate::Sleeper;
 use crate::errno;
 
 /// A session, shared by its callers and its service thread.
@@ -76,6 +78,8 @@ pub(super) struct Link {
     cookies: Mutex<HashSet<u64>>,
     /// Fences on whose cells somebody may sleep, woken when the session is lost.
     cells: Mutex<HashMap<usize, FenceCell>>,
+    /// Front ends that sleep on memory of the host, woken then as well.
+    sleepers: Mutex<Vec<Weak<dyn Sleeper>>>,
 }
 
 impl Link {
@@ -94,6 +98,7 @@ impl Link {
             next_cookie: AtomicU64::new(1),
             cookies: Mutex::default(),
             cells: Mutex::default(),
+            sleepers: Mutex::default(),
         })
     }
 
@@ -169,6 +174,13 @@ impl Link {
         self.cells.lock().remove(&memory.as_ptr().addr());
     }
 
+    /// Wakes a sleeper, for as long as it lives, when the session is lost.
+    pub(super) fn wake_when_lost(&self, sleeper: Weak<dyn Sleeper>) {
+        let mut sleepers = self.sleepers.lock();
+        sleepers.retain(|sleeper| sleeper.strong_count() > 0);
+        sleepers.push(sleeper);
+    }
+
     /// Declares the session lost and ends every call and wait. The first reason counts.
     pub(super) fn lose(&self, reason: LostReason) {
         let (name, text) = (reason.reason.name(), reason.text.clone());
@@ -182,6 +194,10 @@ impl Link {
             self.events.signal_all();
             for cell in self.cells.lock().values() {
                 cell.wake_all();
+            }
+            let sleepers = std::mem::take(&mut *self.sleepers.lock());
+            for sleeper in sleepers.iter().filter_map(Weak::upgrade) {
+                sleeper.wake();
             }
         }
     }

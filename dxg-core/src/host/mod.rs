@@ -35,6 +35,7 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process;
 use std::sync::Arc;
+use std::sync::Weak;
 use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
@@ -71,6 +72,7 @@ use self::message::Message;
 use self::objects::Objects;
 use self::table::OwnTable;
 use crate::Error;
+use crate::Sleeper;
 use crate::Window;
 use crate::caller::CallerMemory;
 use crate::errno;
@@ -307,6 +309,11 @@ impl HostNode {
     pub(crate) fn give_up(&self, reason: Reason, text: &str) {
         self.link.lose(LostReason { reason, text: text.to_owned() });
         self.link.hang_up();
+    }
+
+    /// Wakes a sleeper when the session is lost.
+    pub(crate) fn wake_when_lost(&self, sleeper: Weak<dyn Sleeper>) {
+        self.link.wake_when_lost(sleeper);
     }
 
     /// Whether a session is over.

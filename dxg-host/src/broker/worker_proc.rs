@@ -62,7 +62,9 @@ impl Worker {
         rustix::io::ioctl_fionbio(&ours, true)?;
         let arguments = arguments(choice, config);
         let environment = environment(config);
-        let child = sandbox::spawn(Role::Worker, &arguments, &environment, Stdin::Fd(theirs), Stdio::null())?;
+        // What a driver or a layer prints belongs with the daemon's messages, not with its output.
+        let said = Stdio::from(io::stderr());
+        let child = sandbox::spawn(Role::Worker, &arguments, &environment, Stdin::Fd(theirs), said)?;
         Ok(Self { id, child, outbox: Outbox::new(ours), choice, state: WorkerState::Starting })
     }
 

@@ -216,15 +216,15 @@ fn wait_for(
             // A fence that another thread submits meanwhile ends the wait as well, and no cell says so.
             Which::Any if any_unsignaled && !targets.is_empty() => {
                 let turn = wait::turn(deadline);
-                match wait::wait(&targets, which, Some(turn), || device.check())? {
+                match wait::wait(&targets, which, Some(turn), device)? {
                     Outcome::TimedOut if deadline.is_none_or(|deadline| turn < deadline) => continue,
                     outcome => return Ok(outcome),
                 }
             }
             Which::Any if !targets.is_empty() => {
-                return wait::wait(&targets, which, deadline, || device.check());
+                return wait::wait(&targets, which, deadline, device);
             }
-            Which::All if !any_unsignaled => return wait::wait(&targets, which, deadline, || device.check()),
+            Which::All if !any_unsignaled => return wait::wait(&targets, which, deadline, device),
             _ => {}
         }
         // Nothing that was submitted can end this wait; another thread may still submit.

@@ -364,7 +364,7 @@ pub(crate) unsafe extern "system" fn queue_wait_idle(queue: vk::Queue) -> vk::Re
     let object = unsafe { forward::queue(queue) };
     guard_result(|| {
         let idle = object.queue()?.idle();
-        wait::wait(&[idle], Which::All, None, || object.device.check())?;
+        wait::wait(&[idle], Which::All, None, &*object.device)?;
         // An idle queue of a lost device is lost all the same.
         object.device.check()
     })
@@ -378,7 +378,7 @@ pub(crate) unsafe extern "system" fn device_wait_idle(device: vk::Device) -> vk:
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard_result(|| {
-        wait::wait(&device.idle(), Which::All, None, || device.check())?;
+        wait::wait(&device.idle(), Which::All, None, &**device)?;
         device.check()
     })
 }

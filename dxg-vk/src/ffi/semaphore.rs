@@ -182,7 +182,7 @@ pub(crate) unsafe extern "system" fn wait_semaphores(
         for (semaphore, value) in semaphores.iter().zip(values) {
             targets.push(Target { cell: timeline(device, *semaphore)?, value: *value });
         }
-        outcome = wait::wait(&targets, which, wait::deadline(timeout_ns), || device.check())?;
+        outcome = wait::wait(&targets, which, wait::deadline(timeout_ns), &**device)?;
         Ok(())
     });
     if outcome == Outcome::TimedOut { vk::Result::TIMEOUT } else { result }

@@ -122,6 +122,13 @@ impl ReplySlot {
         outcome
     }
 
+    /// Guest: makes the waiter ask its closure again, once no host is left to answer.
+    pub fn wake_all(&self) {
+        // Another value than the waiter saw, so that it is not about to sleep on it.
+        self.word(DONE).fetch_sub(1, Ordering::AcqRel);
+        futex::wake_all(self.word(DONE));
+    }
+
     fn take(&self) -> Result<Reply, ReplyError> {
         let status = self.word(STATUS).load(Ordering::Relaxed).cast_signed();
         let len_bytes = self.word(LEN).load(Ordering::Relaxed) as usize;

@@ -108,6 +108,8 @@ pub enum Place {
     Native,
     /// Over the driver of the prefix, with a daemon of its own.
     Staged(PathBuf),
+    /// The same, where the host's driver has this environment too.
+    StagedWith(PathBuf, Vec<(String, String)>),
 }
 
 impl Place {
@@ -116,11 +118,8 @@ impl Place {
         let program = program.as_ref();
         let mut command = match self {
             Self::Native => Command::new(program),
-            Self::Staged(prefix) => {
-                let mut command = Command::new(prefix.join("bin/dxgctl"));
-                command.args(["run", "--private", "--"]).arg(program);
-                command
-            }
+            Self::Staged(prefix) => private(prefix, &[], program),
+            Self::StagedWith(prefix, host_env) => private(prefix, host_env, program),
         };
         command.args(arguments);
         for variable in LOADER_VARIABLES {
@@ -205,6 +204,17 @@ impl Place {
         let _ = reader.join();
         Ok(child.wait()?.to_string())
     }
+}
+
+/// A program with a daemon of its own.
+fn private(prefix: &Path, host_env: &[(String, String)], program: &Path) -> Command {
+    let mut command = Command::new(prefix.join("bin/dxgctl"));
+    command.args(["run", "--private"]);
+    for (name, value) in host_env {
+        command.arg("--host-env").arg(format!("{name}={value}"));
+    }
+    command.arg("--").arg(program);
+    command
 }
 
 /// Ends a child. `dxgctl` puts its daemon away when it is asked to end, so it is asked first.

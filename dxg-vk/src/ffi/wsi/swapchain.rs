@@ -371,7 +371,7 @@ fn present(present: Present<'_>, target: Target) -> Result<Shown, vk::Result> {
     let device = Arc::clone(&present.swapchain.device);
     let until = target.clone();
     let ready = move || {
-        wait::wait(std::slice::from_ref(&until), Which::All, None, || device.check())?;
+        wait::wait(std::slice::from_ref(&until), Which::All, None, &*device)?;
         device.check()
     };
     let is_ready = move || target.is_reached();

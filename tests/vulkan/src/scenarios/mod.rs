@@ -59,7 +59,7 @@ macro_rules! same {
         anyhow::ensure!(left == right, "{}: {left:?} is not {right:?}", format!($($what)+));
     }};
 }
-use same;
+pub(crate) use same;
 
 fn tables() -> impl Iterator<Item = &'static Scenario> {
     [
