@@ -192,7 +192,11 @@ impl Host {
 
     /// Plays what was recorded, which is one command.
     pub(crate) fn play(&self, op: VkOp) {
-        let mut recorded = driver::taken(self.recording);
+        self.play_recorded(op, driver::taken(self.recording));
+    }
+
+    /// Plays this recording of one command.
+    pub(crate) fn play_recorded(&self, op: VkOp, mut recorded: Vec<u8>) {
         if self.change != 0 {
             let second = ENTRY_HEADER_BYTES + 4;
             let word = recorded[second..].first_chunk_mut().expect("two words");

@@ -265,7 +265,7 @@ fn free(device: &Device, pool: &Pool, sets: &[vk::DescriptorSet]) {
     let is_known =
         |set: &&vk::DescriptorSet| known.get(set.as_raw()).is_some_and(|set| !set.slot().is_unknown());
     let (on_host, here): (Vec<vk::DescriptorSet>, Vec<vk::DescriptorSet>) =
-        sets.iter().partition(|set| is_known(&set));
+        sets.iter().partition(|set| is_known(set));
     for set in here {
         pool.free(known, set.as_raw());
     }

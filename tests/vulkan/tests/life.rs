@@ -54,11 +54,14 @@ impl Daemon {
         Self { _life: process.stdin.take(), process }
     }
 
-    /// Kills the worker of its only client, without a chance to say goodbye: the one that was there first.
-    fn kill_worker(&self) {
-        let first = children_of(self.process.id()).into_iter().min_by_key(|(started, _)| *started);
-        let (_, worker) = first.expect("the daemon has workers");
-        kill_process(worker, Signal::KILL).expect("a worker");
+    /// Kills its workers, the one of its client and those that wait for clients, without a chance to say goodbye.
+    fn kill_workers(&self) {
+        let workers = children_of(self.process.id());
+        assert!(!workers.is_empty(), "the daemon has no workers");
+        for worker in workers {
+            // One that is gone meanwhile is as dead.
+            let _ = kill_process(worker, Signal::KILL);
+        }
     }
 }
 
@@ -69,17 +72,16 @@ impl Drop for Daemon {
     }
 }
 
-/// The processes whose parent this is, with when they started.
-fn children_of(parent: u32) -> Vec<(u64, Pid)> {
+/// The processes whose parent this is.
+fn children_of(parent: u32) -> Vec<Pid> {
     let processes = fs::read_dir("/proc").expect("/proc").flatten();
     processes
         .filter_map(|entry| {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            // Number and name in parentheses; then state, parent, and as the 20th the time of its start.
+            // Number and name in parentheses; then state and parent.
             let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
-            let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
-            let is_child = *fields.get(1)? == parent.to_string();
-            is_child.then_some((fields.get(19)?.parse().ok()?, Pid::from_raw(pid)?))
+            let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+            (fields.nth(1)? == parent.to_string()).then_some(Pid::from_raw(pid)?)
         })
         .collect()
 }
@@ -168,7 +170,7 @@ fn death_of_the_worker_ends_waits_leaves_nothing_and_a_new_device_works() {
     let mut life = Life::start(&prefix, &dir.0, &["loss", &LOSSES.to_string()]);
     for _ in 0..LOSSES {
         life.expect(life::WAITING);
-        daemon.kill_worker();
+        daemon.kill_workers();
         life.go_on();
         life.expect(life::LOST);
     }

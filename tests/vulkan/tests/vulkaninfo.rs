@@ -32,7 +32,7 @@ const ALLOWANCES: &[Allowance] = &[
     },
     Allowance {
         what: "*/ Device Extensions / VK_KHR_external_*_fd",
-        why: "the host's descriptors mean nothing in the guest",
+        why: "sharing by descriptor is the driver's own work, whatever the host has",
     },
     Allowance {
         what: "*/ Device Extensions / VK_EXT_memory_budget",

@@ -6,6 +6,9 @@
 //! *Invariants.* An operation is read completely before the driver hears of it. Whatever the client leaves behind is
 //! destroyed in an order that is valid, after the device has come to rest.
 
+mod recording;
+mod semaphores;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,19 +23,15 @@ use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::ObjectKind;
 use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::session::IoAddress;
-use dxg_wire::stream::Entries;
 use dxg_wire::vulkan::QUERIES_ASK_AGAIN;
 use dxg_wire::vulkan::op;
-use dxg_wire::vulkan::part;
 
 use super::super::SessionCalls;
 use super::super::StreamEnd;
 use super::super::Windows;
 use super::cell::Cell;
-use super::chain::Chain;
 use super::completion::OnLost;
 use super::completion::Pending;
-use super::completion::Timeline as _;
 use super::context::DeviceContext;
 use super::context::DispatchError;
 use super::create;
@@ -54,9 +53,7 @@ use super::queue::QueuePlace;
 use super::reader::ReadError;
 use super::reader::Reader;
 use super::reader::arena;
-use super::retired::LastUse;
 use super::retired::Retired;
-use super::shared::GivenUp;
 use super::shared::Shared;
 use super::shared::Watcher;
 use super::sparse;
@@ -74,8 +71,6 @@ use crate::generated::vulkan::structs;
 
 /// Longest wait for a device to come to rest before its memory is left to the end of the process.
 const REST: Duration = Duration::from_secs(10);
-/// Most bytes of recorded commands in one operation.
-const MAX_RECORDING_BYTES: u64 = 256 << 20;
 /// Completion is looked at after so many operations in a row.
 const POLL_EVERY: u32 = 8;
 /// Recordings and other requests of so many bytes take long enough for somebody to miss a completion.
@@ -355,120 +350,6 @@ impl Device {
         Ok(outcome(binding.submit(&self.sync.device, queue)))
     }
 
-    fn record(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
-        const OP: &str = "RECORD";
-        let mut reader = Reader::new(body, &self.bump, &self.objects);
-        let native = reader.handle(ObjectKind::COMMAND_BUFFER).map_err(unreadable(OP))?;
-        let native = vk::CommandBuffer::from_raw(native);
-        let begin = structs::dec_command_buffer_begin_info(&mut reader).map_err(unreadable(OP))?;
-        let mut copied = std::mem::take(&mut self.recording);
-        match reader.u32().map_err(unreadable(OP))? {
-            0 => {
-                let len = reader.u32().map_err(unreadable(OP))?;
-                let len = usize::try_from(len).map_err(|_| violation(OP, "length"))?;
-                copied.clear();
-                let recorded = reader.decoder().bytes(len).map_err(|error| unreadable(OP)(error.into()))?;
-                copied.extend_from_slice(recorded);
-            }
-            1 => {
-                let address = IoAddress(reader.u64().map_err(unreadable(OP))?);
-                let size_bytes = reader.u64().map_err(unreadable(OP))?;
-                copy_recording(&self.around.windows, address, size_bytes, &mut copied)?;
-            }
-            _ => return Err(violation(OP, "kind of recording")),
-        }
-        reader.finish().map_err(unreadable(OP))?;
-
-        // SAFETY:
-        // - the command buffer is a live one of this device, used by this thread only; `begin` was decoded whole into
-        //   memory that outlives the call.
-        let begun = unsafe { self.sync.device.begin_command_buffer(native, &begin) };
-        let outcome = match begun {
-            Ok(()) => self.replay(native, &copied).and_then(|_| Ok(self.end_recording(native))),
-            Err(result) => Ok(Outcome::Failed(result)),
-        };
-        self.recording = copied;
-        outcome
-    }
-
-    fn record_part(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
-        const OP: &str = "RECORD_PART";
-        let mut reader = Reader::new(body, &self.bump, &self.objects);
-        let native = reader.handle(ObjectKind::COMMAND_BUFFER).map_err(unreadable(OP))?;
-        let native = vk::CommandBuffer::from_raw(native);
-        let which = reader.u32().map_err(unreadable(OP))?;
-        let begin = match which {
-            part::FIRST => Some(structs::dec_command_buffer_begin_info(&mut reader).map_err(unreadable(OP))?),
-            part::NEXT | part::LAST => None,
-            _ => return Err(violation(OP, "which part")),
-        };
-        let address = IoAddress(reader.u64().map_err(unreadable(OP))?);
-        let size_bytes = reader.u64().map_err(unreadable(OP))?;
-        reader.finish().map_err(unreadable(OP))?;
-        let mut copied = std::mem::take(&mut self.recording);
-        copy_recording(&self.around.windows, address, size_bytes, &mut copied)?;
-
-        if let Some(begin) = begin {
-            self.unended.insert(native);
-            // SAFETY:
-            // - the command buffer is a live one of this device, used by this thread only; `begin` was decoded whole into
-            //   memory that outlives the call.
-            if let Err(result) = unsafe { self.sync.device.begin_command_buffer(native, &begin) } {
-                self.recording = copied;
-                return Ok(Outcome::Failed(result));
-            }
-        } else if !self.unended.contains(&native) {
-            return Err(violation(OP, "a part without the first one"));
-        }
-        let outcome = self.replay(native, &copied).map(|()| match which {
-            part::LAST => {
-                self.unended.remove(&native);
-                self.end_recording(native)
-            }
-            _ => Outcome::Done,
-        });
-        self.recording = copied;
-        outcome
-    }
-
-    fn record_abandon(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
-        const OP: &str = "RECORD_ABANDON";
-        let mut reader = Reader::new(body, &self.bump, &self.objects);
-        let native = reader.handle(ObjectKind::COMMAND_BUFFER).map_err(unreadable(OP))?;
-        reader.finish().map_err(unreadable(OP))?;
-        let native = vk::CommandBuffer::from_raw(native);
-        if !self.unended.remove(&native) {
-            return Err(violation(OP, "no recording in parts"));
-        }
-        // SAFETY:
-        // - the command buffer is a live one of this device that is not submitted, used by this thread only; the client
-        //   resets it itself, so its pool allows that.
-        let reset =
-            unsafe { self.sync.device.reset_command_buffer(native, vk::CommandBufferResetFlags::empty()) };
-        Ok(outcome(reset))
-    }
-
-    fn replay(&mut self, native: vk::CommandBuffer, recorded: &[u8]) -> Result<(), StreamEnd> {
-        for entry in Entries::new(recorded) {
-            let entry = entry.map_err(|_| violation("RECORD", "malformed entry"))?;
-            if entry.reply.is_some() {
-                return Err(violation("RECORD", "a recorded command with reply"));
-            }
-            self.bump.reset();
-            let op = VkOp(entry.header.opcode);
-            let mut reader = Reader::new(entry.body, &self.bump, &self.objects);
-            dispatch::dispatch_cmd(&self.fns, native, op, &mut reader)
-                .map_err(|error| refused(op, &error))?;
-        }
-        Ok(())
-    }
-
-    fn end_recording(&self, native: vk::CommandBuffer) -> Outcome {
-        // SAFETY:
-        // - the command buffer is a live one of this device in the recording state, used by this thread only.
-        outcome(unsafe { self.sync.device.end_command_buffer(native) })
-    }
-
     fn allocate_memory(&mut self, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
         const OP: &str = "ALLOCATE_MEMORY";
         let mut reader = Reader::new(body, &self.bump, &self.objects);
@@ -568,134 +449,6 @@ impl Device {
         }
     }
 
-    fn create_semaphore(&mut self, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
-        const OP: &str = "CREATE_SEMAPHORE";
-        let mut reader = Reader::new(body, &self.bump, &self.objects);
-        let id = reader.u64().map_err(unreadable(OP))?;
-        let address = reader.u64().map_err(unreadable(OP))?;
-        let info = structs::dec_semaphore_create_info(&mut reader).map_err(unreadable(OP))?;
-        reader.finish().map_err(unreadable(OP))?;
-        let initial = initial_value(&info);
-        if initial.is_some() != (address != 0) {
-            return Err(violation(OP, "a cell is for timeline semaphores, and they all have one"));
-        }
-        let feedback = match initial {
-            Some(value) => Some(cell(&self.around.windows, OP, address, value)?),
-            None => None,
-        };
-        // SAFETY:
-        // - `info` was decoded whole into memory that outlives the call.
-        let native = match unsafe { self.sync.device.create_semaphore(&info, None) } {
-            Ok(native) => native,
-            Err(result) => return Ok(answer(reply, result)),
-        };
-        if let Err(error) = self.objects.insert(ObjectKind::SEMAPHORE, id, native.as_raw(), 0) {
-            // SAFETY:
-            // - it was just made, and nothing names it.
-            unsafe { self.sync.device.destroy_semaphore(native, None) };
-            return Err(bad_id(OP, &error));
-        }
-        if let Some(cell) = feedback {
-            let feedback = Feedback { semaphore: native, cell };
-            self.feedback.insert(id, feedback).map_err(|(error, _)| bad_id(OP, &error))?;
-        }
-        Ok(answer(reply, vk::Result::SUCCESS))
-    }
-
-    fn create_shared_semaphore(&mut self, body: &[u8], reply: &mut Encoder) -> Result<Outcome, StreamEnd> {
-        const OP: &str = "CREATE_SHARED_SEMAPHORE";
-        let mut reader = Reader::new(body, &self.bump, &self.objects);
-        let id = reader.new_id(ObjectKind::SEMAPHORE).map_err(unreadable(OP))?;
-        let address = IoAddress(reader.u64().map_err(unreadable(OP))?);
-        reader.finish().map_err(unreadable(OP))?;
-        let memory = self
-            .around
-            .windows
-            .resolve(address, CELL_BYTES as u64)
-            .ok_or_else(|| violation(OP, "no window at the cell"))?;
-        let seen = FenceCell::new(memory).map_err(|_| violation(OP, "misplaced cell"))?;
-        let proxy = match self.sync.create_timeline() {
-            Ok(proxy) => proxy,
-            Err(result) => return Ok(answer(Some(reply), result)),
-        };
-        // The id was found vacant, and both tables change together.
-        self.objects
-            .insert(ObjectKind::SEMAPHORE, id, proxy.as_raw(), 0)
-            .map_err(|error| bad_id(OP, &error))?;
-        self.shared.insert(id, Shared::new(seen, proxy)).map_err(|(error, _)| bad_id(OP, &error))?;
-        Ok(answer(Some(reply), vk::Result::SUCCESS))
-    }
-
-    fn destroy_semaphore(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
-        const OP: &str = "DESTROY_SEMAPHORE";
-        let Some(id) = sole_id(&self.bump, &self.objects, body, OP)? else { return Ok(Outcome::Done) };
-        let native = self.objects.remove(ObjectKind::SEMAPHORE, id).map_err(|error| bad_id(OP, &error))?;
-        let native = vk::Semaphore::from_raw(native);
-        if let Ok(feedback) = self.feedback.remove(id) {
-            feedback.cell.retire();
-        } else if let Ok(shared) = self.shared.remove(id) {
-            shared.cell.retire();
-            if self.watcher.give_up(shared.proxy) == GivenUp::InUse {
-                // Not destroyed while a submission may look at it; the program broke a rule, and the driver need not.
-                self.given_up.push(shared.proxy);
-                return Ok(Outcome::Done);
-            }
-        } else {
-            // Binary semaphores have no cell. What they carry goes over to the batch that waits for them.
-            // SAFETY:
-            // - the semaphore was of this device and out of its table, so nothing names it any more.
-            unsafe { self.sync.device.destroy_semaphore(native, None) };
-            return Ok(Outcome::Done);
-        }
-        let uses = self.last_waits();
-        if uses.is_empty() {
-            // SAFETY:
-            // - the semaphore was of this device and out of its table, so nothing names it any more.
-            unsafe { self.sync.device.destroy_semaphore(native, None) };
-        } else {
-            self.retired.push(native, uses);
-        }
-        Ok(Outcome::Done)
-    }
-
-    /// The batches that waited for timeline semaphores and that the driver may still look at.
-    fn last_waits(&self) -> Vec<LastUse> {
-        let queues = self.queues.iter().enumerate();
-        let uses = queues.filter_map(|(queue, of)| Some(LastUse { queue, point: of.last_wait()? }));
-        uses.filter(|last| !last.is_over(self.reached(last.queue))).collect()
-    }
-
-    /// How far a queue is. Of a lost device nothing is known, and what it holds stays until its end.
-    fn reached(&self, queue: usize) -> u64 {
-        let queue = self.queues.get(queue);
-        queue.and_then(|queue| queue.progress.timeline().value().ok()).unwrap_or(0)
-    }
-
-    /// Destroys the retired semaphores that the driver has let go of.
-    fn destroy_retired(&mut self) {
-        let mut retired = std::mem::take(&mut self.retired);
-        while let Some(semaphore) = retired.pop_free(|queue| self.reached(queue)) {
-            // SAFETY:
-            // - the semaphore was of this device and out of its table, so nothing names it any more, and no batch uses it.
-            unsafe { self.sync.device.destroy_semaphore(semaphore, None) };
-        }
-        self.retired = retired;
-    }
-
-    fn signal_semaphore(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
-        const OP: &str = "SIGNAL_SEMAPHORE";
-        let mut reader = Reader::new(body, &self.bump, &self.objects);
-        let id = reader.u64().map_err(unreadable(OP))?;
-        let value = reader.u64().map_err(unreadable(OP))?;
-        reader.finish().map_err(unreadable(OP))?;
-        let feedback = self.feedback.get(id).map_err(|error| bad_id(OP, &error))?;
-        let result = self.sync.signal(feedback.semaphore, value);
-        if result == vk::Result::SUCCESS {
-            feedback.cell.publish(value);
-        }
-        Ok(answer(None, result))
-    }
-
     /// Looks at every queue once and publishes what is complete.
     pub(crate) fn poll(&self) -> Pending {
         let mut pending = Pending::Nothing;
@@ -788,23 +541,6 @@ fn is_long(op: u16, body_bytes: usize) -> bool {
     body_bytes >= LONG_BYTES || LONG.contains(&VkOp(op))
 }
 
-/// Fills `copied` with recorded commands out of the client's memory.
-fn copy_recording(
-    windows: &Windows,
-    address: IoAddress,
-    size_bytes: u64,
-    copied: &mut Vec<u8>,
-) -> Result<(), StreamEnd> {
-    const OP: &str = "RECORD";
-    if size_bytes > MAX_RECORDING_BYTES {
-        return Err(violation(OP, "recording is too long"));
-    }
-    let memory =
-        windows.resolve(address, size_bytes).ok_or_else(|| violation(OP, "no window at the recording"))?;
-    copied.resize(memory.len(), 0);
-    memory.copy_out(0, copied).map_err(|_| violation(OP, "recording"))
-}
-
 /// Reads the queues of CREATE_DEVICE and finds their cells.
 fn read_places(
     reader: &mut Reader<'_, '_>,
@@ -849,15 +585,6 @@ fn sole_id(bump: &Bump, objects: &Objects, body: &[u8], op: &'static str) -> Res
     let id = reader.u64().map_err(unreadable(op))?;
     reader.finish().map_err(unreadable(op))?;
     Ok((id != 0).then_some(id))
-}
-
-/// The initial value of a timeline semaphore; `None` for a binary one.
-fn initial_value(info: &vk::SemaphoreCreateInfo<'static>) -> Option<u64> {
-    // SAFETY:
-    // - the chain was decoded for this operation and is used by nothing else now.
-    let mut chain = unsafe { Chain::new(info.p_next) };
-    let kind = chain.find::<vk::SemaphoreTypeCreateInfo<'_>>()?;
-    (kind.semaphore_type == vk::SemaphoreType::TIMELINE).then_some(kind.initial_value)
 }
 
 fn bad_id(op: &'static str, error: &BadId) -> StreamEnd {

@@ -7,6 +7,7 @@ use super::guest_commands::Out;
 use super::guest_commands::c_type;
 use super::guest_commands::encode_params;
 use super::guest_commands::has_reply;
+use super::guest_commands::is_recorded;
 use super::guest_commands::out;
 use super::guest_commands::reply_params;
 use super::guest_commands::ret;
@@ -576,6 +577,12 @@ fn custom(model: &Model, command: &Cmd, op: &str, text: &mut String) {
         }
     }
     let encode: String = encode_params(model, command).iter().map(|(name, _)| format!(", {name}")).collect();
+    if is_recorded(command) {
+        put!(text, "let mut recorded = Encoder::new();");
+        put!(text, "{SAFE}\nunsafe {{ guest::encode_{snake}(&mut recorded{encode}) }};");
+        put!(text, "host.play_recorded({op}, recorded.into_vec());");
+        return;
+    }
     let stream = if command.level == Level::Device { "device_stream" } else { "instance_stream" };
     put!(
         text,

@@ -162,7 +162,7 @@ fn fixed_size(command: &Cmd) -> bool {
         })
 }
 
-fn is_recorded(command: &Cmd) -> bool {
+pub(super) fn is_recorded(command: &Cmd) -> bool {
     command.leading.member.ty == "VkCommandBuffer"
 }
 
