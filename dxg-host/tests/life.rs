@@ -23,10 +23,11 @@ fn kill(pid: u32) {
 /// A daemon whose pool is at rest: one worker that waits.
 fn settled(config: &str) -> (Daemon, Vec<String>) {
     let daemon = Daemon::with_config(&format!("most_warm_workers = 1\n{config}"));
-    drop(Session::open(&daemon.socket()));
-    eventually("one worker waits", || {
-        daemon.state().vgpus[0].clients.is_empty() && daemon.workers().len() == 1
-    });
+    let session = Session::open(&daemon.socket());
+    let bound = daemon.bound_workers()[0];
+    drop(session);
+    eventually("its worker is gone", || !is_alive(bound));
+    eventually("one worker waits", || daemon.workers().len() == 1);
     // A worker is off the process table just before its descriptors are closed; an answer comes after both.
     daemon.state();
     let before = daemon.descriptors();
