@@ -21,6 +21,7 @@ use crate::shader::wgsl;
 
 pub(super) const ALL: &[Workload] = &[
     time("submit", "empty vkQueueSubmit + vkWaitForFences", "us", submit),
+    time("submit_small", "vkQueueSubmit of a small fill + vkWaitForFences", "us", submit_small),
     time("submit_busy", "the same, one busy thread on each core", "us", submit_busy),
     rate("submit_busy_rate", "small submits, one busy thread on each core", "1/s", submit_busy_rate),
     time("timeline", "timeline submit + vkWaitSemaphores", "us", timeline),
@@ -52,8 +53,24 @@ fn submit(length: Length) -> Result<f64> {
     Ok(ns / 1e3)
 }
 
+fn submit_small(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let buffer = gpu.buffer(4096)?;
+    let commands = gpu.recorded(|c| {
+        c.fill_buffer(buffer.handle, 0, vk::WHOLE_SIZE, 3);
+        c.to_host();
+    })?;
+    let fence = gpu.fence()?;
+    let ns = median_ns(length, 1, || {
+        gpu.submit(&[commands], fence)?;
+        gpu.wait(fence)?;
+        Ok(gpu.reset_fences(&[fence])?)
+    })?;
+    Ok(ns / 1e3)
+}
+
 fn submit_busy(length: Length) -> Result<f64> {
-    crowded(|| submit(length))
+    crowded(|| submit_small(length))
 }
 
 fn submit_busy_rate(length: Length) -> Result<f64> {
