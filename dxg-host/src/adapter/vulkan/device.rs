@@ -46,6 +46,9 @@ use super::memory::HostPointers;
 use super::memory::Sources;
 use super::native::SyncFns;
 use super::objects::Objects;
+use super::pipelines::Makers;
+use super::pipelines::News;
+use super::pipelines::Request;
 use super::queries;
 use super::queries::Reading;
 use super::queue::Queue;
@@ -54,6 +57,8 @@ use super::reader::ReadError;
 use super::reader::Reader;
 use super::reader::arena;
 use super::retired::Retired;
+use super::serve::Answer;
+use super::serve::Start;
 use super::shared::Shared;
 use super::shared::Watcher;
 use super::sparse;
@@ -123,6 +128,7 @@ pub(crate) struct Device {
     /// Timeline semaphores that the client has destroyed and the driver may still look at.
     retired: Retired<vk::Semaphore>,
     imports: Imports,
+    makers: Makers,
     submission: Submission,
     reading: Reading,
     set_request: descriptor_set::Request,
@@ -193,6 +199,7 @@ impl Device {
         });
         let mut device = Self {
             around: around.clone(),
+            makers: Makers::new(sync.device.handle()),
             watcher: Watcher::new(Arc::clone(&sync)),
             shared: Table::default(),
             given_up: Vec::new(),
@@ -225,6 +232,40 @@ impl Device {
         Ok(Ok(device))
     }
 
+    /// Has one operation executed and answered by another thread, where that is worth it.
+    ///
+    /// # Errors
+    /// When the stream must end.
+    pub(crate) fn start(&mut self, op: VkOp, body: &[u8], answer: Answer) -> Result<Start, StreamEnd> {
+        if !Request::is(op) || self.makers.is_full() {
+            return Ok(Start::Left(answer));
+        }
+        self.take_pipelines()?;
+        let request =
+            Request::read(op, body, &self.fns, &self.objects).map_err(|error| refused(op, &error))?;
+        self.makers.start(request, answer)?;
+        Ok(Start::Taken)
+    }
+
+    /// Takes pipelines that other threads have made into the table.
+    fn take_pipelines(&mut self) -> Result<(), StreamEnd> {
+        const OP: &str = "pipelines";
+        let Some(News { made, misplaced }) = self.makers.news() else { return Ok(()) };
+        let mut refused = None;
+        for (id, pipeline) in made {
+            if let Err(error) = self.objects.insert(ObjectKind::PIPELINE, id, pipeline.as_raw(), 0) {
+                // SAFETY:
+                // - it was just made, and nothing names it.
+                unsafe { self.sync.device.destroy_pipeline(pipeline, None) };
+                refused = Some(bad_id(OP, &error));
+            }
+        }
+        if misplaced {
+            refused = Some(violation("reply", "slot takes nothing"));
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
     /// Runs one operation of the stream. Other queues' completion does not wait for a long one.
     ///
     /// # Errors
@@ -235,6 +276,7 @@ impl Device {
         body: &[u8],
         reply: Option<&mut Encoder>,
     ) -> Result<Outcome, StreamEnd> {
+        self.take_pipelines()?;
         if is_long(op, body.len()) {
             self.hand_over()?;
         }
@@ -502,6 +544,10 @@ impl Device {
     }
 
     fn tear_down(&mut self) {
+        self.makers.close();
+        if let Err(error) = self.take_pipelines() {
+            tracing::debug!(%error, "a pipeline that could not be named is destroyed");
+        }
         // SAFETY:
         // - the device is alive, and no other thread uses its queues: the waiters have ended.
         if let Err(result) = unsafe { self.sync.device.device_wait_idle() } {

@@ -25,6 +25,7 @@ mod lost;
 mod memory;
 mod native;
 pub(crate) mod objects;
+mod pipelines;
 mod queries;
 mod queue;
 pub(crate) mod reader;

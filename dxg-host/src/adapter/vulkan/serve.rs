@@ -45,8 +45,60 @@ const MAX_INDIRECT_BYTES: u64 = 256 << 20;
 /// Status of a reply that does not fit its slot: the payload is the number of bytes it takes, u64.
 const REPLY_TOO_LARGE: i32 = -1;
 
+/// Where an answer goes.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    slot: ReplySlot,
+    sequence: u32,
+}
+
+impl Answer {
+    /// The place that a request names.
+    ///
+    /// # Errors
+    /// It names none.
+    pub(crate) fn new(windows: &Windows, request: ReplyRequest) -> Result<Self, Violation> {
+        const OP: &str = "reply";
+        let slot_bytes = (SLOT_HEADER_BYTES as u64)
+            .checked_add(u64::from(request.capacity_bytes))
+            .ok_or(Violation::new(OP, "slot"))?;
+        let memory = windows
+            .resolve(request.address, slot_bytes)
+            .ok_or(Violation::new(OP, "no window at the slot"))?;
+        let slot = ReplySlot::new(memory).map_err(|_| Violation::new(OP, "misplaced slot"))?;
+        Ok(Self { slot, sequence: request.sequence })
+    }
+
+    /// Answers, or says how long the answer would be. Whether the slot takes even that.
+    #[must_use]
+    pub(crate) fn give(&self, payload: &[u8]) -> bool {
+        if self.slot.finish(self.sequence, 0, payload).is_ok() {
+            return true;
+        }
+        let needed = payload.len() as u64;
+        self.slot.finish(self.sequence, REPLY_TOO_LARGE, &needed.to_le_bytes()).is_ok()
+    }
+}
+
+/// Whether an operation is left to be executed.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// Another thread executes and answers it.
+    Taken,
+    /// It is for [`Server::execute`].
+    Left(Answer),
+}
+
 /// What executes the entries of a stream.
 pub(crate) trait Server {
+    /// Has an operation executed and answered by another thread, where that is worth it.
+    ///
+    /// # Errors
+    /// When the stream must end.
+    fn start(&mut self, _op: u16, _body: &[u8], answer: Answer) -> Result<Start, StreamEnd> {
+        Ok(Start::Left(answer))
+    }
+
     /// Executes one operation, completely.
     ///
     /// # Errors
@@ -164,34 +216,26 @@ impl Loop<'_> {
         entry: &Entry<'_>,
         reply: &mut Encoder,
     ) -> Result<(), StreamEnd> {
+        let op = entry.header.opcode;
+        let mut answer = None;
+        if let Some(request) = entry.reply {
+            let place = Answer::new(self.windows, request)?;
+            match server.start(op, entry.body, place)? {
+                Start::Taken => return Ok(()),
+                Start::Left(place) => answer = Some(place),
+            }
+        }
         reply.clear();
-        let wanted = entry.reply;
-        let outcome = server.execute(entry.header.opcode, entry.body, wanted.map(|_| &mut *reply))?;
+        let outcome = server.execute(op, entry.body, answer.is_some().then_some(&mut *reply))?;
         if let Outcome::Failed(result) = outcome {
             set_status(consumer, result);
         }
-        match wanted {
-            Some(request) => self.answer(request, reply.as_slice()),
-            None => Ok(()),
+        match answer {
+            Some(answer) if !answer.give(reply.as_slice()) => {
+                Err(Violation::new("reply", "slot takes nothing").into())
+            }
+            _ => Ok(()),
         }
-    }
-
-    fn answer(&self, request: ReplyRequest, payload: &[u8]) -> Result<(), StreamEnd> {
-        const OP: &str = "reply";
-        let slot_bytes = (SLOT_HEADER_BYTES as u64)
-            .checked_add(u64::from(request.capacity_bytes))
-            .ok_or(Violation::new(OP, "slot"))?;
-        let memory = self
-            .windows
-            .resolve(request.address, slot_bytes)
-            .ok_or(Violation::new(OP, "no window at the slot"))?;
-        let slot = ReplySlot::new(memory).map_err(|_| Violation::new(OP, "misplaced slot"))?;
-        if slot.finish(request.sequence, 0, payload).is_ok() {
-            return Ok(());
-        }
-        let needed = payload.len() as u64;
-        slot.finish(request.sequence, REPLY_TOO_LARGE, &needed.to_le_bytes())
-            .map_err(|_| Violation::new(OP, "slot takes nothing").into())
     }
 }
 

@@ -23,7 +23,9 @@ use super::objects::Objects;
 use super::reader::ReadError;
 use super::reader::Reader;
 use super::reader::arena;
+use super::serve::Answer;
 use super::serve::Server;
+use super::serve::Start;
 use crate::failure::Fault;
 use crate::failure::Violation;
 use crate::generated::vulkan::dispatch;
@@ -178,6 +180,13 @@ impl DeviceServer {
 }
 
 impl Server for DeviceServer {
+    fn start(&mut self, op: u16, body: &[u8], answer: Answer) -> Result<Start, StreamEnd> {
+        match &mut self.device {
+            Some(device) if !self.failed => device.start(VkOp(op), body, answer),
+            _ => Ok(Start::Left(answer)),
+        }
+    }
+
     fn execute(&mut self, op: u16, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
         match op {
             op::CREATE_DEVICE => self.create(body, reply),

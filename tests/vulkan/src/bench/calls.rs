@@ -16,6 +16,7 @@ use super::median_ns;
 use super::median_of_ns;
 use super::rate;
 use super::time;
+use crate::gpu::Gpu;
 use crate::gpu::ImageInfo;
 use crate::shader::wgsl;
 
@@ -43,6 +44,13 @@ pub(super) const ALL: &[Workload] = &[
     ),
     time("descriptors", "descriptor set allocate + update", "ns", descriptors),
     time("pipeline", "compute pipeline create + destroy", "us", pipeline),
+    rate(
+        "pipeline_threads",
+        "pipelines of a large kernel by one thread on each core",
+        "1/s",
+        pipeline_threads,
+    ),
+    time("submit_beside", "submit_small beside a thread that makes large pipelines", "us", submit_beside),
 ];
 
 const TIMEOUT_NS: u64 = 60_000_000_000;
@@ -60,7 +68,10 @@ fn submit(length: Length) -> Result<f64> {
 }
 
 fn submit_small(length: Length) -> Result<f64> {
-    let gpu = gpu()?;
+    submits_of(&gpu()?, length)
+}
+
+fn submits_of(gpu: &Gpu, length: Length) -> Result<f64> {
     let buffer = gpu.buffer(4096)?;
     let commands = gpu.recorded(|c| {
         c.fill_buffer(buffer.handle, 0, vk::WHOLE_SIZE, 3);
@@ -306,17 +317,72 @@ fn descriptors(length: Length) -> Result<f64> {
     })
 }
 
-fn pipeline(length: Length) -> Result<f64> {
-    let gpu = gpu()?;
-    let kernel = gpu.kernel(&wgsl(SMALL)?, 1)?;
-    let stage = vk::PipelineShaderStageCreateInfo::default()
-        .stage(vk::ShaderStageFlags::COMPUTE)
-        .module(gpu.module(&wgsl(SMALL)?)?)
-        .name(c"main");
-    let create = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(kernel.layout)];
-    let ns = median_ns(length, 1, || {
+/// A kernel of the length that kernels of programs have.
+fn large() -> String {
+    let step = |i: u32| format!("x = x * {}u + (x >> {}u) + data[x & 15u];\n", 2 * i + 1, i % 31 + 1);
+    let steps: String = (0..200).map(step).collect();
+    format!(
+        "@group(0) @binding(0) var<storage, read_write> data: array<u32>;
+         @compute @workgroup_size(16) fn main(@builtin(global_invocation_id) id: vec3<u32>) {{
+             var x = data[id.x];
+             {steps}
+             data[id.x] = x;
+         }}"
+    )
+}
+
+/// Makes pipelines of a shader, one with each call.
+fn make_pipelines<'g>(gpu: &'g Gpu, source: &str) -> Result<impl Fn() -> Result<()> + Sync + use<'g>> {
+    let kernel = gpu.kernel(&wgsl(source)?, 1)?;
+    let (module, layout) = (gpu.module(&wgsl(source)?)?, kernel.layout);
+    Ok(move || {
+        let stage = vk::PipelineShaderStageCreateInfo::default()
+            .stage(vk::ShaderStageFlags::COMPUTE)
+            .module(module)
+            .name(c"main");
+        let create = [vk::ComputePipelineCreateInfo::default().stage(stage).layout(layout)];
         gpu.destroy(gpu.create_compute_pipelines(vk::PipelineCache::null(), &create)?[0]);
         Ok(())
+    })
+}
+
+fn pipeline(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let make = make_pipelines(&gpu, SMALL)?;
+    Ok(median_ns(length, 1, make)? / 1e3)
+}
+
+fn pipeline_threads(length: Length) -> Result<f64> {
+    const EACH: u32 = 10;
+    let gpu = gpu()?;
+    let make = make_pipelines(&gpu, &large())?;
+    let threads = thread::available_parallelism()?.get();
+    let ns = median_ns(length, EACH * u32::try_from(threads)?, || {
+        thread::scope(|scope| {
+            let threads: Vec<_> =
+                (0..threads).map(|_| scope.spawn(|| (0..EACH).try_for_each(|_| make()))).collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
+        })
     })?;
-    Ok(ns / 1e3)
+    Ok(1e9 / ns)
+}
+
+fn submit_beside(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let make = make_pipelines(&gpu, &large())?;
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let maker = scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                make()?;
+            }
+            anyhow::Ok(())
+        });
+        let result = submits_of(&gpu, length);
+        stop.store(true, Ordering::Relaxed);
+        maker.join().map_err(|_| anyhow::anyhow!("a thread panicked"))??;
+        result
+    })
 }
