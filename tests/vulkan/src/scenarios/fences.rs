@@ -10,6 +10,7 @@ use ash::vk;
 use super::Case;
 use super::same;
 use super::scenarios;
+use crate::gpu::Gpu;
 use crate::gpu::HANG;
 
 scenarios![
@@ -29,6 +30,13 @@ const TIMEOUT: ash::prelude::VkResult<()> = Err(vk::Result::TIMEOUT);
 
 fn hang_ns() -> u64 {
     u64::try_from(HANG.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A command buffer without commands that may be submitted again before it is complete.
+fn nothing(gpu: &Gpu) -> Result<vk::CommandBuffer> {
+    let commands = gpu.command_buffers(gpu.command_pool()?, vk::CommandBufferLevel::PRIMARY, 1)?[0];
+    gpu.record(commands, vk::CommandBufferUsageFlags::SIMULTANEOUS_USE, |_| {})?;
+    Ok(commands)
 }
 
 fn fence_states(case: &mut Case) -> Result<()> {
@@ -94,7 +102,7 @@ fn fences_wait_for_any(case: &mut Case) -> Result<()> {
 
 fn fence_reset_and_used_again(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
-    let nothing = gpu.recorded(|_| {})?;
+    let nothing = nothing(&gpu)?;
     let fences = [gpu.fence()?, gpu.fence()?];
     for _ in 0..500 {
         for fence in fences {
@@ -108,7 +116,7 @@ fn fence_reset_and_used_again(case: &mut Case) -> Result<()> {
 
 fn fences_many(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
-    let nothing = gpu.recorded(|_| {})?;
+    let nothing = nothing(&gpu)?;
     let fences = (0..1000).map(|_| gpu.fence()).collect::<Result<Vec<_>>>()?;
     for fence in fences.iter().rev() {
         gpu.submit(&[nothing], *fence)?;
@@ -141,7 +149,7 @@ fn fence_churn(case: &mut Case) -> Result<()> {
 
 fn fence_waited_by_another_thread(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
-    let nothing = gpu.recorded(|_| {})?;
+    let nothing = nothing(&gpu)?;
     let fence = gpu.fence()?;
     std::thread::scope(|scope| {
         let waiters: Vec<_> =
