@@ -277,10 +277,7 @@ impl Device {
             failure: None,
         };
         dispatch::dispatch_device(&mut context, op, body, reply).map_err(|error| refused(op, &error))?;
-        Ok(context.failure.map_or(Outcome::Done, |failure| {
-            tracing::debug!(op = failure.op.name(), result = ?failure.result, "a command without answer failed");
-            Outcome::Failed(failure.result)
-        }))
+        Ok(context.failure.map_or(Outcome::Done, |failure| Outcome::Failed(failure.result)))
     }
 
     fn descriptor_set(&mut self, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
