@@ -111,18 +111,19 @@ impl Usages {
     }
 }
 
-/// Fills in how much of each heap a program may have: its quota on the virtual GPU, and of no heap more than there is.
+/// Fills in how much of each heap a program may have: what quotas and other clients of the virtual GPU leave it, and of no heap
+/// more than there is.
 pub fn fill_budget(
     budget: &mut vk::PhysicalDeviceMemoryBudgetPropertiesEXT<'_>,
     heaps: &[vk::MemoryHeap],
-    quota_bytes: u64,
+    budget_bytes: u64,
     used: impl Fn(u32) -> u64,
 ) {
     budget.heap_budget = [0; vk::MAX_MEMORY_HEAPS];
     budget.heap_usage = [0; vk::MAX_MEMORY_HEAPS];
     let places = budget.heap_budget.iter_mut().zip(&mut budget.heap_usage);
     for ((heap, index), (most_bytes, used_bytes)) in heaps.iter().zip(0..).zip(places) {
-        *most_bytes = heap.size.min(quota_bytes);
+        *most_bytes = heap.size.min(budget_bytes);
         *used_bytes = used(index);
     }
 }
@@ -143,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn fill_budget_is_the_quota_within_the_heap() {
+    fn fill_budget_is_what_there_is_within_the_heap() {
         let heaps = [300, 100].map(|size| vk::MemoryHeap { size, ..Default::default() });
         let mut budget = vk::PhysicalDeviceMemoryBudgetPropertiesEXT {
             heap_budget: [9; vk::MAX_MEMORY_HEAPS],

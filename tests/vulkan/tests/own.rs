@@ -40,6 +40,7 @@ own![
     device_is_the_virtual_gpu,
     budget_follows_allocations,
     memory_beyond_the_quota_is_refused,
+    memory_of_another_client_is_not_in_the_budget,
     shared_memory_is_not_imported,
     killed_worker_leaves_imported_memory,
 ];

@@ -21,11 +21,13 @@ use super::scenarios;
 use super::several_queues::works;
 use crate::gpu::Gpu;
 use crate::gpu::HostRange;
+use crate::gpu::Wanted;
 
 scenarios![
     device_is_the_virtual_gpu,
     budget_follows_allocations,
     memory_beyond_the_quota_is_refused,
+    memory_of_another_client_is_not_in_the_budget,
     shared_memory_is_not_imported,
     killed_worker_leaves_imported_memory,
 ];
@@ -100,6 +102,48 @@ fn memory_beyond_the_quota_is_refused(case: &mut Case) -> Result<()> {
         held.into_iter().for_each(|memory| gpu.destroy(memory));
     }
     gpu.run(|_| ())
+}
+
+/// Two devices of this program, and another client of the same virtual GPU.
+fn memory_of_another_client_is_not_in_the_budget(case: &mut Case) -> Result<()> {
+    const PIECE_BYTES: u64 = 64 << 20;
+    const OTHER_BYTES: u64 = 512 << 20;
+    let gpus = [case.gpu()?, Gpu::open(case.physical()?, Wanted::OneQueue)?];
+    let alone = budget(&gpus[0])?.0;
+    let candidates = dxg_core::enumerate();
+    let candidate = candidates.iter().find(|candidate| candidate.transport() == dxg_core::Transport::Host);
+    let node = candidate.context("no virtual GPU")?.open()?;
+    let streams = node.streams().context("a node without streams")?;
+    let other = streams.lease(OTHER_BYTES)?;
+    let most = budget(&gpus[0])?.0;
+    same!(most, alone - OTHER_BYTES, "what the other client leaves");
+    let mut held = [Vec::new(), Vec::new()];
+    let refused = 'refused: loop {
+        for (gpu, held) in gpus.iter().zip(&mut held) {
+            match allocate(gpu, PIECE_BYTES)? {
+                Ok(memory) => held.push(memory),
+                Err(error) => break 'refused error,
+            }
+        }
+    };
+    same!(refused, vk::Result::ERROR_OUT_OF_DEVICE_MEMORY, "beyond the budget");
+    let pieces = (held[0].len() + held[1].len()) as u64;
+    ensure!(pieces * PIECE_BYTES <= most, "{pieces} pieces are more than the budget of {most}");
+    ensure!((pieces + 2) * PIECE_BYTES > most, "only {pieces} pieces of a budget of {most}");
+    for gpu in &gpus {
+        same!(allocate(gpu, PIECE_BYTES)?, Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY), "either device");
+        works(gpu)?;
+    }
+    drop(other);
+    // The answer comes after the release on the same connection.
+    ensure!(streams.budget_bytes() >= OTHER_BYTES, "what was given back is not in the other client's budget");
+    let memory = allocate(&gpus[0], PIECE_BYTES)??;
+    gpus[0].destroy(memory);
+    for (gpu, held) in gpus.iter().zip(held) {
+        held.into_iter().for_each(|memory| gpu.destroy(memory));
+    }
+    same!(budget(&gpus[0])?.0, alone, "alone again");
+    gpus[1].run(|_| ())
 }
 
 fn shared_memory_is_not_imported(case: &mut Case) -> Result<()> {
