@@ -42,5 +42,6 @@ own![
     memory_beyond_the_quota_is_refused,
     memory_of_another_client_is_not_in_the_budget,
     shared_memory_is_not_imported,
+    host_pointers_that_overlap_or_are_not_aligned_are_refused,
     killed_worker_leaves_imported_memory,
 ];

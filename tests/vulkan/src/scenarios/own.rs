@@ -29,6 +29,7 @@ scenarios![
     memory_beyond_the_quota_is_refused,
     memory_of_another_client_is_not_in_the_budget,
     shared_memory_is_not_imported,
+    host_pointers_that_overlap_or_are_not_aligned_are_refused,
     killed_worker_leaves_imported_memory,
 ];
 
@@ -156,6 +157,51 @@ fn shared_memory_is_not_imported(case: &mut Case) -> Result<()> {
     same!(allocated, Err(invalid), "vkAllocateMemory");
     same!(range.read(0, 64), [5; 64], "bytes");
     gpu.run(|_| ())
+}
+
+/// What cannot be imported harms neither what is imported nor the device.
+fn host_pointers_that_overlap_or_are_not_aligned_are_refused(case: &mut Case) -> Result<()> {
+    const PAGE: usize = 4096;
+    const LEN: usize = 16 * PAGE;
+    let gpu = case.gpu()?;
+    let kind = gpu.host_memory_type(u32::MAX)?;
+    let range = HostRange::new(LEN, gpu.physical.host_pointer_alignment())?;
+    range.write(0, &[7; LEN]);
+    let refused = |offset, len, what: &str| {
+        let imported = gpu.import_part(&range, offset, len, kind).map(|_| ());
+        same!(imported, Err(vk::Result::ERROR_INVALID_EXTERNAL_HANDLE), "{what}");
+        Ok(())
+    };
+    refused(100, PAGE, "not aligned")?;
+    refused(0, PAGE + 100, "part of a page")?;
+    refused(0, 0, "nothing")?;
+    let middle = gpu.import(&range, 4 * PAGE, 8 * PAGE)?;
+    refused(2 * PAGE, 4 * PAGE, "over its begin")?;
+    refused(10 * PAGE, 4 * PAGE, "over its end")?;
+    refused(0, LEN, "all around it")?;
+    refused(5 * PAGE + 100, PAGE, "in it, not aligned")?;
+    refused(5 * PAGE, 100, "in it, part of a page")?;
+    refused(11 * PAGE, PAGE + 100, "over its end by part of a page")?;
+    same!(range.read(0, LEN), [7; LEN], "bytes after refusals");
+    gpu.run(|c| c.fill_buffer(middle.0, 0, vk::WHOLE_SIZE, 0x0101_0101))?;
+    same!(range.read(4 * PAGE, 8 * PAGE), [1; 8 * PAGE], "what is imported is the device's");
+    for first in [0, 1] {
+        let mut again =
+            vec![gpu.import(&range, 4 * PAGE, 8 * PAGE)?, gpu.import(&range, 4 * PAGE, 8 * PAGE)?];
+        gpu.forget(again.remove(first));
+        let value = 0x0202_0202 << first;
+        gpu.run(|c| c.fill_buffer(again[0].0, 0, vk::WHOLE_SIZE, value))?;
+        same!(range.read(4 * PAGE, 4), value.to_le_bytes(), "the other one, {first} was freed");
+        gpu.forget(again.remove(0));
+    }
+    gpu.forget(middle);
+    // Nothing is imported any more, so any part of it can be.
+    let whole = gpu.import(&range, 0, LEN)?;
+    gpu.run(|c| c.fill_buffer(whole.0, 0, PAGE as u64, 0))?;
+    same!(range.read(PAGE - 4, 8), [0, 0, 0, 0, 7, 7, 7, 7], "all of it");
+    gpu.forget(whole);
+    same!(range.read(12 * PAGE, 4 * PAGE), [7; 4 * PAGE], "bytes at the end");
+    Ok(())
 }
 
 /// The parent of a process, and its command line.
