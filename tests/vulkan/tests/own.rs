@@ -44,4 +44,5 @@ own![
     shared_memory_is_not_imported,
     host_pointers_that_overlap_or_are_not_aligned_are_refused,
     killed_worker_leaves_imported_memory,
+    device_destroyed_while_it_waits_hurts_no_other,
 ];

@@ -31,6 +31,7 @@ scenarios![
     shared_memory_is_not_imported,
     host_pointers_that_overlap_or_are_not_aligned_are_refused,
     killed_worker_leaves_imported_memory,
+    device_destroyed_while_it_waits_hurts_no_other,
 ];
 
 fn device_is_the_virtual_gpu(case: &mut Case) -> Result<()> {
@@ -248,5 +249,32 @@ fn killed_worker_leaves_imported_memory(case: &mut Case) -> Result<()> {
     gpu.run(|c| c.fill_buffer(imported.0, 0, 8, 1))?;
     same!(range.read(0, 12), [1, 0, 0, 0, 1, 0, 0, 0, 9, 9, 9, 9], "on a new device");
     gpu.forget(imported);
+    Ok(())
+}
+
+/// A device that goes with work that would never end takes neither its client's time nor the other devices along.
+fn device_destroyed_while_it_waits_hurts_no_other(case: &mut Case) -> Result<()> {
+    let other = case.gpu()?;
+    let before = budget(&other)?;
+    for _ in 0..3 {
+        let gpu = Gpu::open(case.physical()?, Wanted::OneQueue)?;
+        gpu.keep(allocate(&gpu, 1 << 20)??);
+        let (never, next) = (gpu.timeline(0)?, gpu.timeline(0)?);
+        let (waits, values, stages) = ([never], [9], [vk::PipelineStageFlags::ALL_COMMANDS]);
+        let mut points = vk::TimelineSemaphoreSubmitInfo::default()
+            .wait_semaphore_values(&values)
+            .signal_semaphore_values(&[1]);
+        let signals = [next];
+        let batch = vk::SubmitInfo::default()
+            .wait_semaphores(&waits)
+            .wait_dst_stage_mask(&stages)
+            .signal_semaphores(&signals)
+            .push_next(&mut points);
+        gpu.queue_submit(gpu.queue, &[batch], vk::Fence::null())?;
+        gpu.abandon();
+        same!(budget(&other)?.1, before.1, "memory that the device had");
+        other.run(|_| ())?;
+        works(&other)?;
+    }
     Ok(())
 }
