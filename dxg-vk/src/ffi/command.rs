@@ -42,6 +42,14 @@ const PART_BYTES: usize = 64 << 10;
 /// A recording that was longer gives its memory back when the command buffer is reset.
 const MAX_KEPT_BYTES: usize = 1 << 20;
 
+/// What the host has of a recording that is not ended.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parts {
+    sent: u32,
+    /// Why the next one could not be sent: the rest of the recording is lost.
+    failure: Option<vk::Result>,
+}
+
 /// A command buffer.
 #[derive(Debug)]
 pub(crate) struct CommandBuffer {
@@ -49,8 +57,7 @@ pub(crate) struct CommandBuffer {
     pub(crate) id: u64,
     /// The entries recorded since it began, or since the last part.
     recording: Encoder,
-    /// What became of the parts of this recording; `None` before the first.
-    parts: Option<Result<(), vk::Result>>,
+    parts: Parts,
     device: Arc<Device>,
     level: vk::CommandBufferLevel,
     /// `VkCommandBufferBeginInfo` of the recording, encoded.
@@ -75,13 +82,14 @@ impl CommandBuffer {
 
     #[cold]
     fn send_full_part(&mut self) {
-        let which = if self.parts.is_none() { part::FIRST } else { part::NEXT };
-        let sent = contain(|| self.send_part(which));
-        if sent.is_err() {
+        if self.parts.failure.is_none() {
+            let which = if self.parts.sent == 0 { part::FIRST } else { part::NEXT };
+            self.parts.failure = contain(|| self.send_part(which)).err();
+        }
+        // The end of the recording says what was the matter; until then there is nothing to be done with the rest.
+        if self.parts.failure.is_some() {
             self.recording.clear();
         }
-        // The end of the recording says what was the matter.
-        self.parts = Some(self.parts.unwrap_or(Ok(())).and(sent));
     }
 
     fn send_part(&mut self, which: u32) -> Result<(), vk::Result> {
@@ -98,15 +106,17 @@ impl CommandBuffer {
         })?;
         stream.heap.give(piece, position);
         self.recording.clear();
+        self.parts.sent = self.parts.sent.saturating_add(1);
         Ok(())
     }
 
     /// Gives up what the host has of an unfinished recording.
     fn abandon(&mut self) -> Result<(), vk::Result> {
-        match self.parts.take() {
-            Some(_) => self.device.post(VkOp(op::RECORD_ABANDON), |encoder| encoder.u64(self.id)),
-            None => Ok(()),
+        let parts = std::mem::take(&mut self.parts);
+        if parts.sent == 0 {
+            return Ok(());
         }
+        self.device.post(VkOp(op::RECORD_ABANDON), |encoder| encoder.u64(self.id))
     }
 
     /// Forgets a recording, and its memory if there is much of it.
@@ -120,8 +130,17 @@ impl CommandBuffer {
 
     /// Puts the finished recording on the stream.
     fn end(&mut self) -> Result<(), vk::Result> {
-        if let Some(parts) = self.parts.take() {
-            return parts.and_then(|()| self.send_part(part::LAST));
+        if let Some(failure) = self.parts.failure {
+            // Until the command buffer is reset, by itself or with its pool, the host has what came before.
+            return Err(failure);
+        }
+        if self.parts.sent > 0 {
+            let sent = self.send_part(part::LAST);
+            match sent {
+                Ok(()) => self.parts = Parts::default(),
+                Err(failure) => self.parts.failure = Some(failure),
+            }
+            return sent;
         }
         let stream = &self.device.stream;
         let recording = self.recording.as_slice();
@@ -230,7 +249,16 @@ pub(crate) unsafe extern "system" fn reset_command_pool(
         // SAFETY: only values are encoded.
         let body =
             |encoder: &mut Encoder| unsafe { commands::encode_reset_command_pool(encoder, pool, flags) };
-        device.post(VkOp::RESET_COMMAND_POOL, body)
+        device.post(VkOp::RESET_COMMAND_POOL, body)?;
+        let Some(state) = device.objects.command_pools.get(pool.as_raw()) else { return Ok(()) };
+        state.each(|buffer| {
+            // SAFETY: the pool holds it, so it is live; who resets a pool uses its command buffers in this thread alone.
+            let object = unsafe { handles::object_mut::<CommandBuffer>(buffer) };
+            // The host has nothing of it any more.
+            object.parts = Parts::default();
+            object.forget();
+        });
+        Ok(())
     })
 }
 
@@ -265,7 +293,7 @@ pub(crate) unsafe extern "system" fn allocate_command_buffers(
             *place = handles::publish(CommandBuffer {
                 id,
                 recording: Encoder::new(),
-                parts: None,
+                parts: Parts::default(),
                 device: Arc::clone(device),
                 level: parameters.level,
                 begin: Encoder::new(),
@@ -322,8 +350,8 @@ pub(crate) unsafe extern "system" fn begin_command_buffer(
     }
     guard_result(|| {
         object.forget();
-        // A reset of the whole pool may have ended the last one.
-        object.parts = None;
+        // To begin is to reset what was not ended.
+        object.abandon()?;
         object.begin.clear();
         // SAFETY: the program's structure, less what is to be ignored.
         unsafe { structs::enc_command_buffer_begin_info(&mut object.begin, &info) };

@@ -120,8 +120,8 @@ pub(crate) struct Device {
     submission: Submission,
     reading: Reading,
     set_request: descriptor_set::Request,
-    /// Command buffers whose recording comes in parts.
-    unended: HashSet<vk::CommandBuffer>,
+    /// Command buffers, by their ids, whose recording comes in parts.
+    unended: HashSet<u64>,
     recording: Vec<u8>,
     /// Operations so far, to poll completion now and then in a long run of them.
     executed: u32,
@@ -258,6 +258,11 @@ impl Device {
             (op::QUEUE_BIND_SPARSE, None) => self.queue_bind_sparse(body),
             (op, None) if op == VkOp::FREE_MEMORY.0 => self.free_memory(body),
             (op, None) if op == VkOp::DESTROY_SEMAPHORE.0 => self.destroy_semaphore(body),
+            (op, reply) if is_of_command_buffers(VkOp(op)) => {
+                let outcome = self.dispatch(VkOp(op), body, reply)?;
+                self.forget_recordings(VkOp(op), body)?;
+                Ok(outcome)
+            }
             (op, reply) => self.dispatch(VkOp(op), body, reply),
         }
     }
@@ -523,6 +528,11 @@ impl Device {
         // - everything that was made of the device is destroyed, and nothing uses it after this.
         unsafe { self.sync.device.destroy_device(None) };
     }
+}
+
+/// Whether recordings may end with an operation.
+fn is_of_command_buffers(op: VkOp) -> bool {
+    matches!(op, VkOp::FREE_COMMAND_BUFFERS | VkOp::RESET_COMMAND_POOL | VkOp::DESTROY_COMMAND_POOL)
 }
 
 /// Whether the driver may take its time for an operation: waiter threads watch the queues meanwhile.
