@@ -54,6 +54,24 @@ pub mod op {
     /// that grow. With reply: i32 `VkResult`. It is destroyed like any semaphore.
     pub const CREATE_SHARED_SEMAPHORE: u16 = 0x8020;
 
+    /// Every operation of this module.
+    pub const ALL: [u16; 14] = [
+        DESCRIBE,
+        CREATE_DEVICE,
+        DESTROY_DEVICE,
+        ALLOCATE_MEMORY,
+        QUEUE_SUBMIT,
+        QUEUE_BIND_SPARSE,
+        CREATE_SEMAPHORE,
+        SIGNAL_SEMAPHORE,
+        RECORD,
+        QUERY_RESULTS,
+        DESCRIPTOR_SET,
+        RECORD_PART,
+        RECORD_ABANDON,
+        CREATE_SHARED_SEMAPHORE,
+    ];
+
     /// The name of an operation of this module; `None` for any other number.
     #[must_use]
     pub const fn name(op: u16) -> Option<&'static str> {

@@ -21,10 +21,8 @@ use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::ObjectKind;
 use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::vulkan::op;
-use dxg_wire::vulkan::part;
 
 use super::forward;
-use super::guard::contain;
 use super::guard::guard;
 use super::guard::guard_result;
 use super::handles;
@@ -34,6 +32,8 @@ use super::pointers::slice_mut;
 use crate::device::Device;
 use crate::generated::commands;
 use crate::generated::structs;
+use crate::parts::Parts;
+use crate::parts::Recording;
 
 /// Longer recordings go through leased memory instead of the ring.
 const MAX_INLINE_BYTES: usize = 32 << 10;
@@ -41,14 +41,6 @@ const MAX_INLINE_BYTES: usize = 32 << 10;
 const PART_BYTES: usize = 64 << 10;
 /// A recording that was longer gives its memory back when the command buffer is reset.
 const MAX_KEPT_BYTES: usize = 1 << 20;
-
-/// What the host has of a recording that is not ended.
-#[derive(Clone, Copy, Debug, Default)]
-struct Parts {
-    sent: u32,
-    /// Why the next one could not be sent: the rest of the recording is lost.
-    failure: Option<vk::Result>,
-}
 
 /// A command buffer.
 #[derive(Debug)]
@@ -82,41 +74,13 @@ impl CommandBuffer {
 
     #[cold]
     fn send_full_part(&mut self) {
-        if self.parts.failure.is_none() {
-            let which = if self.parts.sent == 0 { part::FIRST } else { part::NEXT };
-            self.parts.failure = contain(|| self.send_part(which)).err();
-        }
-        // The end of the recording says what was the matter; until then there is nothing to be done with the rest.
-        if self.parts.failure.is_some() {
-            self.recording.clear();
-        }
-    }
-
-    fn send_part(&mut self, which: u32) -> Result<(), vk::Result> {
-        let stream = &self.device.stream;
-        let piece = stream.stage(self.recording.as_slice())?;
-        let position = stream.post(VkOp(op::RECORD_PART), |encoder| {
-            encoder.u64(self.id);
-            encoder.u32(which);
-            if which == part::FIRST {
-                encoder.bytes(self.begin.as_slice());
-            }
-            encoder.u64(piece.block.io_base().0 + piece.offset_bytes);
-            encoder.u64(self.recording.len() as u64);
-        })?;
-        stream.heap.give(piece, position);
-        self.recording.clear();
-        self.parts.sent = self.parts.sent.saturating_add(1);
-        Ok(())
+        let Self { id, begin, recording: entries, .. } = self;
+        self.parts.send(&self.device.stream, Recording { id: *id, begin, entries });
     }
 
     /// Gives up what the host has of an unfinished recording.
     fn abandon(&mut self) -> Result<(), vk::Result> {
-        let parts = std::mem::take(&mut self.parts);
-        if parts.sent == 0 {
-            return Ok(());
-        }
-        self.device.post(VkOp(op::RECORD_ABANDON), |encoder| encoder.u64(self.id))
+        self.parts.abandon(&self.device.stream, self.id)
     }
 
     /// Forgets a recording, and its memory if there is much of it.
@@ -130,17 +94,10 @@ impl CommandBuffer {
 
     /// Puts the finished recording on the stream.
     fn end(&mut self) -> Result<(), vk::Result> {
-        if let Some(failure) = self.parts.failure {
-            // Until the command buffer is reset, by itself or with its pool, the host has what came before.
-            return Err(failure);
-        }
-        if self.parts.sent > 0 {
-            let sent = self.send_part(part::LAST);
-            match sent {
-                Ok(()) => self.parts = Parts::default(),
-                Err(failure) => self.parts.failure = Some(failure),
-            }
-            return sent;
+        let Self { id, begin, recording: entries, .. } = self;
+        let ended = self.parts.end(&self.device.stream, Recording { id: *id, begin, entries });
+        if let Some(ended) = ended {
+            return ended;
         }
         let stream = &self.device.stream;
         let recording = self.recording.as_slice();
@@ -255,7 +212,7 @@ pub(crate) unsafe extern "system" fn reset_command_pool(
             // SAFETY: the pool holds it, so it is live; who resets a pool uses its command buffers in this thread alone.
             let object = unsafe { handles::object_mut::<CommandBuffer>(buffer) };
             // The host has nothing of it any more.
-            object.parts = Parts::default();
+            object.parts.forget();
             object.forget();
         });
         Ok(())

@@ -15,6 +15,7 @@ use ash::vk::Handle;
 
 use crate::handles;
 use crate::instance::void;
+use crate::recording;
 use crate::state::BUFFER_THAT_FAILS_BYTES;
 use crate::state::BUFFER_THAT_LOSES_BYTES;
 use crate::state::Batch;
@@ -22,7 +23,6 @@ use crate::state::Control;
 use crate::state::MEMORY_THAT_FAILS_BYTES;
 use crate::state::Point;
 use crate::state::QUERIES_THAT_FAIL;
-use crate::state::SETS_THAT_FAIL;
 use crate::state::STATE;
 
 /// The list that a count and a pointer stand for.
@@ -324,31 +324,6 @@ unsafe extern "system" fn destroy_query_pool(
     STATE.destroy(pool.as_raw());
 }
 
-unsafe extern "system" fn create_descriptor_pool(
-    _device: vk::Device,
-    info: *const vk::DescriptorPoolCreateInfo<'_>,
-    _allocator: *const c_void,
-    pool: *mut vk::DescriptorPool,
-) -> vk::Result {
-    // SAFETY:
-    // - the caller gives a valid structure.
-    if unsafe { &*info }.max_sets == SETS_THAT_FAIL {
-        return vk::Result::ERROR_OUT_OF_HOST_MEMORY;
-    }
-    // SAFETY:
-    // - the caller gives a writable place.
-    unsafe { *pool = vk::DescriptorPool::from_raw(STATE.create()) };
-    vk::Result::SUCCESS
-}
-
-unsafe extern "system" fn destroy_descriptor_pool(
-    _device: vk::Device,
-    pool: vk::DescriptorPool,
-    _allocator: *const c_void,
-) {
-    STATE.destroy(pool.as_raw());
-}
-
 unsafe extern "system" fn host_pointer_properties(
     _device: vk::Device,
     _handle_type: vk::ExternalMemoryHandleTypeFlags,
@@ -380,9 +355,7 @@ pub(crate) fn find(name: &CStr) -> vk::PFN_vkVoidFunction {
         b"vkFreeMemory" => void!(free_memory),
         b"vkCreateQueryPool" => void!(create_query_pool),
         b"vkDestroyQueryPool" => void!(destroy_query_pool),
-        b"vkCreateDescriptorPool" => void!(create_descriptor_pool),
-        b"vkDestroyDescriptorPool" => void!(destroy_descriptor_pool),
         b"vkGetMemoryHostPointerPropertiesEXT" => void!(host_pointer_properties),
-        _ => return None,
+        _ => return recording::find(name),
     })
 }

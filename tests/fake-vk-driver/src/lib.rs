@@ -13,6 +13,7 @@
 mod device;
 mod handles;
 mod instance;
+mod recording;
 mod state;
 
 pub use state::BUFFER_THAT_FAILS_BYTES;

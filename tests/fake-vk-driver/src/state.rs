@@ -168,6 +168,14 @@ impl State {
         })
     }
 
+    /// A handle that was not given before, of something that is not counted.
+    pub(crate) fn number(&self) -> u64 {
+        self.change(|inner| {
+            inner.last_handle += 1;
+            inner.last_handle
+        })
+    }
+
     /// An object goes; 0 is none.
     pub(crate) fn destroy(&self, handle: u64) {
         if handle != 0 {

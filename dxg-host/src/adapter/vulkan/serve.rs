@@ -226,5 +226,6 @@ mod tests {
         assert_eq!(super::name(op::RECORD_PART), "RECORD_PART");
         assert_eq!(super::name(VkOp::CREATE_BUFFER.0), "vkCreateBuffer");
         assert_eq!(super::name(u16::MAX), "unknown operation");
+        assert!(op::ALL.iter().all(|op| op::name(*op).is_some()));
     }
 }
