@@ -4,6 +4,7 @@ use ash::vk;
 use parking_lot::Mutex;
 
 use crate::cells::Cell;
+use crate::fence::Point;
 use crate::wait::Target;
 
 /// A queue.
@@ -28,5 +29,11 @@ impl Queue {
     #[must_use]
     pub fn idle(&self) -> Target {
         Target { cell: self.progress.clone(), value: *self.submitted.lock() }
+    }
+
+    /// The point at which a submission is complete.
+    #[must_use]
+    pub fn point(&self, sequence: u64) -> Point {
+        Point { queue: u16::try_from(self.number).unwrap_or(u16::MAX), sequence }
     }
 }

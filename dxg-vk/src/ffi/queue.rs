@@ -28,7 +28,6 @@ use crate::device::Device;
 use crate::external::payload::Use;
 use crate::external::semaphore::Act;
 use crate::external::semaphore::resolve as resolve_use;
-use crate::fence::Point;
 use crate::generated::structs;
 use crate::queue::Queue;
 use crate::wait;
@@ -66,6 +65,11 @@ struct Batch {
 }
 
 impl Batch {
+    /// Whether nothing is to be done and nobody told.
+    fn is_empty(&self) -> bool {
+        self.waits.is_empty() && self.command_buffers.is_empty() && self.signals.is_empty()
+    }
+
     fn encode(&self, encoder: &mut Encoder) {
         encoder.u32(self.flags);
         encode_uses(encoder, &self.waits);
@@ -110,7 +114,22 @@ unsafe fn advance(
     })?;
     *submitted = sequence;
     if !fence.is_null() {
-        let point = Point { queue: u16::try_from(queue.number).unwrap_or(u16::MAX), sequence };
+        let point = queue.point(sequence);
+        // SAFETY: not null, so the caller passes a live fence.
+        unsafe { fence::pend(fence, point) };
+    }
+    Ok(())
+}
+
+/// Makes `fence` pending on what was submitted before: a submission of nothing is complete with that, and stays here.
+///
+/// # Safety
+/// `fence` is null or a live fence.
+unsafe fn follow(object: &QueueObject, fence: vk::Fence) -> Result<(), vk::Result> {
+    object.device.stream.check()?;
+    if !fence.is_null() {
+        let queue = object.queue()?;
+        let point = queue.point(*queue.submitted.lock());
         // SAFETY: not null, so the caller passes a live fence.
         unsafe { fence::pend(fence, point) };
     }
@@ -153,6 +172,10 @@ fn submit(object: &QueueObject, fence: vk::Fence, mut batches: Vec<Batch>) -> Re
     if object.device.may_share_sync() {
         // SAFETY: the entry points pass on the program's fence, null or live.
         unsafe { resolve(&object.device, fence, &mut batches) };
+    }
+    if batches.iter().all(Batch::is_empty) {
+        // SAFETY: the entry points pass on the program's fence, null or live.
+        return unsafe { follow(object, fence) };
     }
     let body = |encoder: &mut Encoder| {
         encoder.u32(count(batches.len()));

@@ -82,7 +82,7 @@ impl Aim {
     /// The aim of a workload, where it has one.
     pub fn of(name: &str) -> Option<Self> {
         Some(match name {
-            "submit" | "submit_busy" | "timeline" => Self::Above(10.0),
+            "submit" | "submit_small" | "submit_busy" | "timeline" => Self::Above(10.0),
             "fence_status" | "timeline_counter" | "event_status" | "query_status" => Self::NativeOr(15.0),
             "descriptors" => Self::Times(1.0),
             "fence_churn" | "buffer_churn" | "image_churn" => Self::Times(2.0),

@@ -10,6 +10,7 @@
 //!
 //! *Locks.* One mutex per watcher, held while proxies are raised, so that a proxy that is given up is not touched any more.
 
+use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -106,6 +107,8 @@ struct Awaited {
 #[derive(Default)]
 struct State {
     awaited: Vec<Awaited>,
+    /// What each proxy was raised to: a driver takes it for an error to be told a value that it has.
+    raised: HashMap<vk::Semaphore, u64>,
     closing: bool,
 }
 
@@ -155,9 +158,11 @@ impl<R: Raise> Watcher<R> {
         let mut state = self.common.state.lock();
         let awaited: Vec<Awaited> = state.awaited.extract_if(.., |awaited| awaited.proxy == proxy).collect();
         if awaited.is_empty() {
+            state.raised.remove(&proxy);
             return GivenUp::Unused;
         }
-        self.common.raise_all(awaited);
+        self.common.raise_all(&mut state.raised, awaited);
+        state.raised.remove(&proxy);
         self.common.change(&state);
         GivenUp::InUse
     }
@@ -166,7 +171,7 @@ impl<R: Raise> Watcher<R> {
     pub(crate) fn release(&self) {
         let mut state = self.common.state.lock();
         let awaited = std::mem::take(&mut state.awaited);
-        self.common.raise_all(awaited);
+        self.common.raise_all(&mut state.raised, awaited);
         self.common.change(&state);
     }
 
@@ -194,12 +199,16 @@ impl<R: Raise> Common<R> {
         }
     }
 
-    /// Raises each proxy to the largest of its values.
-    fn raise_all(&self, mut reached: Vec<Awaited>) {
+    /// Raises each proxy to the largest of its values, unless it is there already.
+    fn raise_all(&self, raised: &mut HashMap<vk::Semaphore, u64>, mut reached: Vec<Awaited>) {
         reached.sort_unstable_by_key(|awaited| (awaited.proxy, std::cmp::Reverse(awaited.value)));
         reached.dedup_by_key(|awaited| awaited.proxy);
-        for awaited in reached {
-            self.raise.raise(awaited.proxy, awaited.value);
+        for Awaited { proxy, value, .. } in reached {
+            let before = raised.entry(proxy).or_default();
+            if *before < value {
+                *before = value;
+                self.raise.raise(proxy, value);
+            }
         }
     }
 
@@ -208,7 +217,7 @@ impl<R: Raise> Common<R> {
         loop {
             let is_reached = |awaited: &mut Awaited| awaited.cell.value() >= awaited.value;
             let reached: Vec<Awaited> = state.awaited.extract_if(.., is_reached).collect();
-            self.raise_all(reached);
+            self.raise_all(&mut state.raised, reached);
             if state.closing {
                 return;
             }
@@ -305,6 +314,21 @@ mod tests {
         watcher.watch(&cell, proxy(2), 9).unwrap();
         assert_eq!(log.wait(2), [(1, 7), (2, 9)]);
         watcher.stop();
+    }
+
+    #[test]
+    fn watch_a_value_that_was_raised_raises_nothing() {
+        let (log, cell) = (Arc::<Log>::default(), cell());
+        let mut watcher = Watcher::new(Arc::clone(&log));
+        cell.publish(9);
+        for value in [5, 5, 3] {
+            watcher.watch(&cell, proxy(1), value).unwrap();
+        }
+        watcher.watch(&cell, proxy(1), 6).unwrap();
+        watcher.stop();
+        let raised = log.raised.lock();
+        assert!(raised.windows(2).all(|two| two[0].1 < two[1].1), "{raised:?}");
+        assert_eq!(raised.last(), Some(&(1, 6)));
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::shader::wgsl;
 
 pub(super) const ALL: &[Workload] = &[
     time("submit", "empty vkQueueSubmit + vkWaitForFences", "us", submit),
+    time("submit_small", "vkQueueSubmit of a small fill + vkWaitForFences", "us", submit_small),
     time("submit_busy", "the same, one busy thread on each core", "us", submit_busy),
     rate("submit_busy_rate", "small submits, one busy thread on each core", "1/s", submit_busy_rate),
     time("timeline", "timeline submit + vkWaitSemaphores", "us", timeline),
@@ -34,6 +35,12 @@ pub(super) const ALL: &[Workload] = &[
     time("memory_churn", "allocate + map + free 64 KiB", "us", memory_churn),
     time("record_1k", "record a dispatch, 1,000 per buffer", "ns", record_1k),
     time("record_10k", "record a dispatch, 10,000 per buffer", "ns", record_10k),
+    rate(
+        "record_threads",
+        "pipelines bound by one recording thread on each core, to the end",
+        "1/s",
+        record_threads,
+    ),
     time("descriptors", "descriptor set allocate + update", "ns", descriptors),
     time("pipeline", "compute pipeline create + destroy", "us", pipeline),
 ];
@@ -52,8 +59,24 @@ fn submit(length: Length) -> Result<f64> {
     Ok(ns / 1e3)
 }
 
+fn submit_small(length: Length) -> Result<f64> {
+    let gpu = gpu()?;
+    let buffer = gpu.buffer(4096)?;
+    let commands = gpu.recorded(|c| {
+        c.fill_buffer(buffer.handle, 0, vk::WHOLE_SIZE, 3);
+        c.to_host();
+    })?;
+    let fence = gpu.fence()?;
+    let ns = median_ns(length, 1, || {
+        gpu.submit(&[commands], fence)?;
+        gpu.wait(fence)?;
+        Ok(gpu.reset_fences(&[fence])?)
+    })?;
+    Ok(ns / 1e3)
+}
+
 fn submit_busy(length: Length) -> Result<f64> {
-    crowded(|| submit(length))
+    crowded(|| submit_small(length))
 }
 
 fn submit_busy_rate(length: Length) -> Result<f64> {
@@ -232,6 +255,39 @@ fn record_1k(length: Length) -> Result<f64> {
 
 fn record_10k(length: Length) -> Result<f64> {
     record(length, 10_000)
+}
+
+/// Threads record into command buffers of pools of their own; the time ends when the device has executed them all.
+fn record_threads(length: Length) -> Result<f64> {
+    const EACH: u32 = 10_000;
+    let gpu = gpu()?;
+    let kernel = gpu.kernel(&wgsl(SMALL)?, 1)?;
+    let set = gpu.storage_set(&kernel, &[gpu.buffer(64)?])?;
+    let threads = thread::available_parallelism()?.get();
+    let commands = (0..threads)
+        .map(|_| Ok(gpu.command_buffers(gpu.command_pool()?, vk::CommandBufferLevel::PRIMARY, 1)?[0]))
+        .collect::<Result<Vec<_>>>()?;
+    let record = |commands: vk::CommandBuffer| {
+        gpu.record(commands, vk::CommandBufferUsageFlags::empty(), |c| {
+            c.bind(&kernel, set);
+            for _ in 0..EACH {
+                c.bind_pipeline(kernel.pipeline);
+            }
+        })
+    };
+    let fence = gpu.fence()?;
+    let ns = median_ns(length, EACH * u32::try_from(threads)?, || {
+        thread::scope(|scope| {
+            let threads: Vec<_> = commands.iter().map(|one| scope.spawn(|| record(*one))).collect();
+            threads
+                .into_iter()
+                .try_for_each(|thread| thread.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?)
+        })?;
+        gpu.submit(&commands, fence)?;
+        gpu.wait(fence)?;
+        Ok(gpu.reset_fences(&[fence])?)
+    })?;
+    Ok(1e9 / ns)
 }
 
 fn descriptors(length: Length) -> Result<f64> {

@@ -22,6 +22,7 @@ scenarios![
     fences_many,
     fence_churn,
     fence_waited_by_another_thread,
+    fence_of_an_empty_submission_follows_what_was_submitted,
 ];
 
 const TIMEOUT: ash::prelude::VkResult<()> = Err(vk::Result::TIMEOUT);
@@ -93,10 +94,11 @@ fn fences_wait_for_any(case: &mut Case) -> Result<()> {
 
 fn fence_reset_and_used_again(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
+    let nothing = gpu.recorded(|_| {})?;
     let fences = [gpu.fence()?, gpu.fence()?];
     for _ in 0..500 {
         for fence in fences {
-            gpu.queue_submit(gpu.queue, &[], fence)?;
+            gpu.submit(&[nothing], fence)?;
         }
         gpu.wait_for_fences(&fences, true, hang_ns())?;
         gpu.reset_fences(&fences)?;
@@ -106,9 +108,10 @@ fn fence_reset_and_used_again(case: &mut Case) -> Result<()> {
 
 fn fences_many(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
+    let nothing = gpu.recorded(|_| {})?;
     let fences = (0..1000).map(|_| gpu.fence()).collect::<Result<Vec<_>>>()?;
     for fence in fences.iter().rev() {
-        gpu.queue_submit(gpu.queue, &[], *fence)?;
+        gpu.submit(&[nothing], *fence)?;
     }
     gpu.wait_for_fences(&fences, true, hang_ns())?;
     for fence in &fences {
@@ -138,11 +141,12 @@ fn fence_churn(case: &mut Case) -> Result<()> {
 
 fn fence_waited_by_another_thread(case: &mut Case) -> Result<()> {
     let gpu = case.gpu()?;
+    let nothing = gpu.recorded(|_| {})?;
     let fence = gpu.fence()?;
     std::thread::scope(|scope| {
         let waiters: Vec<_> =
             (0..4).map(|_| scope.spawn(|| gpu.wait_for_fences(&[fence], true, hang_ns()))).collect();
-        gpu.queue_submit(gpu.queue, &[], fence)?;
+        gpu.submit(&[nothing], fence)?;
         for waiter in waiters {
             match waiter.join() {
                 Ok(result) => result?,
@@ -151,4 +155,26 @@ fn fence_waited_by_another_thread(case: &mut Case) -> Result<()> {
         }
         Ok(())
     })
+}
+
+fn fence_of_an_empty_submission_follows_what_was_submitted(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let go = gpu.timeline(0)?;
+    let (waits, values, stages) = ([go], [1], [vk::PipelineStageFlags::ALL_COMMANDS]);
+    let mut timeline = vk::TimelineSemaphoreSubmitInfo::default().wait_semaphore_values(&values);
+    let held = vk::SubmitInfo::default()
+        .wait_semaphores(&waits)
+        .wait_dst_stage_mask(&stages)
+        .push_next(&mut timeline);
+    let (before, after, later) = (gpu.fence()?, gpu.fence()?, gpu.fence()?);
+    // Nothing was submitted yet, so nothing is waited for.
+    gpu.queue_submit(gpu.queue, &[], before)?;
+    gpu.wait(before)?;
+    gpu.queue_submit(gpu.queue, &[held], vk::Fence::null())?;
+    gpu.queue_submit(gpu.queue, &[], after)?;
+    gpu.queue_submit(gpu.queue, &[vk::SubmitInfo::default()], later)?;
+    same!(gpu.wait_for_fences(&[after, later], false, 1_000_000), TIMEOUT, "what came before is held");
+    gpu.signal_semaphore(&vk::SemaphoreSignalInfo::default().semaphore(go).value(1))?;
+    gpu.wait(after)?;
+    gpu.wait(later)
 }
