@@ -5,7 +5,9 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use dxg_ioctl::Luid;
+use dxg_wire::session::AskBudget;
 use dxg_wire::session::BrokerMessage;
+use dxg_wire::session::Budget;
 use dxg_wire::session::ClientMessage;
 use dxg_wire::session::Features;
 use dxg_wire::session::IoAddress;
@@ -135,6 +137,23 @@ impl Streams {
     #[must_use]
     pub fn quota_bytes(&self) -> u64 {
         self.host().info.quota_bytes
+    }
+
+    /// Bytes that this client may hold at this moment, with those that it does: its quota, less what other clients of the virtual
+    /// GPU have of it. A host that does not tell leaves the quota, and so does a lost one.
+    #[must_use]
+    pub fn budget_bytes(&self) -> u64 {
+        let host = self.host();
+        if !host.info.features.contains(Features::BUDGET) {
+            return self.quota_bytes();
+        }
+        match host.ask_broker(ClientMessage::ASK_BUDGET, |request| AskBudget { request, reserved: 0 }) {
+            Ok(answer) if answer.kind == BrokerMessage::BUDGET.0 => {
+                let budget: Budget = answer.body();
+                budget.used_bytes.saturating_add(budget.left_bytes).min(self.quota_bytes())
+            }
+            _ => self.quota_bytes(),
+        }
     }
 
     /// The node.

@@ -44,7 +44,8 @@ fn greeting_gets_a_welcome_with_defaults_and_the_uuid_of_the_socket() {
     assert_eq!(fds.len(), 6);
     assert_eq!(welcome.version, 1);
     assert_eq!(welcome.interface_version, 40);
-    assert_eq!(welcome.features, Features::SHARING, "the adapter has no streams");
+    let without_streams = Features::SHARING.union(Features::BUDGET);
+    assert_eq!(welcome.features, without_streams, "the adapter has no streams");
     assert_eq!(welcome.vgpu_ring_bytes, 256 << 10);
     assert_eq!(welcome.arena_base.0, ARENA_BASE);
     let uuid = uuid::Uuid::from_bytes(welcome.vgpu_uuid).to_string();

@@ -3,7 +3,11 @@
 
 mod support;
 
+use dxg_wire::session::AskBudget;
+use dxg_wire::session::BrokerMessage;
+use dxg_wire::session::Budget;
 use dxg_wire::session::ClientMessage;
+use dxg_wire::session::Features;
 use dxg_wire::session::Reason;
 
 use support::client::Client;
@@ -57,6 +61,37 @@ fn two_clients_share_the_quota_of_their_virtual_gpu() {
     drop(first);
     eventually("the first client's memory is back", || daemon.state().vgpus[0].used_bytes == 424 << 10);
     second.lease(600 << 10).unwrap();
+}
+
+/// What the client holds and may hold besides.
+fn budget(session: &Session) -> (u64, u64) {
+    session.client.send(ClientMessage::ASK_BUDGET, &AskBudget { request: 77, reserved: 0 }, &[]);
+    let (budget, _) = session.client.expect::<Budget>(BrokerMessage::BUDGET);
+    assert_eq!(budget.request, 77);
+    (budget.used_bytes, budget.left_bytes)
+}
+
+#[test]
+fn budget_is_what_the_quotas_of_client_and_virtual_gpu_leave() {
+    let daemon = Daemon::with_config(&format!("{QUOTA}client_quota_bytes = 786432\n"));
+    let mut first = Session::greet(&daemon.socket(), &hello());
+    let mut second = Session::greet(&daemon.socket(), &hello());
+    assert_eq!(budget(&first), (0, 768 << 10));
+    let base = first.lease(512 << 10).unwrap();
+    assert_eq!((budget(&first), budget(&second)), ((512 << 10, 256 << 10), (0, 512 << 10)));
+    second.lease(512 << 10).unwrap();
+    assert_eq!((budget(&first), budget(&second)), ((512 << 10, 0), (512 << 10, 0)));
+    first.release(base);
+    assert_eq!((budget(&first), budget(&second)), ((0, 512 << 10), (512 << 10, 256 << 10)));
+}
+
+#[test]
+fn budget_asked_for_without_the_feature_ends_the_session() {
+    let daemon = Daemon::start();
+    let plain = dxg_wire::session::Hello { features: Features::SHARING, ..hello() };
+    let session = Session::greet(&daemon.socket(), &plain);
+    session.client.send(ClientMessage::ASK_BUDGET, &AskBudget { request: 1, reserved: 0 }, &[]);
+    assert_eq!(session.client.lost(), Reason::VIOLATION);
 }
 
 #[test]

@@ -48,6 +48,7 @@ use support::client::Client;
 use support::client::hello;
 use support::daemon::Daemon;
 use support::daemon::eventually;
+use support::daemon::is_alive;
 use support::session::Session;
 use support::session::map;
 
@@ -57,7 +58,11 @@ const KERNEL_FDS: usize = 253;
 /// A daemon whose pool is at rest, with what it has open then.
 fn settled() -> (Daemon, Vec<String>) {
     let daemon = Daemon::with_config("most_warm_workers = 1");
-    drop(Session::open(&daemon.socket()));
+    let session = Session::open(&daemon.socket());
+    let bound = daemon.bound_workers();
+    drop(session);
+    // Until it has ended it may be taken for the one that waits, which is not there yet.
+    eventually("the session's worker has ended", || !bound.iter().any(|pid| is_alive(*pid)));
     rest(&daemon);
     let before = daemon.descriptors();
     (daemon, before)

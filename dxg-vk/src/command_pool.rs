@@ -22,6 +22,11 @@ impl CommandPool {
         self.buffers.lock().remove(&buffer)
     }
 
+    /// Visits every command buffer.
+    pub fn each(&self, visit: impl FnMut(vk::CommandBuffer)) {
+        self.buffers.lock().iter().copied().for_each(visit);
+    }
+
     /// Removes all.
     pub fn take_all(&self) -> HashSet<vk::CommandBuffer> {
         std::mem::take(&mut self.buffers.lock())

@@ -50,6 +50,7 @@ struct Shared {
     blocks: Mutex<HashMap<u64, SharedSlice>>,
     next_base: AtomicU64,
     lost: AtomicBool,
+    refuses: AtomicBool,
     sleepers: Mutex<Vec<Weak<dyn Sleeper>>>,
     stop: AtomicBool,
 }
@@ -79,6 +80,9 @@ impl Link for FakeLink {
     }
 
     fn lease(&self, size_bytes: u64) -> Result<Block, vk::Result> {
+        if self.shared.refuses.load(Ordering::SeqCst) {
+            return Err(vk::Result::ERROR_OUT_OF_DEVICE_MEMORY);
+        }
         let memory = SharedSlice::whole(&mapping(usize::try_from(size_bytes).unwrap()));
         let base = self.shared.next_base.fetch_add(size_bytes.next_multiple_of(1 << 16), Ordering::Relaxed);
         self.shared.blocks.lock().insert(base, memory.clone());
@@ -125,6 +129,7 @@ impl FakeHost {
             blocks: Mutex::default(),
             next_base: AtomicU64::new(1 << 32),
             lost: AtomicBool::new(false),
+            refuses: AtomicBool::new(false),
             sleepers: Mutex::default(),
             stop: AtomicBool::new(false),
         });
@@ -133,6 +138,16 @@ impl FakeHost {
         let thread = std::thread::spawn(move || serve(&host, &mut consumer, &mut act));
         let link = FakeLink { shared: Arc::clone(&shared), producer, doorbell: bell };
         (Self { shared, thread: Some(thread) }, Stream::over(Box::new(link)))
+    }
+
+    /// There is no memory for this client from now on.
+    pub(crate) fn refuse_leases(&self) {
+        self.shared.refuses.store(true, Ordering::SeqCst);
+    }
+
+    /// There is memory again.
+    pub(crate) fn grant_leases(&self) {
+        self.shared.refuses.store(false, Ordering::SeqCst);
     }
 
     /// The session ends, as if the daemon had gone.

@@ -94,7 +94,9 @@ impl<B> Heap<B> {
         Self { spare_blocks, ..self }
     }
 
-    fn is_shared(&self, size_bytes: u64) -> bool {
+    /// Whether pieces of this size lie in blocks with others.
+    #[must_use]
+    pub fn is_shared(&self, size_bytes: u64) -> bool {
         size_bytes <= self.block_bytes / BLOCK_PARTS
     }
 

@@ -26,6 +26,7 @@ pub mod ids;
 pub mod link;
 pub mod log;
 pub mod memory;
+mod parts;
 pub mod physical;
 pub mod private_data;
 pub mod queue;

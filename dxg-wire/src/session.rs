@@ -59,8 +59,16 @@ impl Features {
     pub const STREAMS: Self = Self(1 << 0);
     /// Shared objects by descriptor ([`ClientMessage::IMPORT_SHARED`]).
     pub const SHARING: Self = Self(1 << 1);
+    /// What a client may still hold ([`ClientMessage::ASK_BUDGET`]).
+    pub const BUDGET: Self = Self(1 << 2);
     /// Every feature that this crate knows.
-    pub const ALL: Self = Self(Self::STREAMS.0 | Self::SHARING.0);
+    pub const ALL: Self = Self::STREAMS.union(Self::SHARING).union(Self::BUDGET);
+
+    /// What either has.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 
     /// What both sides have.
     #[must_use]
@@ -203,6 +211,8 @@ kinds! {
         CLOSE_STREAM = 6, 0;
         /// [`Import`] with the descriptor of a shared object. Answer: [`BrokerMessage::IMPORTED`].
         IMPORT_SHARED = 7, 1;
+        /// [`AskBudget`]: how much memory there is for this client now. Answer: [`BrokerMessage::BUDGET`].
+        ASK_BUDGET = 8, 0;
     }
 }
 
@@ -234,6 +244,8 @@ kinds! {
         EXPORTED = 11, 1;
         /// [`Lost`]: the session is over; every wait ends. The socket closes after it.
         LOST = 12, 0;
+        /// [`Budget`].
+        BUDGET = 13, 0;
     }
 }
 
@@ -486,6 +498,30 @@ body! {
         global_share: u32,
         /// What it is.
         kind: SharedKind,
+    }
+}
+
+body! {
+    /// Asks how much memory there is.
+    AskBudget {
+        /// Repeated in the answer.
+        request: u32,
+        /// Zero.
+        reserved: u32,
+    }
+}
+
+body! {
+    /// How much memory there is for a client at this moment. Others may take it the next.
+    Budget {
+        /// From the request.
+        request: u32,
+        /// Zero.
+        reserved: u32,
+        /// Bytes that the client holds.
+        used_bytes: u64,
+        /// Bytes that it may have besides: what its own quota and the other clients of its virtual GPU leave.
+        left_bytes: u64,
     }
 }
 

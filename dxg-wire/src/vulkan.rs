@@ -53,6 +53,46 @@ pub mod op {
     /// the cell's, which others raise as well; submissions name it like a timeline semaphore and give their signals values
     /// that grow. With reply: i32 `VkResult`. It is destroyed like any semaphore.
     pub const CREATE_SHARED_SEMAPHORE: u16 = 0x8020;
+
+    /// Every operation of this module.
+    pub const ALL: [u16; 14] = [
+        DESCRIBE,
+        CREATE_DEVICE,
+        DESTROY_DEVICE,
+        ALLOCATE_MEMORY,
+        QUEUE_SUBMIT,
+        QUEUE_BIND_SPARSE,
+        CREATE_SEMAPHORE,
+        SIGNAL_SEMAPHORE,
+        RECORD,
+        QUERY_RESULTS,
+        DESCRIPTOR_SET,
+        RECORD_PART,
+        RECORD_ABANDON,
+        CREATE_SHARED_SEMAPHORE,
+    ];
+
+    /// The name of an operation of this module; `None` for any other number.
+    #[must_use]
+    pub const fn name(op: u16) -> Option<&'static str> {
+        Some(match op {
+            DESCRIBE => "DESCRIBE",
+            CREATE_DEVICE => "CREATE_DEVICE",
+            DESTROY_DEVICE => "DESTROY_DEVICE",
+            ALLOCATE_MEMORY => "ALLOCATE_MEMORY",
+            QUEUE_SUBMIT => "QUEUE_SUBMIT",
+            QUEUE_BIND_SPARSE => "QUEUE_BIND_SPARSE",
+            CREATE_SEMAPHORE => "CREATE_SEMAPHORE",
+            SIGNAL_SEMAPHORE => "SIGNAL_SEMAPHORE",
+            RECORD => "RECORD",
+            QUERY_RESULTS => "QUERY_RESULTS",
+            DESCRIPTOR_SET => "DESCRIPTOR_SET",
+            RECORD_PART => "RECORD_PART",
+            RECORD_ABANDON => "RECORD_ABANDON",
+            CREATE_SHARED_SEMAPHORE => "CREATE_SHARED_SEMAPHORE",
+            _ => return None,
+        })
+    }
 }
 
 /// Which piece of a recording it is.

@@ -33,7 +33,7 @@ fn command(daemon: &Daemon, driver: &str, arguments: &[&str]) -> Command {
 
 #[test]
 fn queues_of_several_families_work_and_fail_as_their_driver_does() {
-    const SCENARIOS: [&str; 11] = [
+    const SCENARIOS: [&str; 13] = [
         "queues_work_in_threads_of_their_own",
         "queues_released_in_another_order",
         "queues_idle_apart",
@@ -44,6 +44,8 @@ fn queues_of_several_families_work_and_fail_as_their_driver_does() {
         "timelines_of_queues_any_and_all",
         "driver_of_the_tests_loses_its_device",
         "driver_of_the_tests_fails_to_create",
+        "driver_of_the_tests_fails_calls_alone",
+        "driver_of_the_tests_takes_so_many_allocations",
         "queues_work_in_threads_of_their_own",
     ];
     build(&["dxg-host", "dxg-vk", "dxg-tests-vulkan", "fake-vk-driver"]);

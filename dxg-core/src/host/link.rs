@@ -299,7 +299,8 @@ impl Link {
             | BrokerMessage::STREAM_OPENED
             | BrokerMessage::STREAM_REFUSED
             | BrokerMessage::IMPORTED
-            | BrokerMessage::IMPORT_REFUSED => {
+            | BrokerMessage::IMPORT_REFUSED
+            | BrokerMessage::BUDGET => {
                 // Each of these bodies begins with the number of the request.
                 let request: WindowRef = message.body();
                 let request = (request.base.0 & 0xffff_ffff) as u32;

@@ -4,7 +4,9 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Instant;
 
+use dxg_wire::session::AskBudget;
 use dxg_wire::session::BrokerMessage;
+use dxg_wire::session::Budget;
 use dxg_wire::session::ClientMessage;
 use dxg_wire::session::Features;
 use dxg_wire::session::Hello;
@@ -118,6 +120,11 @@ impl Broker {
                     self.import(id, import, &fd);
                 }
             }
+            (ClientState::Bound(bound), ClientMessage::ASK_BUDGET)
+                if bound.features.contains(Features::BUDGET) =>
+            {
+                self.budget(id, &message.body());
+            }
             (ClientState::Bound(_), _) => self.violation(id, "a message out of place"),
         }
     }
@@ -186,6 +193,16 @@ impl Broker {
         bound.windows.insert(base.0, WindowRecord::new(size_bytes, state));
         self.tell_worker(worker, HostMessage::WINDOW, &Window { base, size_bytes }, vec![memory]);
         Ok(())
+    }
+
+    fn budget(&mut self, id: ClientId, ask: &AskBudget) {
+        let body = Budget {
+            request: ask.request,
+            reserved: 0,
+            used_bytes: self.ledger.client(id).used_bytes,
+            left_bytes: self.ledger.left_bytes(id),
+        };
+        self.tell_client(id, BrokerMessage::BUDGET, &body, Vec::new());
     }
 
     fn release(&mut self, id: ClientId, window: &WindowRef) {

@@ -28,6 +28,11 @@ impl Account {
     fn after(self, size_bytes: u64) -> Option<u64> {
         self.used_bytes.checked_add(size_bytes).filter(|used| *used <= self.quota_bytes)
     }
+
+    /// What the quota leaves.
+    fn left_bytes(self) -> u64 {
+        self.quota_bytes.saturating_sub(self.used_bytes)
+    }
 }
 
 /// All accounts of the daemon.
@@ -89,6 +94,12 @@ impl Ledger {
         {
             whole.used_bytes = whole.used_bytes.saturating_sub(account.used_bytes);
         }
+    }
+
+    /// How much more a client may hold, by its own quota and its virtual GPU's.
+    pub(super) fn left_bytes(&self, client: ClientId) -> u64 {
+        let Some((vgpu, account)) = self.clients.get(&client) else { return 0 };
+        account.left_bytes().min(self.vgpu(*vgpu).left_bytes())
     }
 
     /// The account of a virtual GPU.

@@ -51,7 +51,7 @@ impl Vgpu {
     /// The features of its sessions.
     pub(super) fn offers(&self) -> Features {
         match self.choice {
-            AdapterChoice::None => Features::SHARING,
+            AdapterChoice::None => Features::SHARING.union(Features::BUDGET),
             AdapterChoice::Vulkan(_) => Features::ALL,
         }
     }

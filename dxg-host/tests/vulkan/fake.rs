@@ -244,6 +244,51 @@ fn nothing_native_outlives_the_stream() {
 }
 
 #[test]
+fn device_that_waits_for_what_nobody_signals_is_destroyed_with_all_it_has() {
+    let fake = Fake::take();
+    let before = fake.count(Count::LIVE);
+    let ran = fake.count(Count::BATCHES);
+    let (mut guest, _) = fake.device();
+    let addresses = [(); 3].map(|()| guest.cell(0).1);
+    for (number, address) in (1..).zip(addresses) {
+        guest.post(op::CREATE_SEMAPHORE, |e| requests::create_timeline(e, id(number), address, 0));
+    }
+    let wait_and_signal = |queue, sequence, waits: &[requests::Point], signals: &[requests::Point]| {
+        let batch = [Batch { waits, signals, ..Batch::default() }];
+        guest.post(op::QUEUE_SUBMIT, |e| requests::submit(e, queue, sequence, &batch));
+    };
+    // For the client; then for a value beyond the one that this signals; one that was destroyed meanwhile is waited for too.
+    wait_and_signal(0, 1, &[(id(1), 4)], &[(id(2), 1)]);
+    wait_and_signal(1, 1, &[(id(2), 2)], &[]);
+    wait_and_signal(2, 1, &[(id(3), 1)], &[]);
+    guest.post(VkOp::DESTROY_SEMAPHORE.0, |e| e.u64(id(3)));
+    guest.settle();
+    assert_eq!(fake.count(Count::BATCHES), ran);
+    assert_eq!(guest.call(op::DESTROY_DEVICE, |_| {}).as_deref(), Some(&[][..]));
+    assert_eq!(fake.count(Count::BATCHES), ran + 3);
+    assert_eq!(fake.count(Count::LIVE), before);
+    assert_eq!(guest.close(), Ok(()));
+}
+
+#[test]
+fn device_whose_queues_wait_for_each_other_is_destroyed_when_its_client_goes() {
+    let fake = Fake::take();
+    let before = fake.count(Count::LIVE);
+    let (mut guest, _) = fake.device();
+    let addresses = [(); 2].map(|()| guest.cell(0).1);
+    for (number, address) in (1..).zip(addresses) {
+        guest.post(op::CREATE_SEMAPHORE, |e| requests::create_timeline(e, id(number), address, 0));
+    }
+    for (queue, first, second) in [(0, 1, 2), (1, 2, 1)] {
+        let batch = [Batch { waits: &[(id(first), 1)], signals: &[(id(second), 1)], ..Batch::default() }];
+        guest.post(op::QUEUE_SUBMIT, |e| requests::submit(e, queue, 1, &batch));
+    }
+    guest.settle();
+    assert_eq!(guest.close(), Ok(()));
+    assert_eq!(fake.count(Count::LIVE), before);
+}
+
+#[test]
 fn sparse_binding_raises_the_progress_and_the_semaphores_it_signals() {
     let fake = Fake::take();
     let (mut guest, cells) = fake.device();
@@ -291,7 +336,8 @@ fn any_request_is_executed_or_ends_the_session_by_name() {
         let (guest, _) = fake.device();
         while !guest.host_ended() {
             let op = match noise.next() % 3 {
-                0 => op::ALLOCATE_MEMORY + u16::try_from(noise.next() % 6).unwrap(),
+                // All that a device takes once it is there.
+                0 => op::ALL[3 + usize::try_from(noise.next() % 11).unwrap()],
                 _ => 16 + u16::try_from(noise.next() % 600).unwrap(),
             };
             let words = noise.next() % 40;

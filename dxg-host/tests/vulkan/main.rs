@@ -4,5 +4,6 @@
 
 mod fake;
 mod guest;
+mod malformed;
 mod native;
 mod requests;

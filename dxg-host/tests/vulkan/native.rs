@@ -32,7 +32,7 @@ const OUT_OF_DEVICE_MEMORY: [u8; 4] = (-2_i32).to_le_bytes();
 const EXTENSION_NOT_PRESENT: [u8; 4] = (-7_i32).to_le_bytes();
 
 /// The adapter of all tests; `None` where there is no driver.
-fn adapter() -> Option<Arc<dyn Adapter>> {
+pub(crate) fn adapter() -> Option<Arc<dyn Adapter>> {
     static ADAPTER: OnceLock<Option<Arc<dyn Adapter>>> = OnceLock::new();
     let adapter = ADAPTER.get_or_init(|| vulkan::open_library(Path::new("libvulkan.so.1"), None).ok());
     if adapter.is_none() {
@@ -42,7 +42,7 @@ fn adapter() -> Option<Arc<dyn Adapter>> {
 }
 
 /// A stream with a device of one queue, and the queue's cell.
-fn device(adapter: &Arc<dyn Adapter>) -> (Guest, FenceCell) {
+pub(crate) fn device(adapter: &Arc<dyn Adapter>) -> (Guest, FenceCell) {
     let mut guest = Guest::open(adapter, StreamKind::VULKAN_DEVICE);
     let (cell, address) = guest.cell(0);
     let places = [Place { family: 0, index: 0, cell: address }];

@@ -21,10 +21,8 @@ use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::ObjectKind;
 use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::vulkan::op;
-use dxg_wire::vulkan::part;
 
 use super::forward;
-use super::guard::contain;
 use super::guard::guard;
 use super::guard::guard_result;
 use super::handles;
@@ -34,6 +32,8 @@ use super::pointers::slice_mut;
 use crate::device::Device;
 use crate::generated::commands;
 use crate::generated::structs;
+use crate::parts::Parts;
+use crate::parts::Recording;
 
 /// Longer recordings go through leased memory instead of the ring.
 const MAX_INLINE_BYTES: usize = 32 << 10;
@@ -49,8 +49,7 @@ pub(crate) struct CommandBuffer {
     pub(crate) id: u64,
     /// The entries recorded since it began, or since the last part.
     recording: Encoder,
-    /// What became of the parts of this recording; `None` before the first.
-    parts: Option<Result<(), vk::Result>>,
+    parts: Parts,
     device: Arc<Device>,
     level: vk::CommandBufferLevel,
     /// `VkCommandBufferBeginInfo` of the recording, encoded.
@@ -75,38 +74,13 @@ impl CommandBuffer {
 
     #[cold]
     fn send_full_part(&mut self) {
-        let which = if self.parts.is_none() { part::FIRST } else { part::NEXT };
-        let sent = contain(|| self.send_part(which));
-        if sent.is_err() {
-            self.recording.clear();
-        }
-        // The end of the recording says what was the matter.
-        self.parts = Some(self.parts.unwrap_or(Ok(())).and(sent));
-    }
-
-    fn send_part(&mut self, which: u32) -> Result<(), vk::Result> {
-        let stream = &self.device.stream;
-        let piece = stream.stage(self.recording.as_slice())?;
-        let position = stream.post(VkOp(op::RECORD_PART), |encoder| {
-            encoder.u64(self.id);
-            encoder.u32(which);
-            if which == part::FIRST {
-                encoder.bytes(self.begin.as_slice());
-            }
-            encoder.u64(piece.block.io_base().0 + piece.offset_bytes);
-            encoder.u64(self.recording.len() as u64);
-        })?;
-        stream.heap.give(piece, position);
-        self.recording.clear();
-        Ok(())
+        let Self { id, begin, recording: entries, .. } = self;
+        self.parts.send(&self.device.stream, Recording { id: *id, begin, entries });
     }
 
     /// Gives up what the host has of an unfinished recording.
     fn abandon(&mut self) -> Result<(), vk::Result> {
-        match self.parts.take() {
-            Some(_) => self.device.post(VkOp(op::RECORD_ABANDON), |encoder| encoder.u64(self.id)),
-            None => Ok(()),
-        }
+        self.parts.abandon(&self.device.stream, self.id)
     }
 
     /// Forgets a recording, and its memory if there is much of it.
@@ -120,8 +94,10 @@ impl CommandBuffer {
 
     /// Puts the finished recording on the stream.
     fn end(&mut self) -> Result<(), vk::Result> {
-        if let Some(parts) = self.parts.take() {
-            return parts.and_then(|()| self.send_part(part::LAST));
+        let Self { id, begin, recording: entries, .. } = self;
+        let ended = self.parts.end(&self.device.stream, Recording { id: *id, begin, entries });
+        if let Some(ended) = ended {
+            return ended;
         }
         let stream = &self.device.stream;
         let recording = self.recording.as_slice();
@@ -230,7 +206,16 @@ pub(crate) unsafe extern "system" fn reset_command_pool(
         // SAFETY: only values are encoded.
         let body =
             |encoder: &mut Encoder| unsafe { commands::encode_reset_command_pool(encoder, pool, flags) };
-        device.post(VkOp::RESET_COMMAND_POOL, body)
+        device.post(VkOp::RESET_COMMAND_POOL, body)?;
+        let Some(state) = device.objects.command_pools.get(pool.as_raw()) else { return Ok(()) };
+        state.each(|buffer| {
+            // SAFETY: the pool holds it, so it is live; who resets a pool uses its command buffers in this thread alone.
+            let object = unsafe { handles::object_mut::<CommandBuffer>(buffer) };
+            // The host has nothing of it any more.
+            object.parts.forget();
+            object.forget();
+        });
+        Ok(())
     })
 }
 
@@ -265,7 +250,7 @@ pub(crate) unsafe extern "system" fn allocate_command_buffers(
             *place = handles::publish(CommandBuffer {
                 id,
                 recording: Encoder::new(),
-                parts: None,
+                parts: Parts::default(),
                 device: Arc::clone(device),
                 level: parameters.level,
                 begin: Encoder::new(),
@@ -322,8 +307,8 @@ pub(crate) unsafe extern "system" fn begin_command_buffer(
     }
     guard_result(|| {
         object.forget();
-        // A reset of the whole pool may have ended the last one.
-        object.parts = None;
+        // To begin is to reset what was not ended.
+        object.abandon()?;
         object.begin.clear();
         // SAFETY: the program's structure, less what is to be ignored.
         unsafe { structs::enc_command_buffer_begin_info(&mut object.begin, &info) };

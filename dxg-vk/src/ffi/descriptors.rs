@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use ash::vk;
 use ash::vk::Handle;
+use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::VkOp;
 
 use super::forward;
@@ -114,6 +115,9 @@ pub(crate) unsafe extern "system" fn destroy_descriptor_set_layout(
     });
 }
 
+/// Pools of more sets or descriptors are made with an answer: the host's driver may have no memory for them.
+const SURE_DESCRIPTORS: u32 = 1 << 16;
+
 /// `vkCreateDescriptorPool`.
 ///
 /// # Safety
@@ -131,14 +135,23 @@ pub(crate) unsafe extern "system" fn create_descriptor_pool(
     // SAFETY: the program passes an array of the length it names.
     let sizes = unsafe { slice(parameters.p_pool_sizes, parameters.pool_size_count) };
     guard_result(|| {
+        let total =
+            sizes.iter().fold(parameters.max_sets, |sum, size| sum.saturating_add(size.descriptor_count));
         let sizes = sizes.iter().map(|size| (size.ty, size.descriptor_count));
         let state = Arc::new(Pool::new(parameters.max_sets, sizes));
         let id = device.objects.descriptor_pools.insert(Arc::clone(&state)).map_err(vk::Result::from)?;
         state.name(id);
-        let made = device.post(VkOp::CREATE_DESCRIPTOR_POOL, |encoder| {
+        let body = |encoder: &mut Encoder| {
             // SAFETY: the program passes a valid structure.
             unsafe { commands::encode_create_descriptor_pool(encoder, info, id) };
-        });
+        };
+        let made = if total <= SURE_DESCRIPTORS {
+            device.post(VkOp::CREATE_DESCRIPTOR_POOL, body)
+        } else {
+            let answer = device
+                .call(VkOp::CREATE_DESCRIPTOR_POOL, body, |reply| Ok(vk::Result::from_raw(reply.i32()?)));
+            answer.and_then(vk::Result::result)
+        };
         made.inspect_err(|_| drop(device.objects.descriptor_pools.remove(id)))?;
         // SAFETY: the program passes a place for the handle.
         unsafe { put(pool, vk::DescriptorPool::from_raw(Arc::as_ptr(&state) as u64)) };

@@ -135,7 +135,7 @@ unsafe fn new_device(
         queues,
         cells,
         memory_heap: Heap::new(MEMORY_BLOCK_BYTES),
-        usage: physical.usages.open(),
+        usage: physical.usages.open(physical.description.properties.limits.max_memory_allocation_count),
         objects: Objects::default(),
         private_data: Slots::default(),
         shares_sync: AtomicBool::new(false),

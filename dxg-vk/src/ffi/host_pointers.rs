@@ -127,6 +127,12 @@ impl HostPages {
             return Err(invalid);
         }
         let physical = &device.physical;
+        let alignment = alignment_bytes(&physical.description);
+        // Pages that are here already say nothing of where in them a range begins.
+        let is_aligned = (start.as_ptr().addr() as u64).is_multiple_of(alignment);
+        if !is_aligned || size_bytes == 0 || !size_bytes.is_multiple_of(alignment) {
+            return Err(invalid);
+        }
         // SAFETY: the caller promises pages that stay mapped until the memory is freed.
         unsafe { physical.host_pointers.take(&physical.streams, start, size_bytes) }
     }

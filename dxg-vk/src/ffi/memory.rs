@@ -157,8 +157,10 @@ unsafe fn allocate_in(
         (None, Some(piece)) => piece.block.io_base().0 + piece.offset_bytes,
         (None, None) => 0,
     };
-    // The window of what is shared goes on the control plane, which may be faster than the stream: the host must have seen it.
-    let is_ours = memory.piece.is_some();
+    // What has a block of its own has waited for that, so it can wait for what the host's driver says of its size. The window of
+    // what is shared goes on the control plane, which may be faster than the stream: the host must have seen it.
+    let is_small = |piece: &Piece<Block>| device.memory_heap.is_shared(piece.size_bytes);
+    let is_sure = memory.piece.as_ref().is_some_and(is_small);
     let id = device.objects.memory.insert(memory).map_err(vk::Result::from)?;
     let body = |encoder: &mut dxg_wire::codec::Encoder| {
         encoder.u64(id);
@@ -167,7 +169,7 @@ unsafe fn allocate_in(
         unsafe { structs::enc_memory_allocate_info(encoder, info) };
     };
     let op = VkOp(op::ALLOCATE_MEMORY);
-    let result = if is_ours {
+    let result = if is_sure {
         device.post(op, body)
     } else {
         device
@@ -177,7 +179,11 @@ unsafe fn allocate_in(
     match result {
         Ok(()) => Ok(vk::DeviceMemory::from_raw(id)),
         Err(error) => {
-            device.objects.memory.remove(id);
+            let memory = device.objects.memory.remove(id);
+            if let Some(piece) = memory.and_then(|memory| memory.piece) {
+                device.memory_heap.give(piece, 0);
+                device.memory_heap.reclaim(device.stream.executed());
+            }
             Err(error)
         }
     }

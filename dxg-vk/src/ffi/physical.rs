@@ -172,7 +172,7 @@ pub(crate) unsafe extern "system" fn get_physical_device_memory_properties2(
     // SAFETY: the program passes a chain of structures to be filled.
     if let Some(budget) = unsafe { find_mut::<vk::PhysicalDeviceMemoryBudgetPropertiesEXT<'_>>(next) } {
         let heaps = physical.description.memory.memory_heaps_as_slice();
-        fill_budget(budget, heaps, physical.streams.quota_bytes(), |heap| physical.usages.used(heap));
+        fill_budget(budget, heaps, physical.streams.budget_bytes(), |heap| physical.usages.used(heap));
     }
 }
 

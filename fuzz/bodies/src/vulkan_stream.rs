@@ -189,7 +189,7 @@ impl Guest {
             }
             let how = input.u8();
             let op = match how % 4 {
-                0 => op::DESCRIBE + u16::from(input.u8() % 10),
+                0 => op::ALL.get(usize::from(input.u8()) % op::ALL.len()).copied().unwrap_or(op::DESCRIBE),
                 // One command of the registry in two bytes, all of them in reach.
                 _ => 16 + input.u16() % 700,
             };

@@ -15,11 +15,14 @@ use ash::vk::Handle;
 
 use crate::handles;
 use crate::instance::void;
+use crate::recording;
 use crate::state::BUFFER_THAT_FAILS_BYTES;
 use crate::state::BUFFER_THAT_LOSES_BYTES;
 use crate::state::Batch;
 use crate::state::Control;
+use crate::state::MEMORY_THAT_FAILS_BYTES;
 use crate::state::Point;
+use crate::state::QUERIES_THAT_FAIL;
 use crate::state::STATE;
 
 /// The list that a count and a pointer stand for.
@@ -273,10 +276,15 @@ unsafe extern "system" fn destroy_buffer(_device: vk::Device, buffer: vk::Buffer
 
 unsafe extern "system" fn allocate_memory(
     _device: vk::Device,
-    _info: *const vk::MemoryAllocateInfo<'_>,
+    info: *const vk::MemoryAllocateInfo<'_>,
     _allocator: *const c_void,
     memory: *mut vk::DeviceMemory,
 ) -> vk::Result {
+    // SAFETY:
+    // - the caller gives a valid structure.
+    if unsafe { &*info }.allocation_size == MEMORY_THAT_FAILS_BYTES {
+        return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
+    }
     // SAFETY:
     // - the caller gives a writable place.
     unsafe { *memory = vk::DeviceMemory::from_raw(STATE.create()) };
@@ -289,6 +297,31 @@ unsafe extern "system" fn free_memory(
     _allocator: *const c_void,
 ) {
     STATE.destroy(memory.as_raw());
+}
+
+unsafe extern "system" fn create_query_pool(
+    _device: vk::Device,
+    info: *const vk::QueryPoolCreateInfo<'_>,
+    _allocator: *const c_void,
+    pool: *mut vk::QueryPool,
+) -> vk::Result {
+    // SAFETY:
+    // - the caller gives a valid structure.
+    if unsafe { &*info }.query_count == QUERIES_THAT_FAIL {
+        return vk::Result::ERROR_OUT_OF_DEVICE_MEMORY;
+    }
+    // SAFETY:
+    // - the caller gives a writable place.
+    unsafe { *pool = vk::QueryPool::from_raw(STATE.create()) };
+    vk::Result::SUCCESS
+}
+
+unsafe extern "system" fn destroy_query_pool(
+    _device: vk::Device,
+    pool: vk::QueryPool,
+    _allocator: *const c_void,
+) {
+    STATE.destroy(pool.as_raw());
 }
 
 unsafe extern "system" fn host_pointer_properties(
@@ -320,7 +353,9 @@ pub(crate) fn find(name: &CStr) -> vk::PFN_vkVoidFunction {
         b"vkDestroyBuffer" => void!(destroy_buffer),
         b"vkAllocateMemory" => void!(allocate_memory),
         b"vkFreeMemory" => void!(free_memory),
+        b"vkCreateQueryPool" => void!(create_query_pool),
+        b"vkDestroyQueryPool" => void!(destroy_query_pool),
         b"vkGetMemoryHostPointerPropertiesEXT" => void!(host_pointer_properties),
-        _ => return None,
+        _ => return recording::find(name),
     })
 }

@@ -14,6 +14,7 @@ use ash::vk;
 
 use crate::device;
 use crate::handles;
+use crate::state::MEMORY_ALLOCATIONS;
 
 /// Alignment of imported host pointers.
 const ALIGNMENT: u64 = 4096;
@@ -137,6 +138,7 @@ unsafe extern "system" fn properties(_device: vk::PhysicalDevice, to: *mut vk::P
     let mut properties = vk::PhysicalDeviceProperties::default()
         .api_version(vk::API_VERSION_1_3)
         .device_type(vk::PhysicalDeviceType::CPU);
+    properties.limits.max_memory_allocation_count = MEMORY_ALLOCATIONS;
     for (to, from) in properties.device_name.iter_mut().zip(c"fake".to_bytes_with_nul()) {
         *to = from.cast_signed();
     }
@@ -168,6 +170,12 @@ unsafe extern "system" fn properties2(
                 unsafe {
                     (*this.cast::<vk::PhysicalDeviceIDProperties<'_>>()).device_uuid = *b"fake vk driver 0"
                 };
+            }
+            vk::StructureType::PHYSICAL_DEVICE_MAINTENANCE_3_PROPERTIES => {
+                let this = this.cast::<vk::PhysicalDeviceMaintenance3Properties<'_>>();
+                // SAFETY:
+                // - the type says what the structure is.
+                unsafe { (*this).max_memory_allocation_size = MEMORY_BYTES };
             }
             vk::StructureType::PHYSICAL_DEVICE_EXTERNAL_MEMORY_HOST_PROPERTIES_EXT => {
                 let this = this.cast::<vk::PhysicalDeviceExternalMemoryHostPropertiesEXT<'_>>();

@@ -5,7 +5,7 @@
 //!
 //! It is a Vulkan library by itself (`vkGetInstanceProcAddr`) and a driver for the loader (`vk_icdGetInstanceProcAddr`):
 //! one device at a time. What a test says through `fake_control` holds for the whole process; a test in another process
-//! speaks through the sizes of buffers.
+//! speaks through the sizes of what it makes.
 
 // UNSAFETY: the functions of a driver are called by foreign code, with raw pointers.
 #![expect(unsafe_code, reason = "a Vulkan driver is called with raw pointers")]
@@ -13,12 +13,17 @@
 mod device;
 mod handles;
 mod instance;
+mod recording;
 mod state;
 
 pub use state::BUFFER_THAT_FAILS_BYTES;
 pub use state::BUFFER_THAT_LOSES_BYTES;
 pub use state::Control;
 pub use state::Count;
+pub use state::MEMORY_ALLOCATIONS;
+pub use state::MEMORY_THAT_FAILS_BYTES;
+pub use state::QUERIES_THAT_FAIL;
+pub use state::SETS_THAT_FAIL;
 
 use state::STATE;
 

@@ -28,6 +28,15 @@ pub const BUFFER_THAT_FAILS_BYTES: u64 = 0x00FA_1100;
 /// With a buffer of so many bytes the device is lost, once it is made.
 pub const BUFFER_THAT_LOSES_BYTES: u64 = 0x0010_5700;
 
+/// Memory of so many bytes is out of device memory; imported memory of so many too.
+pub const MEMORY_THAT_FAILS_BYTES: u64 = 0x0510_0000;
+/// Allocations that one device takes.
+pub const MEMORY_ALLOCATIONS: u32 = 64;
+/// A pool of so many queries is out of device memory.
+pub const QUERIES_THAT_FAIL: u32 = 0xFA11;
+/// A pool of so many descriptor sets is out of host memory.
+pub const SETS_THAT_FAIL: u32 = 0x00FA_1100;
+
 /// What a test can count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Count(pub u32);
@@ -154,6 +163,14 @@ impl State {
     pub(crate) fn create(&self) -> u64 {
         self.change(|inner| {
             inner.live += 1;
+            inner.last_handle += 1;
+            inner.last_handle
+        })
+    }
+
+    /// A handle that was not given before, of something that is not counted.
+    pub(crate) fn number(&self) -> u64 {
+        self.change(|inner| {
             inner.last_handle += 1;
             inner.last_handle
         })

@@ -10,7 +10,11 @@ use std::process::Child;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
-use std::sync::OnceLock;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::Weak;
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
@@ -60,12 +64,15 @@ fn target_dir() -> Option<PathBuf> {
 }
 
 /// The X server that programs of this process see.
-static DISPLAY: OnceLock<String> = OnceLock::new();
+static DISPLAY: RwLock<Option<String>> = RwLock::new(None);
+/// Who has it in common.
+static SERVER: Mutex<Weak<XServer>> = Mutex::new(Weak::new());
 
 /// An X server of our own; ended when dropped.
 #[derive(Debug)]
 pub struct XServer {
     child: Child,
+    display: String,
 }
 
 impl XServer {
@@ -85,18 +92,37 @@ impl XServer {
             Err(error) => return Err(error).context("cannot start Xvfb"),
         };
         let out = child.stdout.take().context("no standard output")?;
-        let server = Self { child };
+        let mut server = Self { child, display: String::new() };
         let mut number = String::new();
         BufReader::new(out).read_line(&mut number).context("Xvfb says no display")?;
         let number: u32 = number.trim().parse().context("Xvfb ended at once")?;
-        // Set once: a process has one server.
-        let _ = DISPLAY.set(format!(":{number}"));
+        server.display = format!(":{number}");
+        *DISPLAY.write().unwrap_or_else(PoisonError::into_inner) = Some(server.display.clone());
         Ok(Some(server))
+    }
+
+    /// One for all tests of a process that run at a time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn shared() -> Result<Option<Arc<Self>>> {
+        let mut server = SERVER.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = server.upgrade() {
+            return Ok(Some(server));
+        }
+        let started = Self::start()?.map(Arc::new);
+        *server = started.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        Ok(started)
     }
 }
 
 impl Drop for XServer {
     fn drop(&mut self) {
+        let mut display = DISPLAY.write().unwrap_or_else(PoisonError::into_inner);
+        if display.as_ref() == Some(&self.display) {
+            *display = None;
+        }
         end(&mut self.child);
     }
 }
@@ -131,7 +157,7 @@ impl Place {
         }
         // What a program finds must not depend on who is logged in or on the window system.
         command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY").env("XDG_RUNTIME_DIR", "/nonexistent");
-        if let Some(display) = DISPLAY.get() {
+        if let Some(display) = &*DISPLAY.read().unwrap_or_else(PoisonError::into_inner) {
             command.env("DISPLAY", display);
         }
         command

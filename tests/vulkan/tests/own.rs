@@ -40,6 +40,9 @@ own![
     device_is_the_virtual_gpu,
     budget_follows_allocations,
     memory_beyond_the_quota_is_refused,
+    memory_of_another_client_is_not_in_the_budget,
     shared_memory_is_not_imported,
+    host_pointers_that_overlap_or_are_not_aligned_are_refused,
     killed_worker_leaves_imported_memory,
+    device_destroyed_while_it_waits_hurts_no_other,
 ];

@@ -9,6 +9,7 @@ use std::time::Duration;
 use dxg_tests_vulkan::scenarios;
 use dxg_tests_vulkan::stage;
 use dxg_tests_vulkan::stage::Place;
+use dxg_tests_vulkan::stage::XServer;
 use dxg_tests_vulkan::validation;
 use dxg_tests_vulkan::validation::LAYER;
 
@@ -97,6 +98,7 @@ fn assert_nothing_new(errors: &BTreeMap<String, String>) {
 #[test]
 fn layer_over_the_driver_says_no_more_than_natively() {
     let Some(prefix) = prefix() else { return };
+    let _server = XServer::shared().expect("an X server, where there is Xvfb");
     let errors = validation::errors(&run(&Place::Staged(prefix), &layered()).program);
     assert!(errors.contains_key(ALWAYS), "the layer is not in place: {errors:?}");
     assert_nothing_new(&errors);
@@ -105,6 +107,7 @@ fn layer_over_the_driver_says_no_more_than_natively() {
 #[test]
 fn layer_over_the_host_driver_says_no_more_than_natively() {
     let Some(prefix) = prefix() else { return };
+    let _server = XServer::shared().expect("an X server, where there is Xvfb");
     let host_env = [("VK_INSTANCE_LAYERS", LAYER), ("VK_LOADER_DEBUG", "layer")];
     let host_env = host_env.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
     let said = run(&Place::StagedWith(prefix, host_env), &[]);

@@ -173,7 +173,7 @@ impl Request {
                 fits(reader, count, IMAGE_BYTES)?;
                 runs(head, At::Images, &mut self.images, &mut self.writes, || {
                     let (sampler, view) = (reader.u64()?, reader.u64()?);
-                    let image_layout = vk::ImageLayout::from_raw(reader.i32()?);
+                    let image_layout = reader.image_layout()?;
                     let sampler = match live(objects, ObjectKind::SAMPLER, sampler) {
                         // The driver does not look at what stands in an immutable sampler's place.
                         None if flags & set_flags::IMMUTABLE_SAMPLERS != 0 => Some(0),

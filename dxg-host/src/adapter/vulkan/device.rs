@@ -7,12 +7,12 @@
 //! destroyed in an order that is valid, after the device has come to rest.
 
 mod recording;
+mod rest;
 mod semaphores;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
-use std::time::Instant;
 
 use ash::vk;
 use ash::vk::Handle;
@@ -39,6 +39,8 @@ use super::create::CreateError;
 use super::descriptor_set;
 use super::descriptor_set::Made;
 use super::driver::Driver;
+use super::feedback::Feedback;
+use super::feedback::Reach;
 use super::imports::Imports;
 use super::memory::AllocateError;
 use super::memory::Holding;
@@ -74,8 +76,6 @@ use crate::generated::vulkan::dispatch;
 use crate::generated::vulkan::native::DeviceFns;
 use crate::generated::vulkan::structs;
 
-/// Longest wait for a device to come to rest before its memory is left to the end of the process.
-const REST: Duration = Duration::from_secs(10);
 /// Completion is looked at after so many operations in a row.
 const POLL_EVERY: u32 = 8;
 /// Recordings and other requests of so many bytes take long enough for somebody to miss a completion.
@@ -102,12 +102,6 @@ pub(crate) enum Outcome {
     Failed(vk::Result),
 }
 
-/// What a timeline semaphore has besides the native object.
-pub(crate) struct Feedback {
-    pub(crate) semaphore: vk::Semaphore,
-    pub(crate) cell: Arc<Cell>,
-}
-
 /// A native device.
 pub(crate) struct Device {
     around: Surroundings,
@@ -126,14 +120,14 @@ pub(crate) struct Device {
     /// What device memory holds, under the memory's ids.
     holdings: Table<Holding>,
     /// Timeline semaphores that the client has destroyed and the driver may still look at.
-    retired: Retired<vk::Semaphore>,
+    retired: Retired<Reach>,
     imports: Imports,
     makers: Makers,
     submission: Submission,
     reading: Reading,
     set_request: descriptor_set::Request,
-    /// Command buffers whose recording comes in parts.
-    unended: HashSet<vk::CommandBuffer>,
+    /// Command buffers, by their ids, whose recording comes in parts.
+    unended: HashSet<u64>,
     recording: Vec<u8>,
     /// Operations so far, to poll completion now and then in a long run of them.
     executed: u32,
@@ -306,6 +300,11 @@ impl Device {
             (op::QUEUE_BIND_SPARSE, None) => self.queue_bind_sparse(body),
             (op, None) if op == VkOp::FREE_MEMORY.0 => self.free_memory(body),
             (op, None) if op == VkOp::DESTROY_SEMAPHORE.0 => self.destroy_semaphore(body),
+            (op, reply) if is_of_command_buffers(VkOp(op)) => {
+                let outcome = self.dispatch(VkOp(op), body, reply)?;
+                self.forget_recordings(VkOp(op), body)?;
+                Ok(outcome)
+            }
             (op, reply) => self.dispatch(VkOp(op), body, reply),
         }
     }
@@ -319,10 +318,7 @@ impl Device {
             failure: None,
         };
         dispatch::dispatch_device(&mut context, op, body, reply).map_err(|error| refused(op, &error))?;
-        Ok(context.failure.map_or(Outcome::Done, |failure| {
-            tracing::debug!(op = failure.op.name(), result = ?failure.result, "a command without answer failed");
-            Outcome::Failed(failure.result)
-        }))
+        Ok(context.failure.map_or(Outcome::Done, |failure| Outcome::Failed(failure.result)))
     }
 
     fn descriptor_set(&mut self, body: &[u8], reply: Option<&mut Encoder>) -> Result<Outcome, StreamEnd> {
@@ -381,10 +377,17 @@ impl Device {
         let mut batches = Vec::new();
         for _ in 0..submit::count(&mut reader, BIND_BYTES).map_err(unreadable(OP))? {
             let info = structs::dec_bind_sparse_info(&mut reader).map_err(unreadable(OP))?;
-            let signals = sparse::signals(&info, |semaphore| {
-                let feedback = self.feedback.iter().find(|feedback| feedback.semaphore == semaphore)?;
+            let of = |semaphore| self.feedback.iter().find(|feedback| feedback.semaphore == semaphore);
+            let signals = sparse::signals(&info, |semaphore, value| {
+                let feedback = of(semaphore)?;
+                feedback.will_signal(value);
                 Some(Arc::clone(&feedback.cell))
             });
+            for (semaphore, value) in sparse::waits(&info) {
+                if let Some(feedback) = of(semaphore) {
+                    feedback.will_wait(value);
+                }
+            }
             batches.push(sparse::Read { info, signals });
         }
         reader.finish().map_err(unreadable(OP))?;
@@ -522,15 +525,7 @@ impl Device {
     /// # Errors
     /// When the device does not come to rest: then it stays until the process ends.
     pub(crate) fn destroy(mut self) -> Result<(), Fault> {
-        // What others have not signalled by now is not waited for any more.
-        self.watcher.release();
-        let until = Instant::now() + REST;
-        for queue in &self.queues {
-            let left = until.saturating_duration_since(Instant::now());
-            if queue.progress.drain(left) == Pending::Work {
-                self.abandoned = true;
-            }
-        }
+        self.abandoned = self.come_to_rest() == Pending::Work;
         for queue in &mut self.queues {
             queue.stop();
         }
@@ -560,10 +555,10 @@ impl Device {
                 }
             }
         }
-        for semaphore in self.retired.take_all() {
+        for retired in self.retired.take_all() {
             // SAFETY:
             // - the semaphore was of this device, which is idle, and out of its table, so nothing names it any more.
-            unsafe { self.sync.device.destroy_semaphore(semaphore, None) };
+            unsafe { self.sync.device.destroy_semaphore(retired.semaphore, None) };
         }
         for proxy in self.given_up.drain(..) {
             // SAFETY:
@@ -579,6 +574,11 @@ impl Device {
         // - everything that was made of the device is destroyed, and nothing uses it after this.
         unsafe { self.sync.device.destroy_device(None) };
     }
+}
+
+/// Whether recordings may end with an operation.
+fn is_of_command_buffers(op: VkOp) -> bool {
+    matches!(op, VkOp::FREE_COMMAND_BUFFERS | VkOp::RESET_COMMAND_POOL | VkOp::DESTROY_COMMAND_POOL)
 }
 
 /// Whether the driver may take its time for an operation: waiter threads watch the queues meanwhile.

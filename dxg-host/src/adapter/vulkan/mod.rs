@@ -20,6 +20,7 @@ mod describe;
 mod descriptor_set;
 mod device;
 mod driver;
+mod feedback;
 mod imports;
 mod lost;
 mod memory;

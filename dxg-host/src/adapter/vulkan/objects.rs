@@ -97,6 +97,11 @@ impl Objects {
         self.remove(kind, id)
     }
 
+    /// The ids of the objects of a pool.
+    pub(crate) fn children(&self, kind: ObjectKind, parent: u64) -> &[u64] {
+        self.children.get(&(kind, parent)).map(Vec::as_slice).unwrap_or_default()
+    }
+
     /// Forgets all objects of a pool, which have ended with it.
     pub(crate) fn remove_children(&mut self, kind: ObjectKind, parent: u64) {
         for id in self.children.remove(&(kind, parent)).unwrap_or_default() {

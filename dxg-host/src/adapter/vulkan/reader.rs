@@ -110,6 +110,21 @@ impl<'a, 'o> Reader<'a, 'o> {
         Ok(self.decoder.i32()?)
     }
 
+    /// The layout of an image.
+    ///
+    /// The guest presents by itself, so the native device has no `VK_KHR_swapchain`, which a driver for computing may not even offer,
+    /// and its images are in no layout of that extension.
+    ///
+    /// # Errors
+    /// The request is too short.
+    #[inline]
+    pub(crate) fn image_layout(&mut self) -> Result<vk::ImageLayout, ReadError> {
+        Ok(match vk::ImageLayout::from_raw(self.i32()?) {
+            vk::ImageLayout::PRESENT_SRC_KHR => vk::ImageLayout::GENERAL,
+            layout => layout,
+        })
+    }
+
     /// A 64-bit number.
     ///
     /// # Errors
@@ -467,6 +482,7 @@ mod tests {
     use super::ReadError;
     use super::Reader;
     use super::arena;
+    use crate::generated::vulkan::structs;
 
     const KNOWN: u64 = 1 | 1 << 32;
 
@@ -490,6 +506,16 @@ mod tests {
         assert!(matches!(read(&[3, 5, 6], list), Err(ReadError::Decode(_))));
         assert!(matches!(read(&[u32::MAX - 1, 5, 6], list), Err(ReadError::Decode(_))));
         assert_eq!(read(&[u32::MAX], list), Ok(None));
+    }
+
+    #[test]
+    fn images_to_be_presented_are_in_the_general_layout() {
+        let raw = |layout: vk::ImageLayout| layout.as_raw().cast_unsigned();
+        let present = raw(vk::ImageLayout::PRESENT_SRC_KHR);
+        let words = [0, 44, 1, 0, 0, 0, 0, present, raw(vk::ImageLayout::COLOR_ATTACHMENT_OPTIMAL)];
+        let attachment = read(&words, structs::dec_attachment_description).unwrap();
+        assert_eq!(attachment.initial_layout, vk::ImageLayout::GENERAL);
+        assert_eq!(attachment.final_layout, vk::ImageLayout::COLOR_ATTACHMENT_OPTIMAL);
     }
 
     #[test]

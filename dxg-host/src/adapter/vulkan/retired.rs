@@ -57,6 +57,11 @@ impl<T> Retired<T> {
         }
     }
 
+    /// What waits.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.waiting.iter().map(|(object, _)| object)
+    }
+
     /// Takes everything out: the device has come to rest.
     pub(crate) fn take_all(&mut self) -> Vec<T> {
         self.waiting.drain(..).map(|(object, _)| object).collect()

@@ -6,11 +6,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ash::vk;
 use dxg_wire::codec::Encoder;
+use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::session::Reason;
 use dxg_wire::spin;
 use dxg_wire::spin::Spin;
@@ -23,6 +25,7 @@ use dxg_wire::stream::OP_INDIRECT;
 use dxg_wire::stream::ReplyRequest;
 use dxg_wire::stream::ReplySlot;
 use dxg_wire::stream::SLOT_HEADER_BYTES;
+use dxg_wire::vulkan::op;
 
 use super::super::StreamEnd;
 use super::super::Windows;
@@ -40,6 +43,8 @@ const SPIN_FOR_WORK: Duration = Duration::from_micros(100);
 /// How long the thread sleeps in the driver before it leaves that to a waiter thread. Only where the cores are crowded and
 /// looking is no use: it saves two wake-ups of threads, at the price that a command that comes meanwhile waits so long at most.
 const WAIT_IN_DRIVER: Duration = Duration::from_micros(200);
+/// Losses that one worker tells everybody of.
+const LOUD_LOSSES: u32 = 4;
 /// Most bytes that one indirect entry runs.
 const MAX_INDIRECT_BYTES: u64 = 256 << 20;
 /// Status of a reply that does not fit its slot: the payload is the number of bytes it takes, u64.
@@ -170,7 +175,7 @@ impl Loop<'_> {
                 Ok(Next::Entry(_)) => {}
                 Ok(Next::Closed) => match self.lost.take() {
                     Some(result) => {
-                        set_status(consumer, result);
+                        set_status(consumer, "waiting for the device", result);
                         continue;
                     }
                     None => return Ok(()),
@@ -228,7 +233,7 @@ impl Loop<'_> {
         reply.clear();
         let outcome = server.execute(op, entry.body, answer.is_some().then_some(&mut *reply))?;
         if let Outcome::Failed(result) = outcome {
-            set_status(consumer, result);
+            set_status(consumer, name(entry.header.opcode), result);
         }
         match answer {
             Some(answer) if !answer.give(reply.as_slice()) => {
@@ -239,8 +244,32 @@ impl Loop<'_> {
     }
 }
 
+fn name(opcode: u16) -> &'static str {
+    op::name(opcode).or_else(|| VkOp(opcode).name()).unwrap_or("unknown operation")
+}
+
 /// Makes a failure that has no answer the stream's status.
-fn set_status(consumer: &mut Consumer, result: vk::Result) {
-    tracing::debug!(?result, "the device is lost for its client");
+fn set_status(consumer: &mut Consumer, op: &'static str, result: vk::Result) {
+    // A client that makes devices to lose them does not fill the log.
+    static LOSSES: AtomicU32 = AtomicU32::new(0);
+    if LOSSES.fetch_add(1, Ordering::Relaxed) < LOUD_LOSSES {
+        tracing::warn!(op, ?result, "failed without an answer: the device is lost for its client");
+    } else {
+        tracing::debug!(op, ?result, "failed without an answer: the device is lost for its client");
+    }
     consumer.set_status(Reason::DEVICE_LOST.0, result.as_raw());
+}
+
+#[cfg(test)]
+mod tests {
+    use dxg_wire::generated::vulkan::VkOp;
+    use dxg_wire::vulkan::op;
+
+    #[test]
+    fn operations_of_both_kinds_have_names() {
+        assert_eq!(super::name(op::RECORD_PART), "RECORD_PART");
+        assert_eq!(super::name(VkOp::CREATE_BUFFER.0), "vkCreateBuffer");
+        assert_eq!(super::name(u16::MAX), "unknown operation");
+        assert!(op::ALL.iter().all(|op| op::name(*op).is_some()));
+    }
 }

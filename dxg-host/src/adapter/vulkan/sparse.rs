@@ -33,13 +33,28 @@ pub(crate) struct Read {
 /// The cells of the timeline semaphores that a batch signals, with the values they get.
 pub(crate) fn signals(
     info: &vk::BindSparseInfo<'static>,
-    cell: impl Fn(vk::Semaphore) -> Option<Arc<Cell>>,
+    cell: impl Fn(vk::Semaphore, u64) -> Option<Arc<Cell>>,
 ) -> Vec<(Arc<Cell>, u64)> {
     semaphores(info)
         .iter()
         .zip(signal_values(info))
-        .filter_map(|(semaphore, value)| Some((cell(*semaphore)?, value)))
+        .filter_map(|(semaphore, value)| Some((cell(*semaphore, value)?, value)))
         .collect()
+}
+
+/// The semaphores that a batch waits for with a value.
+pub(crate) fn waits(info: &vk::BindSparseInfo<'static>) -> Vec<(vk::Semaphore, u64)> {
+    // SAFETY:
+    // - the chain was decoded for this operation and is used by nothing else now.
+    let mut chain = unsafe { Chain::new(info.p_next) };
+    let Some(timeline) = chain.find::<vk::TimelineSemaphoreSubmitInfo<'_>>() else { return Vec::new() };
+    // SAFETY:
+    // - the decoder made the array with as many elements as it wrote into the count.
+    let semaphores = unsafe { array(info.p_wait_semaphores, info.wait_semaphore_count) };
+    // SAFETY:
+    // - the decoder made the array with as many elements as it wrote into the count.
+    let values = unsafe { array(timeline.p_wait_semaphore_values, timeline.wait_semaphore_value_count) };
+    semaphores.iter().copied().zip(values.iter().copied()).collect()
 }
 
 fn semaphores(info: &vk::BindSparseInfo<'static>) -> &'static [vk::Semaphore] {

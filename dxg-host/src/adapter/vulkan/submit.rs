@@ -14,7 +14,7 @@ use dxg_wire::generated::vulkan::ObjectKind;
 
 use super::cell::Cell;
 use super::completion::Milestone;
-use super::device::Feedback;
+use super::feedback::Feedback;
 use super::native::SubmitPath;
 use super::native::SyncFns;
 use super::queue::Queue;
@@ -86,6 +86,7 @@ impl Submission {
                 }
                 if let Ok(feedback) = feedback.get(id) {
                     waits_for_timelines = true;
+                    feedback.will_wait(wait.value);
                     waited.push((Arc::clone(&feedback.cell), wait.value));
                 }
                 self.waits.push(wait);
@@ -106,6 +107,7 @@ impl Submission {
                     continue;
                 }
                 if let Ok(feedback) = feedback.get(id) {
+                    feedback.will_signal(signal.value);
                     milestone.push((Arc::clone(&feedback.cell), signal.value));
                 }
                 self.signals.push(signal);

@@ -126,10 +126,20 @@ impl Gpu {
 
     /// The whole range as memory of a type.
     pub(crate) fn import_as(&self, range: &HostRange, kind: u32) -> VkResult<vk::DeviceMemory> {
-        let len = range.layout.size();
+        self.import_part(range, 0, range.layout.size(), kind)
+    }
+
+    /// `len` bytes of a range from `offset` as memory of a type.
+    pub(crate) fn import_part(
+        &self,
+        range: &HostRange,
+        offset: usize,
+        len: usize,
+        kind: u32,
+    ) -> VkResult<vk::DeviceMemory> {
         let mut import = vk::ImportMemoryHostPointerInfoEXT::default()
             .handle_type(HOST_ALLOCATION)
-            .host_pointer(range.at(0, len).cast());
+            .host_pointer(range.at(offset, len).cast());
         let info = vk::MemoryAllocateInfo::default().allocation_size(len as u64).memory_type_index(kind);
         self.allocate_memory(&info.push_next(&mut import))
     }

@@ -27,6 +27,8 @@ scenarios![
     timelines_of_queues_any_and_all,
     driver_of_the_tests_loses_its_device,
     driver_of_the_tests_fails_to_create,
+    driver_of_the_tests_fails_calls_alone,
+    driver_of_the_tests_takes_so_many_allocations,
 ];
 
 const TIMEOUT: VkResult<()> = Err(vk::Result::TIMEOUT);
@@ -35,6 +37,11 @@ const LOST: VkResult<()> = Err(vk::Result::ERROR_DEVICE_LOST);
 const SHORT_NS: u64 = 2_000_000;
 /// `BUFFER_THAT_FAILS_BYTES` and `BUFFER_THAT_LOSES_BYTES` of the driver of the tests.
 const FAILS_BYTES: u64 = 0x00FA_1100;
+/// `MEMORY_THAT_FAILS_BYTES`, `QUERIES_THAT_FAIL`, `SETS_THAT_FAIL` and `MEMORY_ALLOCATIONS` of it.
+const MEMORY_FAILS_BYTES: u64 = 0x0510_0000;
+const QUERIES_FAIL: u32 = 0xFA11;
+const SETS_FAIL: u32 = 0x00FA_1100;
+const ALLOCATIONS: usize = 64;
 const LOSES_BYTES: u64 = 0x0010_5700;
 
 fn hang_ns() -> u64 {
@@ -351,4 +358,50 @@ fn driver_of_the_tests_fails_to_create(case: &mut Case) -> Result<()> {
     drop(gpu);
     // The instance goes on.
     works(&Gpu::open(physical, Wanted::AllFamilies)?)
+}
+
+fn allocate(gpu: &Gpu, kind: u32, size: u64) -> VkResult<vk::DeviceMemory> {
+    gpu.allocate_memory(&vk::MemoryAllocateInfo::default().allocation_size(size).memory_type_index(kind))
+}
+
+/// What is waited for fails by itself, with the driver's own result, and the device goes on.
+fn driver_of_the_tests_fails_calls_alone(case: &mut Case) -> Result<()> {
+    const OF_THE_DRIVER: u32 = 0;
+    const MAPPED: u32 = 1;
+    let gpu = Gpu::open(of_the_tests(case)?, Wanted::AllFamilies)?;
+    let (device_memory, host_memory) =
+        (vk::Result::ERROR_OUT_OF_DEVICE_MEMORY, vk::Result::ERROR_OUT_OF_HOST_MEMORY);
+    for kind in [OF_THE_DRIVER, MAPPED] {
+        let failed = allocate(&gpu, kind, MEMORY_FAILS_BYTES).map(|_| ());
+        same!(failed, Err(device_memory), "vkAllocateMemory of type {kind}");
+        gpu.destroy(allocate(&gpu, kind, MEMORY_FAILS_BYTES - 4096)?);
+    }
+    let queries = |count| {
+        let kind = vk::QueryType::OCCLUSION;
+        gpu.create_query_pool(&vk::QueryPoolCreateInfo::default().query_type(kind).query_count(count))
+    };
+    same!(queries(QUERIES_FAIL).map(|_| ()), Err(device_memory), "vkCreateQueryPool");
+    gpu.destroy(queries(QUERIES_FAIL - 1)?);
+    let sets = |count| {
+        let sizes = [vk::DescriptorPoolSize { ty: vk::DescriptorType::SAMPLER, descriptor_count: 1 }];
+        gpu.create_descriptor_pool(
+            &vk::DescriptorPoolCreateInfo::default().max_sets(count).pool_sizes(&sizes),
+        )
+    };
+    same!(sets(SETS_FAIL).map(|_| ()), Err(host_memory), "vkCreateDescriptorPool");
+    gpu.destroy(sets(SETS_FAIL - 1)?);
+    works(&gpu)
+}
+
+fn driver_of_the_tests_takes_so_many_allocations(case: &mut Case) -> Result<()> {
+    let gpu = Gpu::open(of_the_tests(case)?, Wanted::AllFamilies)?;
+    let another = Gpu::open(gpu.physical.clone(), Wanted::AllFamilies)?;
+    let mut held = (0..ALLOCATIONS).map(|_| allocate(&gpu, 1, 4096)).collect::<VkResult<Vec<_>>>()?;
+    let many = Err(vk::Result::ERROR_TOO_MANY_OBJECTS);
+    same!(allocate(&gpu, 1, 4096).map(|_| ()), many, "one more");
+    another.destroy(allocate(&another, 1, 4096)?);
+    held.pop().into_iter().for_each(|memory| gpu.destroy(memory));
+    held.push(allocate(&gpu, 1, 4096)?);
+    held.into_iter().for_each(|memory| gpu.destroy(memory));
+    works(&gpu)
 }

@@ -88,6 +88,8 @@ pub(super) fn decode(owner: &str, member: &str, ty: &Ty, optional: bool) -> Stri
     match ty {
         Ty::Struct(name) => format!("dec_{}(r)?", names::ty_snake(name)),
         Ty::Handle(name) => handle(owner, member, name, optional),
+        // Presenting is the guest's: the host's device knows nothing of its layout.
+        Ty::Enum(name) if name == "VkImageLayout" => "r.image_layout()?".to_owned(),
         _ => emit::decode_scalar(ty, "r").unwrap_or_default(),
     }
 }

@@ -254,7 +254,7 @@ pub(super) const NOT_CUSTOM_COMMANDS: &[&str] = &[
     "vkGetPhysicalDeviceSupportedFramebufferMixedSamplesCombinationsNV",
 ];
 
-/// Commands with one new handle that do not wait for the host.
+/// Commands with one new handle that do not wait for the host: what is made is small, and programs make many.
 pub(super) const ASYNC_CREATES: &[&str] = &[
     "vkCreateBufferView",
     "vkCreateImageView",
@@ -262,7 +262,6 @@ pub(super) const ASYNC_CREATES: &[&str] = &[
     "vkCreateSamplerYcbcrConversion",
     "vkCreateShaderModule",
     "vkCreatePipelineLayout",
-    "vkCreateQueryPool",
     "vkCreateFramebuffer",
     "vkCreatePipelineCache",
     "vkCreateValidationCacheEXT",

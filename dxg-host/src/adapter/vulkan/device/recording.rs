@@ -22,13 +22,17 @@ use crate::generated::vulkan::structs;
 
 /// Most bytes of recorded commands in one operation.
 const MAX_RECORDING_BYTES: u64 = 256 << 20;
+/// A command buffer begins anew without the end of what came in parts.
+const UNENDED: &str = "a recording before the end of the last one";
 
 impl Device {
     pub(super) fn record(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
         const OP: &str = "RECORD";
         let mut reader = Reader::new(body, &self.bump, &self.objects);
-        let native = reader.handle(ObjectKind::COMMAND_BUFFER).map_err(unreadable(OP))?;
-        let native = vk::CommandBuffer::from_raw(native);
+        let (id, native) = command_buffer(&mut reader, OP)?;
+        if self.unended.contains(&id) {
+            return Err(violation(OP, UNENDED));
+        }
         let begin = structs::dec_command_buffer_begin_info(&mut reader).map_err(unreadable(OP))?;
         let mut copied = std::mem::take(&mut self.recording);
         match reader.u32().map_err(unreadable(OP))? {
@@ -63,8 +67,7 @@ impl Device {
     pub(super) fn record_part(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
         const OP: &str = "RECORD_PART";
         let mut reader = Reader::new(body, &self.bump, &self.objects);
-        let native = reader.handle(ObjectKind::COMMAND_BUFFER).map_err(unreadable(OP))?;
-        let native = vk::CommandBuffer::from_raw(native);
+        let (id, native) = command_buffer(&mut reader, OP)?;
         let which = reader.u32().map_err(unreadable(OP))?;
         let begin = match which {
             part::FIRST => Some(structs::dec_command_buffer_begin_info(&mut reader).map_err(unreadable(OP))?),
@@ -78,7 +81,9 @@ impl Device {
         copy_recording(&self.around.windows, address, size_bytes, &mut copied)?;
 
         if let Some(begin) = begin {
-            self.unended.insert(native);
+            if !self.unended.insert(id) {
+                return Err(violation(OP, UNENDED));
+            }
             // SAFETY:
             // - the command buffer is a live one of this device, used by this thread only; `begin` was decoded whole into
             //   memory that outlives the call.
@@ -86,12 +91,12 @@ impl Device {
                 self.recording = copied;
                 return Ok(Outcome::Failed(result));
             }
-        } else if !self.unended.contains(&native) {
+        } else if !self.unended.contains(&id) {
             return Err(violation(OP, "a part without the first one"));
         }
         let outcome = self.replay(native, &copied).map(|()| match which {
             part::LAST => {
-                self.unended.remove(&native);
+                self.unended.remove(&id);
                 self.end_recording(native)
             }
             _ => Outcome::Done,
@@ -103,10 +108,9 @@ impl Device {
     pub(super) fn record_abandon(&mut self, body: &[u8]) -> Result<Outcome, StreamEnd> {
         const OP: &str = "RECORD_ABANDON";
         let mut reader = Reader::new(body, &self.bump, &self.objects);
-        let native = reader.handle(ObjectKind::COMMAND_BUFFER).map_err(unreadable(OP))?;
+        let (id, native) = command_buffer(&mut reader, OP)?;
         reader.finish().map_err(unreadable(OP))?;
-        let native = vk::CommandBuffer::from_raw(native);
-        if !self.unended.remove(&native) {
+        if !self.unended.remove(&id) {
             return Err(violation(OP, "no recording in parts"));
         }
         // SAFETY:
@@ -115,6 +119,24 @@ impl Device {
         let reset =
             unsafe { self.sync.device.reset_command_buffer(native, vk::CommandBufferResetFlags::empty()) };
         Ok(outcome(reset))
+    }
+
+    /// After an operation with which recordings in parts may have ended.
+    pub(super) fn forget_recordings(&mut self, op: VkOp, body: &[u8]) -> Result<(), StreamEnd> {
+        if self.unended.is_empty() {
+            return Ok(());
+        }
+        if op == VkOp::RESET_COMMAND_POOL {
+            let mut reader = Reader::new(body, &self.bump, &self.objects);
+            let pool = reader.handle(ObjectKind::COMMAND_POOL).map_err(unreadable("vkResetCommandPool"))?;
+            for id in self.objects.children(ObjectKind::COMMAND_BUFFER, pool) {
+                self.unended.remove(id);
+            }
+            return Ok(());
+        }
+        let objects = &self.objects;
+        self.unended.retain(|id| objects.lookup(ObjectKind::COMMAND_BUFFER, *id).is_ok());
+        Ok(())
     }
 
     fn replay(&mut self, native: vk::CommandBuffer, recorded: &[u8]) -> Result<(), StreamEnd> {
@@ -137,6 +159,16 @@ impl Device {
         // - the command buffer is a live one of this device in the recording state, used by this thread only.
         outcome(unsafe { self.sync.device.end_command_buffer(native) })
     }
+}
+
+/// The command buffer that an operation names first, with its id.
+fn command_buffer(
+    reader: &mut Reader<'_, '_>,
+    op: &'static str,
+) -> Result<(u64, vk::CommandBuffer), StreamEnd> {
+    let id = reader.u64().map_err(unreadable(op))?;
+    let native = reader.find(ObjectKind::COMMAND_BUFFER, id).map_err(unreadable(op))?;
+    Ok((id, vk::CommandBuffer::from_raw(native)))
 }
 
 /// Fills `copied` with recorded commands out of the client's memory.

@@ -9,7 +9,6 @@ use dxg_wire::generated::vulkan::ObjectKind;
 use dxg_wire::session::IoAddress;
 
 use super::Device;
-use super::Feedback;
 use super::Outcome;
 use super::answer;
 use super::bad_id;
@@ -20,6 +19,8 @@ use super::violation;
 use crate::adapter::StreamEnd;
 use crate::adapter::vulkan::chain::Chain;
 use crate::adapter::vulkan::completion::Timeline as _;
+use crate::adapter::vulkan::feedback::Feedback;
+use crate::adapter::vulkan::feedback::Reach;
 use crate::adapter::vulkan::reader::Reader;
 use crate::adapter::vulkan::retired::LastUse;
 use crate::adapter::vulkan::shared::GivenUp;
@@ -59,7 +60,7 @@ impl Device {
             return Err(bad_id(OP, &error));
         }
         if let Some(cell) = feedback {
-            let feedback = Feedback { semaphore: native, cell };
+            let feedback = Feedback::new(native, cell);
             self.feedback.insert(id, feedback).map_err(|(error, _)| bad_id(OP, &error))?;
         }
         Ok(answer(reply, vk::Result::SUCCESS))
@@ -98,8 +99,10 @@ impl Device {
         let Some(id) = sole_id(&self.bump, &self.objects, body, OP)? else { return Ok(Outcome::Done) };
         let native = self.objects.remove(ObjectKind::SEMAPHORE, id).map_err(|error| bad_id(OP, &error))?;
         let native = vk::Semaphore::from_raw(native);
+        let mut reach = Reach { semaphore: native, awaited: 0, promised: 0 };
         if let Ok(feedback) = self.feedback.remove(id) {
             feedback.cell.retire();
+            reach = feedback.reach();
         } else if let Ok(shared) = self.shared.remove(id) {
             shared.cell.retire();
             if self.watcher.give_up(shared.proxy) == GivenUp::InUse {
@@ -120,7 +123,7 @@ impl Device {
             // - the semaphore was of this device and out of its table, so nothing names it any more.
             unsafe { self.sync.device.destroy_semaphore(native, None) };
         } else {
-            self.retired.push(native, uses);
+            self.retired.push(reach, uses);
         }
         Ok(Outcome::Done)
     }
@@ -141,10 +144,10 @@ impl Device {
     /// Destroys the retired semaphores that the driver has let go of.
     pub(super) fn destroy_retired(&mut self) {
         let mut retired = std::mem::take(&mut self.retired);
-        while let Some(semaphore) = retired.pop_free(|queue| self.reached(queue)) {
+        while let Some(free) = retired.pop_free(|queue| self.reached(queue)) {
             // SAFETY:
             // - the semaphore was of this device and out of its table, so nothing names it any more, and no batch uses it.
-            unsafe { self.sync.device.destroy_semaphore(semaphore, None) };
+            unsafe { self.sync.device.destroy_semaphore(free.semaphore, None) };
         }
         self.retired = retired;
     }
