@@ -19,6 +19,7 @@ use crate::cells::Cells;
 use crate::command_pool::CommandPool;
 use crate::descriptor_sets::Sets;
 use crate::descriptors;
+use crate::events::Events;
 use crate::external::semaphore::Semaphore;
 use crate::ffi::guard::contain;
 use crate::heap::Heap;
@@ -95,6 +96,8 @@ pub struct Objects {
     pub render_passes: Table<Arc<[SubpassUses]>>,
     /// Descriptor sets.
     pub descriptor_sets: Sets,
+    /// Events.
+    pub events: Events,
 }
 
 impl Default for Objects {
@@ -112,6 +115,7 @@ impl Default for Objects {
             command_pools: Table::default(),
             render_passes: Table::default(),
             descriptor_sets: Sets::default(),
+            events: Events::default(),
         }
     }
 }
