@@ -131,6 +131,18 @@ impl Device {
         contain(|| self.stream.post_later(op, body))
     }
 
+    /// As [`Device::post`], where encoding the command can fail: then nothing is put on the stream.
+    ///
+    /// # Errors
+    /// What `body` answers; device lost.
+    pub fn post_made(
+        &self,
+        op: VkOp,
+        body: impl FnOnce(&mut Encoder) -> Result<(), vk::Result>,
+    ) -> Result<(), vk::Result> {
+        self.stream.try_post_later(op, body)
+    }
+
     /// Puts a command on the stream that the host shall execute at once, without waiting for it.
     ///
     /// # Errors
