@@ -23,6 +23,7 @@ use dxg_wire::vulkan::op;
 use dxg_wire::vulkan::set_flags;
 use parking_lot::Mutex;
 
+use crate::ffi::guard::contain;
 use crate::ids::TableFull;
 use crate::stream::Stream;
 
@@ -226,8 +227,11 @@ impl<'a> Set<'a> {
         result
     }
 
+    #[inline(never)]
     fn send(&self, stream: &Stream, pending: &mut Pending) -> Result<(), vk::Result> {
-        let result = stream.post_later(VkOp(op::DESCRIPTOR_SET), |encoder| self.encode(encoder, pending));
+        let body = |encoder: &mut Encoder| self.encode(encoder, pending);
+        // Entry points that write and bind sets do not contain panics by themselves.
+        let result = contain(|| stream.post_later(VkOp(op::DESCRIPTOR_SET), body));
         self.sent(pending, KNOWN);
         result
     }

@@ -19,6 +19,7 @@ use crate::cells::Cells;
 use crate::command_pool::CommandPool;
 use crate::descriptor_sets::Sets;
 use crate::descriptors;
+use crate::events::Events;
 use crate::external::semaphore::Semaphore;
 use crate::ffi::guard::contain;
 use crate::heap::Heap;
@@ -95,6 +96,8 @@ pub struct Objects {
     pub render_passes: Table<Arc<[SubpassUses]>>,
     /// Descriptor sets.
     pub descriptor_sets: Sets,
+    /// Events.
+    pub events: Events,
 }
 
 impl Default for Objects {
@@ -112,6 +115,7 @@ impl Default for Objects {
             command_pools: Table::default(),
             render_passes: Table::default(),
             descriptor_sets: Sets::default(),
+            events: Events::default(),
         }
     }
 }
@@ -125,6 +129,18 @@ impl Device {
     pub fn post(&self, op: VkOp, body: impl FnOnce(&mut Encoder)) -> Result<(), vk::Result> {
         // Generated entry points stand on this and do not contain panics by themselves.
         contain(|| self.stream.post_later(op, body))
+    }
+
+    /// As [`Device::post`], where encoding the command can fail: then nothing is put on the stream.
+    ///
+    /// # Errors
+    /// What `body` answers; device lost.
+    pub fn post_made(
+        &self,
+        op: VkOp,
+        body: impl FnOnce(&mut Encoder) -> Result<(), vk::Result>,
+    ) -> Result<(), vk::Result> {
+        self.stream.try_post_later(op, body)
     }
 
     /// Puts a command on the stream that the host shall execute at once, without waiting for it.

@@ -4,7 +4,7 @@
 //! generation (high half, from 1); the host checks both, so a stale handle never reaches another object. Slots are reused
 //! oldest first, and a slot whose generations are used up is retired.
 //!
-//! *Locks.* One per table, held for the look-up only.
+//! *Locks.* One per table, held for the look-up only, and by [`Table::remove_telling`] for a command without an answer.
 
 use std::collections::VecDeque;
 
@@ -84,6 +84,20 @@ impl<T> Table<T> {
         self.with(id, |_| ())?;
         let told = destroy();
         Some((self.remove(id)?, told))
+    }
+
+    /// As [`Table::remove_after`], with the table locked meanwhile: `tell` puts a command on the stream and waits for no
+    /// answer. One lock less for objects that come and go by the thousand.
+    pub fn remove_telling<R>(&self, id: u64, tell: impl FnOnce() -> R) -> Option<(T, R)> {
+        let (index, generation) = parts(id)?;
+        let mut inner = self.inner.write();
+        let slot = inner.slots.get_mut(index as usize).filter(|slot| slot.generation == generation)?;
+        let value = slot.value.take()?;
+        let told = tell();
+        if generation != u32::MAX {
+            inner.free.push_back(index);
+        }
+        Some((value, told))
     }
 
     /// Takes every object out.
@@ -183,6 +197,16 @@ mod tests {
         assert_eq!(table.insert(9).unwrap() as u32, 2);
         assert_eq!(table.insert(9).unwrap() as u32, 1);
         assert_eq!(table.insert(9).unwrap() as u32, 4);
+    }
+
+    #[test]
+    fn remove_telling_tells_of_live_objects_only_and_frees_the_slot() {
+        let table = Table::default();
+        let id = table.insert('a').unwrap();
+        assert_eq!(table.remove_telling(id, || 7), Some(('a', 7)));
+        assert_eq!(table.remove_telling(id, || panic!("not live")), None::<(char, ())>);
+        assert_eq!(table.remove_telling(0, || panic!("null")), None::<(char, ())>);
+        assert_eq!(table.insert('b').unwrap(), 2 << 32 | 1);
     }
 
     #[test]

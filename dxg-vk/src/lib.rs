@@ -13,6 +13,7 @@ pub mod description;
 pub mod descriptor_sets;
 pub mod descriptors;
 pub mod device;
+pub mod events;
 pub mod extensions;
 pub mod external;
 #[cfg(test)]

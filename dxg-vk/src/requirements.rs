@@ -4,9 +4,11 @@
 //! of object again and again. The first one asks the host, the others do not. Objects made alike share one entry, keyed by
 //! the encoded creation parameters, and each entry remembers the reply to each form of the question.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::OnceLock;
 
+use ash::vk;
+use dxg_wire::quick_map::QuickMap;
 use parking_lot::Mutex;
 
 /// Entries kept; beyond that the cache starts over, so that a program with ever-changing sizes has bounded memory.
@@ -18,10 +20,23 @@ type Asked = (Vec<u8>, Arc<[u8]>);
 /// Replies to requirement queries for objects made alike, by the encoded question without the object.
 #[derive(Debug, Default)]
 pub struct Requirements {
+    plain: OnceLock<vk::MemoryRequirements>,
     replies: Mutex<Vec<Asked>>,
 }
 
 impl Requirements {
+    /// The remembered answer to the question without any extension.
+    #[inline]
+    pub fn plain(&self) -> Option<vk::MemoryRequirements> {
+        self.plain.get().copied()
+    }
+
+    /// Remembers that answer.
+    pub fn remember_plain(&self, answer: vk::MemoryRequirements) {
+        // Whoever asked at the same time got the same answer.
+        let _ = self.plain.set(answer);
+    }
+
     /// The remembered reply to a question.
     pub fn reply(&self, question: &[u8]) -> Option<Arc<[u8]>> {
         let replies = self.replies.lock();
@@ -40,7 +55,7 @@ impl Requirements {
 /// Entries by encoded creation parameters.
 #[derive(Debug, Default)]
 pub struct RequirementsCache {
-    entries: Mutex<HashMap<Box<[u8]>, Arc<Requirements>>>,
+    entries: Mutex<QuickMap<Box<[u8]>, Arc<Requirements>>>,
 }
 
 impl RequirementsCache {

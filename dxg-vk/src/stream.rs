@@ -141,10 +141,25 @@ impl Stream {
     /// # Errors
     /// Device lost.
     pub fn post_later(&self, op: VkOp, body: impl FnOnce(&mut Encoder)) -> Result<(), vk::Result> {
+        self.try_post_later(op, |encoder| {
+            body(encoder);
+            Ok(())
+        })
+    }
+
+    /// As [`Stream::post_later`], unless `body` fails: then nothing is put on the stream.
+    ///
+    /// # Errors
+    /// What `body` answers; device lost.
+    pub fn try_post_later(
+        &self,
+        op: VkOp,
+        body: impl FnOnce(&mut Encoder) -> Result<(), vk::Result>,
+    ) -> Result<(), vk::Result> {
         self.check()?;
         with_scratch(|encoder| {
             let mark = encoder.begin(op.0, EntryFlags::NONE);
-            body(encoder);
+            body(encoder)?;
             encoder.end(mark);
             let most_bytes = HELD_BYTES.min(self.limit_bytes() / 2);
             if encoder.len() > most_bytes {

@@ -216,6 +216,14 @@ impl Encoder {
         }
     }
 
+    /// Replaces the two words at `at`, as [`patch_u32`](Self::patch_u32) does one.
+    #[inline]
+    pub fn patch_u64(&mut self, at: usize, value: u64) {
+        if let Some(words) = self.bytes.get_mut(at..).and_then(|rest| rest.first_chunk_mut::<8>()) {
+            *words = value.to_le_bytes();
+        }
+    }
+
     /// Begins a stream entry; [`end`](Self::end) completes it.
     #[inline]
     pub fn begin(&mut self, opcode: u16, flags: EntryFlags) -> Mark {

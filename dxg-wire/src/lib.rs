@@ -11,6 +11,7 @@ pub mod control;
 pub mod doorbell;
 pub mod generated;
 pub mod messages;
+pub mod quick_map;
 pub mod runtime_dir;
 pub mod session;
 pub mod shared_object;

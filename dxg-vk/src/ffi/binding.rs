@@ -12,14 +12,12 @@
 use ash::vk;
 use ash::vk::Handle;
 use dxg_wire::codec::Encoder;
-use dxg_wire::generated::vulkan::ObjectKind;
 use dxg_wire::generated::vulkan::VkOp;
 
 use super::forward;
 use super::guard::guard;
 use super::guard::guard_result;
 use super::pointers::find;
-use super::pointers::put;
 use super::pointers::slice;
 use super::wsi;
 use crate::generated::commands;
@@ -141,49 +139,5 @@ pub(crate) unsafe extern "system" fn trim_command_pool(
             |encoder: &mut Encoder| unsafe { commands::encode_trim_command_pool(encoder, pool, flags) };
         // A lost device has nothing to trim.
         let _ = device.post(VkOp::TRIM_COMMAND_POOL, body);
-    });
-}
-
-/// `vkCreateEvent`.
-///
-/// # Safety
-/// As the specification of this command demands.
-pub(crate) unsafe extern "system" fn create_event(
-    device: vk::Device,
-    info: *const vk::EventCreateInfo<'_>,
-    _allocator: *const vk::AllocationCallbacks<'_>,
-    event: *mut vk::Event,
-) -> vk::Result {
-    // SAFETY: the program passes a live device.
-    let device = unsafe { forward::device(device) };
-    guard_result(|| {
-        let id = device.new_id(ObjectKind::EVENT)?;
-        // SAFETY: the program passes a valid structure.
-        let body = |encoder: &mut Encoder| unsafe { commands::encode_create_event(encoder, info, id) };
-        device.post(VkOp::CREATE_EVENT, body)?;
-        // SAFETY: the program passes a place for the handle.
-        unsafe { put(event, vk::Event::from_raw(id)) };
-        Ok(())
-    })
-}
-
-/// `vkDestroyEvent`.
-///
-/// # Safety
-/// As the specification of this command demands.
-pub(crate) unsafe extern "system" fn destroy_event(
-    device: vk::Device,
-    event: vk::Event,
-    _allocator: *const vk::AllocationCallbacks<'_>,
-) {
-    if event.is_null() {
-        return;
-    }
-    // SAFETY: the program passes a live device.
-    let device = unsafe { forward::device(device) };
-    guard(|| {
-        // A lost device has nothing left to destroy.
-        let _ = device.post(VkOp::DESTROY_EVENT, |encoder| encoder.u64(event.as_raw()));
-        device.free_id(ObjectKind::EVENT, event.as_raw());
     });
 }

@@ -230,24 +230,23 @@ pub(crate) unsafe extern "system" fn update_descriptor_sets(
     let writes = unsafe { slice(writes, write_count) };
     // SAFETY: as above.
     let copies = unsafe { slice(copies, copy_count) };
-    guard(|| {
-        for write in writes {
-            let set = device.objects.descriptor_sets.get(write.dst_set.as_raw());
-            // A lost device has nothing left to update.
-            let _ = match set {
-                Some(set) if Class::of(write.descriptor_type) != Class::Other => {
-                    // SAFETY: the program passes valid writes.
-                    set.write(&device.stream, 1, |encoder| unsafe { put_write(encoder, write) })
-                }
-                // SAFETY: as above.
-                _ => unsafe { post_as_they_are(device, std::slice::from_ref(write), &[]) },
-            };
-        }
-        if !copies.is_empty() {
-            // SAFETY: the program passes valid copies. A lost device has nothing left to update.
-            let _ = unsafe { post_as_they_are(device, &[], copies) };
-        }
-    });
+    // Not guarded, as in `allocate_descriptor_sets`; what goes to the host is.
+    for write in writes {
+        let set = device.objects.descriptor_sets.get(write.dst_set.as_raw());
+        // A lost device has nothing left to update.
+        let _ = match set {
+            Some(set) if Class::of(write.descriptor_type) != Class::Other => {
+                // SAFETY: the program passes valid writes.
+                set.write(&device.stream, 1, |encoder| unsafe { put_write(encoder, write) })
+            }
+            // SAFETY: as above.
+            _ => unsafe { post_as_they_are(device, std::slice::from_ref(write), &[]) },
+        };
+    }
+    if !copies.is_empty() {
+        // SAFETY: the program passes valid copies. A lost device has nothing left to update.
+        let _ = unsafe { post_as_they_are(device, &[], copies) };
+    }
 }
 
 /// Puts one entry of a template with the data of an update.

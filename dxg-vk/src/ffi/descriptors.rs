@@ -245,31 +245,40 @@ pub(crate) unsafe extern "system" fn allocate_descriptor_sets(
         unsafe { slice(variable.p_descriptor_counts, variable.descriptor_set_count) }
     });
     places.fill(vk::DescriptorSet::null());
-    guard_result(|| {
-        let known = &device.objects.descriptor_sets;
-        let wanted = layouts
-            .iter()
-            .enumerate()
-            .map(|(at, layout)| Wanted { layout: layout.as_raw(), variable: variable.get(at).copied() });
-        let layout = |id| device.objects.layouts.get(id);
-        let room = pool.allocate(known, wanted, layout, places).map_err(|error| match error {
-            NoSets::Exhausted => vk::Result::ERROR_OUT_OF_POOL_MEMORY,
-            NoSets::TableFull(error) => error.into(),
-        })?;
-        if room == Room::Certain {
-            return Ok(());
-        }
-        let told = places.iter().filter_map(|set| known.get(set.as_raw())).try_for_each(|set| match room {
-            Room::AskHost => set.flush_asking(&device.stream),
-            Room::Tell if set.slot().is_eager() => set.flush(&device.stream),
-            Room::Tell | Room::Certain => Ok(()),
-        });
-        if told.is_err() {
-            free(device, pool, places);
-            places.fill(vk::DescriptorSet::null());
-        }
-        told
-    })
+    let known = &device.objects.descriptor_sets;
+    let wanted = layouts
+        .iter()
+        .enumerate()
+        .map(|(at, layout)| Wanted { layout: layout.as_raw(), variable: variable.get(at).copied() });
+    let layout = |id| device.objects.layouts.get(id);
+    // Not guarded: what a guard runs takes its parameters through memory, which costs more than a lock.
+    match pool.allocate(known, wanted, layout, places) {
+        Ok(Room::Certain) => vk::Result::SUCCESS,
+        Ok(room) => guard_result(|| tell(device, pool, places, room)),
+        Err(NoSets::Exhausted) => vk::Result::ERROR_OUT_OF_POOL_MEMORY,
+        Err(NoSets::TableFull(error)) => error.into(),
+    }
+}
+
+/// Tells the host of new sets, those that it must hear of at once.
+#[inline(never)]
+fn tell(
+    device: &Device,
+    pool: &Pool,
+    places: &mut [vk::DescriptorSet],
+    room: Room,
+) -> Result<(), vk::Result> {
+    let known = &device.objects.descriptor_sets;
+    let told = places.iter().filter_map(|set| known.get(set.as_raw())).try_for_each(|set| match room {
+        Room::AskHost => set.flush_asking(&device.stream),
+        Room::Tell if set.slot().is_eager() => set.flush(&device.stream),
+        Room::Tell | Room::Certain => Ok(()),
+    });
+    if told.is_err() {
+        free(device, pool, places);
+        places.fill(vk::DescriptorSet::null());
+    }
+    told
 }
 
 /// Frees sets, on the host those that it has.

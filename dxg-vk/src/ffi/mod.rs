@@ -9,6 +9,7 @@ pub(crate) mod describe;
 mod descriptor_writes;
 mod descriptors;
 mod device;
+mod event;
 mod fd;
 mod fence;
 pub mod fork;

@@ -24,6 +24,7 @@ use super::command;
 use super::descriptor_writes;
 use super::descriptors;
 use super::device;
+use super::event;
 use super::fence;
 use super::forward;
 use super::guard::guard;
@@ -405,8 +406,6 @@ custom! {
         "vkBindBufferMemory2" = bind_buffer_memory2,
         "vkBindImageMemory" = bind_image_memory,
         "vkBindImageMemory2" = bind_image_memory2,
-        "vkCreateEvent" = create_event,
-        "vkDestroyEvent" = destroy_event,
         "vkTrimCommandPool" = trim_command_pool,
     }
     command {
@@ -438,6 +437,17 @@ custom! {
         "vkDestroyDevice" = destroy_device,
         "vkGetDeviceQueue" = get_device_queue,
         "vkGetDeviceQueue2" = get_device_queue2,
+    }
+    event {
+        "vkCmdResetEvent" = cmd_reset_event,
+        "vkCmdResetEvent2" = cmd_reset_event2,
+        "vkCmdSetEvent" = cmd_set_event,
+        "vkCmdSetEvent2" = cmd_set_event2,
+        "vkCreateEvent" = create_event,
+        "vkDestroyEvent" = destroy_event,
+        "vkGetEventStatus" = get_event_status,
+        "vkResetEvent" = reset_event,
+        "vkSetEvent" = set_event,
     }
     fence {
         "vkCreateFence" = create_fence,
@@ -498,10 +508,7 @@ custom! {
     }
     queries {
         "vkGetBufferDeviceAddress" = get_buffer_device_address,
-        "vkGetEventStatus" = get_event_status,
         "vkGetQueryPoolResults" = get_query_pool_results,
-        "vkResetEvent" = reset_event,
-        "vkSetEvent" = set_event,
     }
     queries_physical {
         "vkGetPhysicalDeviceCalibrateableTimeDomainsKHR" = get_physical_device_calibrateable_time_domains_khr,

@@ -1,4 +1,4 @@
-//! Query results, events, buffer addresses: commands whose answer is the host's.
+//! Query results and buffer addresses: commands whose answer is the host's.
 //!
 //! # Safety
 //!
@@ -13,7 +13,6 @@ use std::ffi::c_void;
 use std::time::Duration;
 
 use ash::vk;
-use ash::vk::Handle;
 use dxg_wire::codec::Encoder;
 use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::vulkan::QUERIES_ASK_AGAIN;
@@ -91,43 +90,6 @@ pub(crate) unsafe extern "system" fn get_query_pool_results(
         }
     });
     if status == vk::Result::SUCCESS { result } else { status }
-}
-
-/// `vkGetEventStatus`.
-///
-/// # Safety
-/// As the specification of this command demands.
-pub(crate) unsafe extern "system" fn get_event_status(device: vk::Device, event: vk::Event) -> vk::Result {
-    // SAFETY: the program passes a live device.
-    let device = unsafe { forward::device(device) };
-    guard(|| {
-        let status = device.call(
-            VkOp::GET_EVENT_STATUS,
-            |encoder| encoder.u64(event.as_raw()),
-            |reply| Ok(vk::Result::from_raw(reply.i32()?)),
-        );
-        status.unwrap_or_else(|error| error)
-    })
-}
-
-/// `vkSetEvent`.
-///
-/// # Safety
-/// As the specification of this command demands.
-pub(crate) unsafe extern "system" fn set_event(device: vk::Device, event: vk::Event) -> vk::Result {
-    // SAFETY: the program passes a live device.
-    let device = unsafe { forward::device(device) };
-    guard_result(|| device.post_now(VkOp::SET_EVENT, |encoder| encoder.u64(event.as_raw())))
-}
-
-/// `vkResetEvent`.
-///
-/// # Safety
-/// As the specification of this command demands.
-pub(crate) unsafe extern "system" fn reset_event(device: vk::Device, event: vk::Event) -> vk::Result {
-    // SAFETY: the program passes a live device.
-    let device = unsafe { forward::device(device) };
-    guard_result(|| device.post_now(VkOp::RESET_EVENT, |encoder| encoder.u64(event.as_raw())))
 }
 
 /// `vkGetBufferDeviceAddress`.

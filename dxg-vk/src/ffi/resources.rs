@@ -24,25 +24,51 @@ use super::pointers::find;
 use super::pointers::put;
 use super::wsi;
 use crate::device::Device;
+use crate::device::Objects;
 use crate::generated::commands;
-use crate::generated::structs;
+use crate::ids::Table;
 use crate::requirements::Requirements;
+use crate::requirements::RequirementsCache;
 use crate::stream::with_scratch;
 
 /// Resources of more bytes are made with an answer: the host may well refuse them, and the program can then go on.
 const SURE_BYTES: u64 = 256 << 20;
 
-/// Has a resource of about so many bytes made.
+/// Has a resource of about so many bytes made and names it. `encode` puts the creation with an id at the end.
 fn create(
     device: &Device,
-    op: VkOp,
+    made: Made<'_>,
     size_bytes: u64,
-    body: impl FnOnce(&mut Encoder),
-) -> Result<(), vk::Result> {
-    if size_bytes <= SURE_BYTES {
-        return device.post(op, body);
-    }
-    device.call(op, body, |reply| Ok(vk::Result::from_raw(reply.i32()?)))?.result()
+    encode: impl Fn(&mut Encoder, u64),
+) -> Result<u64, vk::Result> {
+    let mut id = 0;
+    // Objects are alike when everything before the id is.
+    let name = |encoder: &mut Encoder| {
+        let start = encoder.len();
+        encode(encoder, 0);
+        let at = encoder.len().saturating_sub(size_of::<u64>());
+        let alike = encoder.as_slice().get(start..at).unwrap_or_default();
+        id = made.objects.insert(made.cache.entry(alike))?;
+        encoder.patch_u64(at, id);
+        Ok(())
+    };
+    let done = if size_bytes <= SURE_BYTES {
+        device.post_made(made.op, name)
+    } else {
+        with_scratch(name).and_then(|()| {
+            let body = |encoder: &mut Encoder| encode(encoder, id);
+            device.call(made.op, body, |reply| Ok(vk::Result::from_raw(reply.i32()?)))?.result()
+        })
+    };
+    done.map(|()| id).inspect_err(|_| drop(made.objects.remove(id)))
+}
+
+/// Where a kind of resource is kept.
+#[derive(Clone, Copy)]
+struct Made<'a> {
+    op: VkOp,
+    objects: &'a Table<Arc<Requirements>>,
+    cache: &'a RequirementsCache,
 }
 
 /// Bytes of an image whose texels are the largest there are.
@@ -67,18 +93,14 @@ pub(crate) unsafe extern "system" fn create_buffer(
     // SAFETY: the program passes a live device.
     let device = unsafe { forward::device(device) };
     guard_result(|| {
+        let Objects { buffers, buffer_cache, .. } = &device.objects;
+        let made = Made { op: VkOp::CREATE_BUFFER, objects: buffers, cache: buffer_cache };
         // SAFETY: the program passes a valid structure.
-        let parameters = unsafe { &*info };
-        let requirements = with_scratch(|key| {
+        let size_bytes = unsafe { (*info).size };
+        let id = create(device, made, size_bytes, |encoder, id| {
             // SAFETY: as above, its chain included.
-            unsafe { structs::enc_buffer_create_info(key, parameters) };
-            device.objects.buffer_cache.entry(key.as_slice())
-        });
-        let id = device.objects.buffers.insert(requirements).map_err(vk::Result::from)?;
-        // SAFETY: the program passes a valid structure.
-        let body = |encoder: &mut Encoder| unsafe { commands::encode_create_buffer(encoder, info, id) };
-        let made = create(device, VkOp::CREATE_BUFFER, parameters.size, body);
-        made.inspect_err(|_| drop(device.objects.buffers.remove(id)))?;
+            unsafe { commands::encode_create_buffer(encoder, info, id) };
+        })?;
         // SAFETY: the program passes a place for the handle.
         unsafe { put(buffer, vk::Buffer::from_raw(id)) };
         Ok(())
@@ -99,7 +121,7 @@ pub(crate) unsafe extern "system" fn destroy_buffer(
     guard(|| {
         // A lost device has nothing left to destroy.
         let destroy = || device.post(VkOp::DESTROY_BUFFER, |encoder| encoder.u64(buffer.as_raw()));
-        device.objects.buffers.remove_after(buffer.as_raw(), destroy);
+        device.objects.buffers.remove_telling(buffer.as_raw(), destroy);
     });
 }
 
@@ -125,16 +147,12 @@ pub(crate) unsafe extern "system" fn create_image(
             parameters.tiling = unsafe { wsi::image_info_of(of.swapchain) };
         }
         let info = &raw const parameters;
-        let requirements = with_scratch(|key| {
+        let Objects { images, image_cache, .. } = &device.objects;
+        let made = Made { op: VkOp::CREATE_IMAGE, objects: images, cache: image_cache };
+        let id = create(device, made, most_bytes(&parameters), |encoder, id| {
             // SAFETY: as above, its chain included.
-            unsafe { structs::enc_image_create_info(key, &parameters) };
-            device.objects.image_cache.entry(key.as_slice())
-        });
-        let id = device.objects.images.insert(requirements).map_err(vk::Result::from)?;
-        // SAFETY: the program passes a valid structure.
-        let body = |encoder: &mut Encoder| unsafe { commands::encode_create_image(encoder, info, id) };
-        let made = create(device, VkOp::CREATE_IMAGE, most_bytes(&parameters), body);
-        made.inspect_err(|_| drop(device.objects.images.remove(id)))?;
+            unsafe { commands::encode_create_image(encoder, info, id) };
+        })?;
         // SAFETY: the program passes a place for the handle.
         unsafe { put(image, vk::Image::from_raw(id)) };
         Ok(())
@@ -155,7 +173,7 @@ pub(crate) unsafe extern "system" fn destroy_image(
     guard(|| {
         // A lost device has nothing left to destroy.
         let destroy = || device.post(VkOp::DESTROY_IMAGE, |encoder| encoder.u64(image.as_raw()));
-        device.objects.images.remove_after(image.as_raw(), destroy);
+        device.objects.images.remove_telling(image.as_raw(), destroy);
     });
 }
 
@@ -195,18 +213,24 @@ macro_rules! requirements {
             // SAFETY: the program passes a live device.
             let device = unsafe { forward::device(device) };
             guard(|| {
-                let known = device.objects.$objects.get(object.as_raw());
-                let question = VkOp::$op.0.to_le_bytes();
-                // SAFETY: only values are encoded.
-                let body = |encoder: &mut Encoder| unsafe { commands::$encode(encoder, object) };
-                let answer = ask(device, known, VkOp::$op, &question, body).and_then(|reply| {
-                    // SAFETY: the program passes a place for the answer.
-                    unsafe { commands::$reply(&mut Decoder::new(&reply), requirements) }.map_err(decode_error)
+                let objects = &device.objects.$objects;
+                let known = objects.with(object.as_raw(), |known| known.plain()).flatten();
+                let answer = known.unwrap_or_else(|| {
+                    let mut answer = vk::MemoryRequirements::default();
+                    // SAFETY: only values are encoded.
+                    let body = |encoder: &mut Encoder| unsafe { commands::$encode(encoder, object) };
+                    let asked = device.call(VkOp::$op, body, |reply| {
+                        // SAFETY: a place for the answer.
+                        unsafe { commands::$reply(reply, &raw mut answer) }
+                    });
+                    // A lost device requires nothing.
+                    if asked.is_ok() {
+                        objects.with(object.as_raw(), |known| known.remember_plain(answer));
+                    }
+                    answer
                 });
-                if answer.is_err() {
-                    // SAFETY: as above. A lost device requires nothing.
-                    unsafe { put(requirements, vk::MemoryRequirements::default()) };
-                }
+                // SAFETY: the program passes a place for the answer.
+                unsafe { put(requirements, answer) };
             });
         })*
     };

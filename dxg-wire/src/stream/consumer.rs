@@ -83,14 +83,26 @@ impl Consumer {
     ///
     /// # Errors
     /// When the producer broke the stream, or the system refused to sleep.
+    #[inline]
     pub fn next(
         &mut self,
         scratch: &mut Vec<u8>,
         idle: &mut dyn FnMut() -> Idle,
     ) -> Result<Next, StreamError> {
-        if let Some(header) = self.core.take(scratch)? {
-            return Ok(Next::Entry(header));
+        match self.core.take(scratch)? {
+            Some(header) => Ok(Next::Entry(header)),
+            None => self.next_later(scratch, idle),
         }
+    }
+
+    /// Waits for an entry. Apart, so that a consumer that has work does not pay for it.
+    #[cold]
+    #[inline(never)]
+    fn next_later(
+        &mut self,
+        scratch: &mut Vec<u8>,
+        idle: &mut dyn FnMut() -> Idle,
+    ) -> Result<Next, StreamError> {
         let mut until = Instant::now() + self.spin;
         loop {
             let sleep = match idle() {

@@ -5,9 +5,8 @@
 //! knows: a program that asks for opaque descriptors says so itself, for any other it is said here. Buffers always; images
 //! only where every memory type is imported, because drivers lay out images for sharing differently.
 
-use std::collections::HashMap;
-
 use ash::vk;
+use dxg_wire::quick_map::QuickMap;
 
 use super::chain::Chain;
 use super::driver::Driver;
@@ -36,8 +35,8 @@ pub(crate) struct Imports {
     any: bool,
     /// Whether every memory type is imported.
     all: bool,
-    buffers: HashMap<(vk::BufferCreateFlags, vk::BufferUsageFlags), bool>,
-    images: HashMap<ImageKind, bool>,
+    buffers: QuickMap<(vk::BufferCreateFlags, vk::BufferUsageFlags), bool>,
+    images: QuickMap<ImageKind, bool>,
 }
 
 impl Imports {
@@ -48,8 +47,8 @@ impl Imports {
         Self {
             any: host_pointers.types != 0,
             all: types.clone().all(is_imported),
-            buffers: HashMap::new(),
-            images: HashMap::new(),
+            buffers: QuickMap::default(),
+            images: QuickMap::default(),
         }
     }
 
@@ -116,7 +115,7 @@ impl Imports {
     }
 }
 
-fn remember<K: Eq + std::hash::Hash>(known: &mut HashMap<K, bool>, key: K, can: bool) {
+fn remember<K: Eq + std::hash::Hash>(known: &mut QuickMap<K, bool>, key: K, can: bool) {
     if known.len() >= MAX_KNOWN {
         known.clear();
     }

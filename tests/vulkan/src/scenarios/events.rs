@@ -7,7 +7,9 @@ use ash::vk;
 use super::Case;
 use super::same;
 use super::scenarios;
+use crate::gpu::Commands;
 use crate::gpu::Gpu;
+use crate::gpu::Wanted;
 
 scenarios![
     event_of_the_host,
@@ -18,6 +20,14 @@ scenarios![
     event2_between_commands,
     events_several_waited_at_once,
     event_set_by_the_host_before_the_wait,
+    event_polled_until_the_device_sets_it,
+    event_changed_by_both_in_turns,
+    event2_set_by_the_device,
+    event_set_by_a_secondary_command_buffer,
+    event_recorded_and_never_submitted,
+    event_in_the_place_of_another,
+    events_of_two_devices,
+    events_by_the_hundred,
 ];
 
 const ALL: vk::PipelineStageFlags = vk::PipelineStageFlags::ALL_COMMANDS;
@@ -147,5 +157,118 @@ fn event_set_by_the_host_before_the_wait(case: &mut Case) -> Result<()> {
     gpu.set_event(event)?;
     gpu.submit_and_wait(&[commands])?;
     same!(buffer.words(), [7; 16], "words");
+    Ok(())
+}
+
+fn event_polled_until_the_device_sets_it(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let event = event(&gpu)?;
+    let commands = gpu.recorded(|c| c.set_event(event, ALL))?;
+    ensure!(!gpu.get_event_status(event)?, "set before the submission");
+    let fence = gpu.fence()?;
+    gpu.submit(&[commands], fence)?;
+    while !gpu.get_event_status(event)? {
+        std::thread::yield_now();
+    }
+    gpu.wait(fence)?;
+    ensure!(gpu.get_event_status(event)?, "not set any more");
+    Ok(())
+}
+
+fn event_changed_by_both_in_turns(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let event = event(&gpu)?;
+    for round in 0..5 {
+        gpu.run(|c| c.set_event(event, ALL))?;
+        ensure!(gpu.get_event_status(event)?, "set by the device, not set in round {round}");
+        gpu.reset_event(event)?;
+        ensure!(!gpu.get_event_status(event)?, "reset by the host, still set in round {round}");
+        gpu.set_event(event)?;
+        ensure!(gpu.get_event_status(event)?, "set by the host, not set in round {round}");
+        gpu.run(|c| c.reset_event(event, ALL))?;
+        ensure!(!gpu.get_event_status(event)?, "reset by the device, still set in round {round}");
+    }
+    Ok(())
+}
+
+fn event2_set_by_the_device(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let event = event(&gpu)?;
+    let memory = [vk::MemoryBarrier2::default()
+        .src_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)
+        .dst_stage_mask(vk::PipelineStageFlags2::ALL_TRANSFER)];
+    gpu.run(|c| c.set_event2(event, &vk::DependencyInfo::default().memory_barriers(&memory)))?;
+    ensure!(gpu.get_event_status(event)?, "not set");
+    Ok(())
+}
+
+fn event_set_by_a_secondary_command_buffer(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let event = event(&gpu)?;
+    let secondary = gpu.command_buffers(gpu.command_pool()?, vk::CommandBufferLevel::SECONDARY, 1)?[0];
+    let inheritance = vk::CommandBufferInheritanceInfo::default();
+    gpu.begin_command_buffer(
+        secondary,
+        &vk::CommandBufferBeginInfo::default().inheritance_info(&inheritance),
+    )?;
+    Commands { gpu: &gpu, raw: secondary }.set_event(event, ALL);
+    gpu.end_command_buffer(secondary)?;
+    gpu.run(|c| c.execute(&[secondary]))?;
+    ensure!(gpu.get_event_status(event)?, "not set");
+    Ok(())
+}
+
+fn event_recorded_and_never_submitted(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let event = event(&gpu)?;
+    gpu.set_event(event)?;
+    gpu.recorded(|c| c.reset_event(event, ALL))?;
+    ensure!(gpu.get_event_status(event)?, "reset by what was never submitted");
+    gpu.reset_event(event)?;
+    ensure!(!gpu.get_event_status(event)?, "reset by the host, still set");
+    Ok(())
+}
+
+/// Drivers give the memory of what was destroyed to what is made next.
+fn event_in_the_place_of_another(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let create = vk::EventCreateInfo::default();
+    for round in 0..100 {
+        let event = gpu.create_event(&create)?;
+        ensure!(!gpu.get_event_status(event)?, "a new event is set in round {round}");
+        gpu.set_event(event)?;
+        ensure!(gpu.get_event_status(event)?, "a set event is not set in round {round}");
+        if round % 10 == 0 {
+            gpu.run(|c| c.set_event(event, ALL))?;
+        }
+        gpu.destroy(event);
+    }
+    Ok(())
+}
+
+/// The first objects of two devices may well have the same handle.
+fn events_of_two_devices(case: &mut Case) -> Result<()> {
+    let open = || Gpu::open(case.physical()?, Wanted::OneQueue);
+    let (one, two) = (open()?, open()?);
+    let (of_one, of_two) = (event(&one)?, event(&two)?);
+    one.set_event(of_one)?;
+    ensure!(!two.get_event_status(of_two)?, "the other device's event is set by the host");
+    two.run(|c| c.set_event(of_two, ALL))?;
+    one.reset_event(of_one)?;
+    ensure!(two.get_event_status(of_two)?, "the other device's event is reset by the host");
+    ensure!(!one.get_event_status(of_one)?, "the event is not reset");
+    Ok(())
+}
+
+fn events_by_the_hundred(case: &mut Case) -> Result<()> {
+    let gpu = case.gpu()?;
+    let events = (0..300).map(|_| event(&gpu)).collect::<Result<Vec<_>>>()?;
+    for event in events.iter().step_by(3) {
+        gpu.set_event(*event)?;
+    }
+    gpu.run(|c| events.iter().step_by(7).for_each(|event| c.set_event(*event, ALL)))?;
+    for (at, event) in events.iter().enumerate() {
+        same!(gpu.get_event_status(*event)?, at % 3 == 0 || at % 7 == 0, "event {at}");
+    }
     Ok(())
 }

@@ -6,6 +6,7 @@ use super::emit::put;
 use super::guest_commands::Out;
 use super::guest_commands::c_type;
 use super::guest_commands::encode_params;
+use super::guest_commands::fixed_size;
 use super::guest_commands::has_reply;
 use super::guest_commands::is_recorded;
 use super::guest_commands::out;
@@ -579,7 +580,10 @@ fn custom(model: &Model, command: &Cmd, op: &str, text: &mut String) {
     let encode: String = encode_params(model, command).iter().map(|(name, _)| format!(", {name}")).collect();
     if is_recorded(command) {
         put!(text, "let mut recorded = Encoder::new();");
-        put!(text, "{SAFE}\nunsafe {{ guest::encode_{snake}(&mut recorded{encode}) }};");
+        let encode = format!("guest::encode_{snake}(&mut recorded{encode})");
+        // Encoders of nothing but values are safe.
+        let encode = if fixed_size(command) { encode } else { format!("unsafe {{ {encode} }}") };
+        put!(text, "{}{encode};", with_safety(&encode));
         put!(text, "host.play_recorded({op}, recorded.into_vec());");
         return;
     }

@@ -154,7 +154,7 @@ fn arguments(params: &[(String, String)]) -> String {
 }
 
 /// Whether a recorded command always takes the same bytes: scalars and handles only.
-fn fixed_size(command: &Cmd) -> bool {
+pub(super) fn fixed_size(command: &Cmd) -> bool {
     command.leading.member.ty == "VkCommandBuffer"
         && command.params.iter().all(|field| match &field.shape {
             Shape::Value(ty) => ty.fixed_bytes().is_some(),
