@@ -315,7 +315,7 @@ fn is_lost_everywhere(gpu: &Gpu, never: vk::Fence, counter: vk::Semaphore) -> Re
 pub(super) fn works(gpu: &Gpu) -> Result<()> {
     let fences = fences(gpu)?;
     for (queue, fence) in gpu.queues.iter().zip(&fences) {
-        submit(gpu, *queue, &[], &[], *fence)?;
+        submit(gpu, *queue, &[], &[(gpu.timeline(0)?, 1)], *fence)?;
     }
     Ok(gpu.wait_for_fences(&fences, true, hang_ns())?)
 }
@@ -323,7 +323,7 @@ pub(super) fn works(gpu: &Gpu) -> Result<()> {
 fn driver_of_the_tests_loses_its_device(case: &mut Case) -> Result<()> {
     let physical = of_the_tests(case)?;
     let gpu = Gpu::open(physical, Wanted::AllFamilies)?;
-    let (go, held) = (gpu.timeline(0)?, gpu.fence()?);
+    let (go, later, held) = (gpu.timeline(0)?, gpu.timeline(0)?, gpu.fence()?);
     submit(&gpu, gpu.queues[0], &[(go, 1)], &[], held)?;
     std::thread::scope(|scope| {
         let waiters = [
@@ -333,7 +333,7 @@ fn driver_of_the_tests_loses_its_device(case: &mut Case) -> Result<()> {
         ];
         // Made without an answer, so it succeeds; the loss is seen with what follows.
         let _ = buffer(&gpu, LOSES_BYTES);
-        let _ = submit(&gpu, gpu.queues[1], &[], &[], vk::Fence::null());
+        let _ = submit(&gpu, gpu.queues[1], &[], &[(later, 1)], vk::Fence::null());
         for waiter in waiters {
             same!(waiter.join().ok(), Some(LOST), "a wait that was under way");
         }
