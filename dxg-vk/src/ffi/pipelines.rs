@@ -9,6 +9,8 @@
 // UNSAFETY: entry points of the program, which passes handles and pointers.
 #![expect(unsafe_code, reason = "entry points take handles and pointers of the program")]
 
+use std::time::Instant;
+
 use ash::vk;
 use ash::vk::Handle;
 use dxg_wire::codec::Encoder;
@@ -191,6 +193,7 @@ pub(crate) unsafe extern "system" fn create_graphics_pipelines(
                 commands::encode_create_graphics_pipelines(encoder, cache, count, infos.as_ptr(), &ids);
             };
         };
+        let began = Instant::now();
         let outcome = device.call(VkOp::CREATE_GRAPHICS_PIPELINES, body, |reply| {
             // SAFETY: the program passes an array of the length it names.
             unsafe { commands::reply_create_graphics_pipelines(reply, places.as_mut_ptr(), places.len()) }
@@ -205,7 +208,7 @@ pub(crate) unsafe extern "system" fn create_graphics_pipelines(
         }
         for info in &infos {
             // SAFETY: the chain is the program's, feedback in it may be written.
-            unsafe { structs::clear_pipeline_feedback(info.p_next) };
+            unsafe { structs::tell_pipeline_feedback(info.p_next, began) };
         }
         result = outcome?;
         Ok(())

@@ -415,7 +415,7 @@ use dxg_wire::generated::vulkan::VkOp;
 use crate::forward;
 use crate::generated::commands::*;
 use crate::generated::structs::opt;
-use crate::generated::structs::clear_pipeline_feedback;
+use crate::generated::structs::tell_pipeline_feedback;
 "#;
 
 /// The file `dxg-vk/src/generated/entry.rs`.
@@ -559,6 +559,9 @@ fn entry(model: &Model, command: &Cmd, text: &mut String) {
     }
     let reply = reply_params(model, command);
     let call = call.replace(", ids)", ", &ids)");
+    if command.name.contains("Pipelines") {
+        put!(text, "let began = std::time::Instant::now();");
+    }
     put!(
         text,
         "let outcome = target.call({op}, |e| {call}, |d| {{\n{SAFE}\nunsafe {{ reply_{snake}(d{}) }}\n}});",
@@ -584,7 +587,7 @@ fn entry(model: &Model, command: &Cmd, text: &mut String) {
                 "{SAFE}\nlet infos = unsafe {{ crate::generated::structs::list({infos}, {place}_len) }};"
             );
             put!(text, "for info in infos.unwrap_or_default() {{");
-            put!(text, "{SAFE}\nunsafe {{ clear_pipeline_feedback(info.p_next) }};\n}}");
+            put!(text, "{SAFE}\nunsafe {{ tell_pipeline_feedback(info.p_next, began) }};\n}}");
         }
     }
     if let Some((place, handle)) = created_one {

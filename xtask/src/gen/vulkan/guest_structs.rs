@@ -38,6 +38,7 @@ const HEAD: &str = r#"//! Structures of the Vulkan registry: encoders of inputs,
 
 use core::ffi::c_char;
 use core::ffi::c_void;
+use std::time::Instant;
 
 use ash::vk;
 use ash::vk::Handle;
@@ -186,11 +187,11 @@ unsafe fn fill_chain(d: &mut Decoder<'_>, first: *mut c_void) -> Result<(), Deco
     }
 }
 
-/// Writes "no feedback" into the feedback structures of a pipeline's chain.
+/// Writes into the feedback structures of a pipeline's chain how long its creation took; of its stages nothing is known.
 ///
 /// # Safety
 /// `first` is null or starts a valid chain.
-pub(crate) unsafe fn clear_pipeline_feedback(first: *const c_void) {
+pub(crate) unsafe fn tell_pipeline_feedback(first: *const c_void, began: Instant) {
     let mut next = first.cast::<vk::BaseInStructure<'_>>();
     // SAFETY: a chain ends with null.
     while let Some(base) = unsafe { next.as_ref() } {
@@ -202,7 +203,12 @@ pub(crate) unsafe fn clear_pipeline_feedback(first: *const c_void) {
             let whole = unsafe { list_mut(info.p_pipeline_creation_feedback, 1) };
             // SAFETY: the rules ask for as many writable values as the count says.
             let stages = unsafe { list_mut(info.p_pipeline_stage_creation_feedbacks, count) };
-            for feedback in whole.into_iter().flatten().chain(stages.into_iter().flatten()) {
+            let duration_ns = u64::try_from(began.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            for feedback in whole.into_iter().flatten() {
+                let flags = vk::PipelineCreationFeedbackFlags::VALID;
+                *feedback = vk::PipelineCreationFeedback { flags, duration: duration_ns };
+            }
+            for feedback in stages.into_iter().flatten() {
                 *feedback = vk::PipelineCreationFeedback::default();
             }
         }
