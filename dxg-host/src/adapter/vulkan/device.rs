@@ -583,8 +583,7 @@ fn is_of_command_buffers(op: VkOp) -> bool {
 
 /// Whether the driver may take its time for an operation: waiter threads watch the queues meanwhile.
 fn is_long(op: u16, body_bytes: usize) -> bool {
-    const LONG: [VkOp; 2] = [VkOp::CREATE_COMPUTE_PIPELINES, VkOp::CREATE_GRAPHICS_PIPELINES];
-    body_bytes >= LONG_BYTES || LONG.contains(&VkOp(op))
+    body_bytes >= LONG_BYTES || Request::is(VkOp(op))
 }
 
 /// Reads the queues of CREATE_DEVICE and finds their cells.
