@@ -8,6 +8,7 @@
 pub mod cell;
 pub mod codec;
 pub mod control;
+pub mod cuda;
 pub mod doorbell;
 pub mod generated;
 pub mod messages;

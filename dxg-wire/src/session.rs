@@ -157,6 +157,8 @@ impl StreamKind {
     pub const VULKAN_INSTANCE: Self = Self(1);
     /// One Vulkan device: the first command creates it.
     pub const VULKAN_DEVICE: Self = Self(2);
+    /// One CUDA context: the first command opens it.
+    pub const CUDA: Self = Self(3);
 }
 
 /// What a shared object is.
