@@ -3,10 +3,10 @@
 use super::float;
 use super::integer;
 use super::soft;
+use crate::ir::Accuracy;
 use crate::ir::Alu;
 use crate::ir::AluOp;
 use crate::ir::AtomicOp;
-use crate::ir::Accuracy;
 use crate::ir::Carry;
 use crate::ir::Mods;
 use crate::ir::Round;

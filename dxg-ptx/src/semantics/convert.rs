@@ -89,10 +89,12 @@ fn float_to_float(alu: &Alu, from: Format, to: Format, integral: Integral, bits:
     let result = if from.is_nan(bits) {
         match (from, to) {
             (soft::F64, soft::F64) => bits | 1 << 51,
-            (_, soft::F64) => (bits & from.sign()) << (63 - from.fraction - from.exponent)
-                | soft::F64.infinity()
-                | 1 << 51
-                | (bits & ((1 << from.fraction) - 1)) << (52 - from.fraction),
+            (_, soft::F64) => {
+                (bits & from.sign()) << (63 - from.fraction - from.exponent)
+                    | soft::F64.infinity()
+                    | 1 << 51
+                    | (bits & ((1 << from.fraction) - 1)) << (52 - from.fraction)
+            }
             _ => to.nan(),
         }
     } else {

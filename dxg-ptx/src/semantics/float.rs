@@ -170,8 +170,20 @@ fn extreme(alu: &Alu, format: Format, a: u64, b: u64) -> u64 {
             };
             let less = order(a) <= order(b);
             match alu.op {
-                AluOp::Min | AluOp::Min3 => if less { a } else { b },
-                _ => if less { b } else { a },
+                AluOp::Min | AluOp::Min3 => {
+                    if less {
+                        a
+                    } else {
+                        b
+                    }
+                }
+                _ => {
+                    if less {
+                        b
+                    } else {
+                        a
+                    }
+                }
             }
         }
     };

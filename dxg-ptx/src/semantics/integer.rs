@@ -138,9 +138,15 @@ pub(super) fn compute(alu: &Alu, ty: Scalar, [a, b, c, d]: [u64; 4]) -> [u64; 2]
         }
         AluOp::Mad24(part) => {
             let product = product24(ty, part, a, b);
-            if saturates { one(saturate(ty, number(ty, product) + number(ty, c))) } else { one(product.wrapping_add(c)) }
+            if saturates {
+                one(saturate(ty, number(ty, product) + number(ty, c)))
+            } else {
+                one(product.wrapping_add(c))
+            }
         }
-        AluOp::Sad => one((number(ty, a) - number(ty, b)).unsigned_abs() as u64).map_first(|v| v.wrapping_add(c), ty),
+        AluOp::Sad => {
+            one((number(ty, a) - number(ty, b)).unsigned_abs() as u64).map_first(|v| v.wrapping_add(c), ty)
+        }
         AluOp::Div => one(divide(ty, a, b)),
         AluOp::Rem => one(remainder(ty, a, b)),
         AluOp::Abs => one(number(ty, a).unsigned_abs() as u64),

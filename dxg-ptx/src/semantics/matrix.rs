@@ -236,7 +236,8 @@ pub fn multiply<L: Lanes>(product: &Product, mask: u32, lanes: &mut L) {
     } else {
         vec![(0..32).collect()]
     };
-    let half = |ty: MatrixType, place: Place| if ty == MatrixType::F16 { place_pair_half as Place } else { place };
+    let half =
+        |ty: MatrixType, place: Place| if ty == MatrixType::F16 { place_pair_half as Place } else { place };
     let [pa, pb, pc, pd]: [Place; 4] = if paired {
         [place_pair_a, place_pair_b, half(ty_c, place_pair_c), half(ty_d, place_pair_c)]
     } else {
@@ -281,7 +282,8 @@ fn product_of(product: &Product, a: &Matrix, b: &Matrix, c: &Matrix) -> Matrix {
                     Integral::No => sum as u64,
                 }
             } else {
-                let sum = terms.fold(value(ty_c, start), |sum, (x, y)| value(ty_a, x).mul_add(value(ty_b, y), sum));
+                let sum =
+                    terms.fold(value(ty_c, start), |sum, (x, y)| value(ty_a, x).mul_add(value(ty_b, y), sum));
                 encode(ty_d, sum)
             };
             d.set([row as u32, column as u32], raw);
@@ -311,7 +313,13 @@ fn held(fragment: Fragment, ty: MatrixType, shape: [u16; 3]) -> u32 {
 }
 
 /// The matrix of a fragment whose registers start at source `first`.
-fn assemble<L: Lanes>(lanes: &L, first: usize, fragment: Fragment, ty: MatrixType, shape: [u16; 3]) -> Matrix {
+fn assemble<L: Lanes>(
+    lanes: &L,
+    first: usize,
+    fragment: Fragment,
+    ty: MatrixType,
+    shape: [u16; 3],
+) -> Matrix {
     let [rows, columns] = extent(fragment, shape);
     let held = held(fragment, ty, shape);
     let mut matrix = Matrix::new([rows, columns]);

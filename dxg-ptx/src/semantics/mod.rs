@@ -56,12 +56,29 @@ pub fn alu(alu: &Alu, src: [u64; 4]) -> [u64; 2] {
         _ => match alu.ty {
             Scalar::F16x2 | Scalar::BF16x2 => [lanes(16, src, |src| float_lane(alu, src)), 0],
             Scalar::F32x2 => [lanes(32, src, |src| float_lane(alu, src)), 0],
-            Scalar::F16 | Scalar::BF16 | Scalar::F32 | Scalar::F64 | Scalar::TF32 => [float_lane(alu, src), 0],
+            Scalar::F16 | Scalar::BF16 | Scalar::F32 | Scalar::F64 | Scalar::TF32 => {
+                [float_lane(alu, src), 0]
+            }
             Scalar::U16x2 => [lanes(16, src, |src| integer::compute(alu, Scalar::U16, src)[0]), 0],
             Scalar::S16x2 => [lanes(16, src, |src| integer::compute(alu, Scalar::S16, src)[0]), 0],
             ty => integer::compute(alu, ty, [a, b, c, d]),
         },
     }
+}
+
+/// Extends a value of a type to 64 bits: signed types by the sign, all others by zero.
+#[must_use]
+pub const fn extend(ty: Scalar, value: u64) -> u64 {
+    match ty {
+        Scalar::U16x2 | Scalar::S16x2 => integer::zero_extend(value, 32),
+        _ => integer::extend(ty, value),
+    }
+}
+
+/// The low bits of a value.
+#[must_use]
+pub const fn cut(value: u64, bits: u32) -> u64 {
+    integer::zero_extend(value, bits)
 }
 
 fn float_lane(alu: &Alu, src: [u64; 4]) -> u64 {

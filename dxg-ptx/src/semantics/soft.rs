@@ -221,9 +221,7 @@ fn add_finite(a: Finite, b: Finite, round: Round) -> Value {
     }
     match large.mantissa.cmp(&aligned) {
         std::cmp::Ordering::Equal => Value::Zero { negative: zero_sign(round) },
-        std::cmp::Ordering::Greater => {
-            Value::Finite(Finite { mantissa: large.mantissa - aligned, ..large })
-        }
+        std::cmp::Ordering::Greater => Value::Finite(Finite { mantissa: large.mantissa - aligned, ..large }),
         std::cmp::Ordering::Less => Value::Finite(Finite {
             negative: small.negative,
             exponent: large.exponent,
@@ -237,7 +235,9 @@ pub(crate) fn mul(a: Value, b: Value) -> Value {
     let sign = |x: bool, y: bool| x != y;
     match (a, b) {
         (Value::Nan, _) | (_, Value::Nan) => Value::Nan,
-        (Value::Infinite { .. }, Value::Zero { .. }) | (Value::Zero { .. }, Value::Infinite { .. }) => Value::Nan,
+        (Value::Infinite { .. }, Value::Zero { .. }) | (Value::Zero { .. }, Value::Infinite { .. }) => {
+            Value::Nan
+        }
         (Value::Finite(a), Value::Finite(b)) => Value::Finite(Finite {
             negative: sign(a.negative, b.negative),
             exponent: a.exponent + b.exponent,
@@ -266,18 +266,16 @@ pub(crate) fn div(a: Value, b: Value) -> Value {
     let negative = is_negative(a) != is_negative(b);
     match (a, b) {
         (Value::Nan, _) | (_, Value::Nan) => Value::Nan,
-        (Value::Infinite { .. }, Value::Infinite { .. }) | (Value::Zero { .. }, Value::Zero { .. }) => Value::Nan,
+        (Value::Infinite { .. }, Value::Infinite { .. }) | (Value::Zero { .. }, Value::Zero { .. }) => {
+            Value::Nan
+        }
         (Value::Infinite { .. }, _) | (_, Value::Zero { .. }) => Value::Infinite { negative },
         (Value::Zero { .. }, _) | (_, Value::Infinite { .. }) => Value::Zero { negative },
         (Value::Finite(a), Value::Finite(b)) => {
             let a = normalize(a, 127);
             let quotient = a.mantissa / b.mantissa;
             let sticky = u128::from(!a.mantissa.is_multiple_of(b.mantissa));
-            Value::Finite(Finite {
-                negative,
-                exponent: a.exponent - b.exponent,
-                mantissa: quotient | sticky,
-            })
+            Value::Finite(Finite { negative, exponent: a.exponent - b.exponent, mantissa: quotient | sticky })
         }
     }
 }

@@ -107,11 +107,8 @@ fn lanes(video: &Video, mods: Mods, [a, b, c]: [u64; 3]) -> u64 {
         VideoSecond::Add => values.fold(c, |sum, (_, value)| {
             let (low, high) = range(td, bits);
             let mask = (high - low) as u64;
-            let value = if td.is_signed() {
-                sign_extend(value as u64, bits) as u64
-            } else {
-                value as u64 & mask
-            };
+            let value =
+                if td.is_signed() { sign_extend(value as u64, bits) as u64 } else { value as u64 & mask };
             sum.wrapping_add(value)
         }),
         _ => values.fold(0, |word, (shift, value)| word | zero_extend(value as u64, bits) << shift),

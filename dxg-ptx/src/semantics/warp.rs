@@ -6,9 +6,9 @@ use super::float;
 use super::integer;
 use super::matrix;
 use super::soft;
+use crate::ir::Accuracy;
 use crate::ir::Alu;
 use crate::ir::AluOp;
-use crate::ir::Accuracy;
 use crate::ir::Layout;
 use crate::ir::Mods;
 use crate::ir::ReduceOp;
@@ -40,8 +40,14 @@ pub trait Lanes {
     ///
     /// # Errors
     /// The access is not allowed.
-    fn store(&mut self, lane: u32, space: Space, address: u64, bytes: u32, value: u64)
-    -> Result<(), Self::Error>;
+    fn store(
+        &mut self,
+        lane: u32,
+        space: Space,
+        address: u64,
+        bytes: u32,
+        value: u64,
+    ) -> Result<(), Self::Error>;
 }
 
 /// The lanes of a mask.
@@ -118,8 +124,7 @@ pub fn run<L: Lanes>(op: &WarpOp, mask: u32, lanes: &mut L) -> Result<(), L::Err
 fn shuffle<L: Lanes>(mode: ShuffleMode, mask: u32, lanes: &mut L) {
     let results: Vec<_> = lanes_of(mask)
         .map(|lane| {
-            let (from, within) =
-                shuffle_source(mode, lane, lanes.source(lane, 1), lanes.source(lane, 2));
+            let (from, within) = shuffle_source(mode, lane, lanes.source(lane, 1), lanes.source(lane, 2));
             // The value of a lane that does not take part is undefined; ours is its own.
             let from = if mask >> from & 1 == 1 { from } else { lane };
             (lane, lanes.source(from, 0), within)
@@ -190,8 +195,20 @@ pub fn reduce_two(op: ReduceOp, ty: Scalar, mods: Mods, a: u64, b: u64) -> u64 {
         ReduceOp::Xor => a ^ b,
         ReduceOp::Min if ty.is_float() => extreme(AluOp::Min),
         ReduceOp::Max if ty.is_float() => extreme(AluOp::Max),
-        ReduceOp::Min => if signed(a) <= signed(b) { a } else { b },
-        ReduceOp::Max => if signed(a) >= signed(b) { a } else { b },
+        ReduceOp::Min => {
+            if signed(a) <= signed(b) {
+                a
+            } else {
+                b
+            }
+        }
+        ReduceOp::Max => {
+            if signed(a) >= signed(b) {
+                a
+            } else {
+                b
+            }
+        }
     }
 }
 
