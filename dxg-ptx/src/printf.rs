@@ -120,17 +120,27 @@ pub fn format<E>(format: &[u8], memory: &mut dyn FnMut(Request) -> Result<Answer
     Ok(Printed { text, arguments: reader.arguments })
 }
 
+/// Takes a byte of a set off the front.
+fn next(rest: &mut &[u8], set: &[u8]) -> Option<u8> {
+    let (&byte, tail) = rest.split_first()?;
+    set.contains(&byte).then(|| {
+        *rest = tail;
+        byte
+    })
+}
+
+fn digits(rest: &mut &[u8]) -> usize {
+    let mut number = 0_usize;
+    while let Some(digit) = next(rest, b"0123456789") {
+        number = (number * 10 + usize::from(digit - b'0')).min(MOST_PADDING);
+    }
+    number
+}
+
 /// Takes flags, width, precision and length off the front.
 fn parse<E>(rest: &mut &[u8], reader: &mut Reader<'_, E>) -> Result<Spec, E> {
     let mut spec = Spec { bits: 32, ..Spec::default() };
-    let mut next = |accept: &dyn Fn(u8) -> bool| -> Option<u8> {
-        let (&byte, tail) = rest.split_first()?;
-        accept(byte).then(|| {
-            *rest = tail;
-            byte
-        })
-    };
-    while let Some(flag) = next(&|byte| b"-+ #0".contains(&byte)) {
+    while let Some(flag) = next(rest, b"-+ #0") {
         match flag {
             b'-' => spec.left = true,
             b'+' => spec.plus = true,
@@ -139,29 +149,22 @@ fn parse<E>(rest: &mut &[u8], reader: &mut Reader<'_, E>) -> Result<Spec, E> {
             _ => spec.zero = true,
         }
     }
-    let digits = |next: &mut dyn FnMut(&dyn Fn(u8) -> bool) -> Option<u8>| {
-        let mut number = 0_usize;
-        while let Some(digit) = next(&|byte| byte.is_ascii_digit()) {
-            number = (number * 10 + usize::from(digit - b'0')).min(MOST_PADDING);
-        }
-        number
-    };
-    if next(&|byte| byte == b'*').is_some() {
+    if next(rest, b"*").is_some() {
         let width = reader.argument(4)? as u32 as i32;
         spec.left |= width < 0;
         spec.width = (width.unsigned_abs() as usize).min(MOST_PADDING);
     } else {
-        spec.width = digits(&mut next);
+        spec.width = digits(rest);
     }
-    if next(&|byte| byte == b'.').is_some() {
-        if next(&|byte| byte == b'*').is_some() {
+    if next(rest, b".").is_some() {
+        if next(rest, b"*").is_some() {
             let precision = reader.argument(4)? as u32 as i32;
             spec.precision = usize::try_from(precision).ok().map(|precision| precision.min(MOST_PADDING));
         } else {
-            spec.precision = Some(digits(&mut next));
+            spec.precision = Some(digits(rest));
         }
     }
-    while let Some(length) = next(&|byte| b"hlLjzt".contains(&byte)) {
+    while let Some(length) = next(rest, b"hlLjzt") {
         spec.bits = match (length, spec.bits) {
             (b'h', 16) => 8,
             (b'h', _) => 16,
@@ -459,6 +462,6 @@ mod tests {
             "ab|    cd|ef    |gh|A%"
         );
         assert_eq!(printed("%p %s", &[Long(0x1000), Long(0)]), "0x1000 (null)");
-        assert_eq!(printed("100% or %y", &[]), "100% or %y");
+        assert_eq!(printed("%y or 100%", &[]), "%y or 100%");
     }
 }

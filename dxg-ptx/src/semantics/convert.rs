@@ -86,7 +86,7 @@ fn float_to_float(alu: &Alu, from: Format, to: Format, integral: Integral, bits:
     // Subnormal values of `f32` only are flushed, on either side.
     let ftz = alu.mods.has(Mods::FTZ);
     let bits = if ftz && from == soft::F32 { from.flush(bits) } else { bits };
-    let result = if from.is_nan(bits) {
+    if from.is_nan(bits) {
         match (from, to) {
             (soft::F64, soft::F64) => bits | 1 << 51,
             (_, soft::F64) => {
@@ -100,8 +100,7 @@ fn float_to_float(alu: &Alu, from: Format, to: Format, integral: Integral, bits:
     } else {
         let bits = if integral == Integral::Yes { float::to_integral(from, bits, alu.round) } else { bits };
         if from == to { bits } else { soft::pack(to, soft::unpack(from, bits), alu.round) }
-    };
-    result
+    }
 }
 
 /// Modifiers of a float result. `.satfinite` of the formats that know no `.sat` keeps it finite.
