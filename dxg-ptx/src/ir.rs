@@ -1106,6 +1106,8 @@ pub struct Function {
     pub blocks: Vec<Block>,
     /// Directives.
     pub limits: LaunchLimits,
+    /// Who may see it; `Extern` if this module only declares it.
+    pub linkage: Linkage,
     /// Where it stands in the text.
     pub place: Place,
 }

@@ -1,6 +1,16 @@
 //! A compiler for PTX: text to typed IR, and two ways to run it.
 //!
-//! [`ir`] is what a module means. [`exec`] is what it takes to run one: grids, faults, what running code asks of its host.
+//! [`parse`] reads a text. [`ir`] is what a module means. [`exec`] is what it takes to run one: grids, faults, what running code
+//! asks of its host.
 
+pub mod diagnostics;
 pub mod exec;
+mod front;
 pub mod ir;
+pub mod link;
+pub mod verify;
+
+pub use crate::diagnostics::Diagnostic;
+pub use crate::diagnostics::DiagnosticKind;
+pub use crate::diagnostics::Diagnostics;
+pub use crate::front::parse;
