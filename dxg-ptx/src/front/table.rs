@@ -7,12 +7,17 @@ use crate::front::Result;
 use crate::front::call;
 use crate::front::hash::Map;
 use crate::front::lower::arithmetic;
+use crate::front::lower::atomic;
+use crate::front::lower::barrier;
 use crate::front::lower::bits;
 use crate::front::lower::compare;
 use crate::front::lower::control;
 use crate::front::lower::convert;
+use crate::front::lower::matrix;
+use crate::front::lower::mbarrier;
 use crate::front::lower::memory;
 use crate::front::lower::moves;
+use crate::front::lower::warp;
 use crate::front::operand::Instruction;
 
 /// Lowers an instruction.
@@ -44,11 +49,15 @@ const TENSORS: &str = "there are no tensor cores of the fifth generation";
 
 const ROWS: &[(&str, Row)] = &[
     ("abs", Row::Plain(arithmetic::abs)),
+    ("activemask", Row::Plain(warp::activemask)),
     ("add", Row::Plain(arithmetic::add)),
     ("addc", Row::Plain(arithmetic::addc)),
     ("alloca", Row::Plain(memory::alloca)),
     ("and", Row::Plain(bits::and)),
     ("applypriority", Row::Plain(control::hint)),
+    ("atom", Row::Plain(atomic::atom)),
+    ("bar", Row::Plain(barrier::bar)),
+    ("barrier", Row::Plain(barrier::bar)),
     ("bfe", Row::Plain(bits::bfe)),
     ("bfi", Row::Plain(bits::bfi)),
     ("bfind", Row::Plain(bits::bfind)),
@@ -70,6 +79,7 @@ const ROWS: &[(&str, Row)] = &[
     ("div", Row::Plain(arithmetic::div)),
     ("dp2a", Row::Plain(arithmetic::dp2a)),
     ("dp4a", Row::Plain(arithmetic::dp4a)),
+    ("elect", Row::Plain(warp::elect)),
     ("ex2", Row::Plain(arithmetic::ex2)),
     ("exit", Row::Plain(control::exit)),
     ("fence", Row::Plain(memory::fence)),
@@ -80,6 +90,7 @@ const ROWS: &[(&str, Row)] = &[
     ("isspacep", Row::Plain(moves::isspacep)),
     ("istypep", Row::Refused(TEXTURES)),
     ("ld", Row::Plain(memory::ld)),
+    ("ldmatrix", Row::Plain(matrix::ldmatrix)),
     ("ldu", Row::Plain(memory::ld)),
     ("lg2", Row::Plain(arithmetic::lg2)),
     ("lop3", Row::Plain(bits::lop3)),
@@ -87,10 +98,14 @@ const ROWS: &[(&str, Row)] = &[
     ("mad24", Row::Plain(arithmetic::mad24)),
     ("madc", Row::Plain(arithmetic::madc)),
     ("mapa", Row::Refused(CLUSTERS)),
+    ("match", Row::Plain(warp::matching)),
     ("max", Row::Plain(arithmetic::max)),
+    ("mbarrier", Row::Plain(mbarrier::mbarrier)),
     ("membar", Row::Plain(memory::fence)),
     ("min", Row::Plain(arithmetic::min)),
+    ("mma", Row::Plain(matrix::mma)),
     ("mov", Row::Plain(moves::mov)),
+    ("movmatrix", Row::Plain(matrix::movmatrix)),
     ("mul", Row::Plain(arithmetic::mul)),
     ("mul24", Row::Plain(arithmetic::mul24)),
     ("multimem", Row::Refused(MULTIMEM)),
@@ -104,6 +119,8 @@ const ROWS: &[(&str, Row)] = &[
     ("prefetchu", Row::Plain(control::hint)),
     ("prmt", Row::Plain(bits::prmt)),
     ("rcp", Row::Plain(arithmetic::rcp)),
+    ("red", Row::Plain(atomic::red)),
+    ("redux", Row::Plain(warp::redux)),
     ("rem", Row::Plain(arithmetic::rem)),
     ("ret", Row::Plain(control::ret)),
     ("rsqrt", Row::Plain(arithmetic::rsqrt)),
@@ -113,6 +130,7 @@ const ROWS: &[(&str, Row)] = &[
     ("setmaxnreg", Row::Plain(control::hint)),
     ("setp", Row::Plain(compare::setp)),
     ("shf", Row::Plain(bits::shf)),
+    ("shfl", Row::Plain(warp::shfl)),
     ("shl", Row::Plain(bits::shl)),
     ("shr", Row::Plain(bits::shr)),
     ("sin", Row::Plain(arithmetic::sin)),
@@ -121,6 +139,7 @@ const ROWS: &[(&str, Row)] = &[
     ("st", Row::Plain(memory::st)),
     ("stackrestore", Row::Plain(memory::stack_restore)),
     ("stacksave", Row::Plain(memory::stack_save)),
+    ("stmatrix", Row::Plain(matrix::stmatrix)),
     ("sub", Row::Plain(arithmetic::sub)),
     ("subc", Row::Plain(arithmetic::subc)),
     ("suld", Row::Refused(TEXTURES)),
@@ -136,6 +155,8 @@ const ROWS: &[(&str, Row)] = &[
     ("tld4", Row::Refused(TEXTURES)),
     ("trap", Row::Plain(control::trap)),
     ("txq", Row::Refused(TEXTURES)),
+    ("vote", Row::Plain(warp::vote)),
     ("wgmma", Row::Refused(WARP_GROUPS)),
+    ("wmma", Row::Plain(matrix::wmma)),
     ("xor", Row::Plain(bits::xor)),
 ];
