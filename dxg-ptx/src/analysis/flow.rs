@@ -99,7 +99,8 @@ impl Flow {
             let mut body = vec![header];
             let mut seen = vec![false; self.position.len()];
             seen[header.0 as usize] = true;
-            let back = self.predecessors[header.0 as usize].iter().filter(|&&from| self.is_back_edge(from, header));
+            let back =
+                self.predecessors[header.0 as usize].iter().filter(|&&from| self.is_back_edge(from, header));
             let mut work: Vec<BlockId> = back.copied().collect();
             while let Some(block) = work.pop() {
                 if std::mem::replace(&mut seen[block.0 as usize], true) {

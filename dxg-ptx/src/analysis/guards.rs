@@ -25,7 +25,8 @@ pub const fn is_pure(op: &Op) -> bool {
 pub fn remove_guards(function: &mut Function) {
     let mut at = 0;
     while at < function.blocks.len() {
-        let cut = function.blocks[at].insts.iter().position(|inst| inst.guard.is_some() && !is_pure(&inst.op));
+        let cut =
+            function.blocks[at].insts.iter().position(|inst| inst.guard.is_some() && !is_pure(&inst.op));
         if let Some(cut) = cut {
             split(function, at, cut);
         }
@@ -47,7 +48,10 @@ fn split(function: &mut Function, at: usize, first: usize) {
     for inst in &mut insts {
         inst.guard = None;
     }
-    let end = std::mem::replace(&mut function.blocks[at].end, Terminator::Branch { guard, then: guarded, otherwise: rest });
+    let end = std::mem::replace(
+        &mut function.blocks[at].end,
+        Terminator::Branch { guard, then: guarded, otherwise: rest },
+    );
     let end_place = std::mem::replace(&mut function.blocks[at].end_place, place);
     function.blocks.push(Block { insts, end: Terminator::Jump(rest), end_place: place });
     function.blocks.push(Block { insts: tail.collect(), end, end_place });

@@ -3,13 +3,8 @@
 //! *Why.* Executors that compile want few calls, few variables in memory and no address computations; they also want to know
 //! which registers live where. The interpreter needs none of this and runs a module as it was parsed.
 
-pub mod calls;
 pub mod flow;
-pub mod fold;
 pub mod guards;
-pub mod inline;
 pub mod liveness;
-pub mod promote;
-pub mod spaces;
 pub mod uniform;
 pub mod visit;

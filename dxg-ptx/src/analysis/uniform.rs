@@ -107,10 +107,11 @@ fn is_candidate(inst: &Inst, function: &Function) -> bool {
         Op::Load { space: Space::Param, address, dsts, ty, .. } => {
             let end = address.offset.saturating_add(i64::from(ty.size_bytes()) * dsts.len() as i64);
             match address.base {
-                Base::Symbol(Symbol::Param(index)) => function
-                    .params
-                    .get(index as usize)
-                    .is_some_and(|slot| address.offset >= 0 && i64::from(slot.offset) + end <= i64::from(function.param_bytes)),
+                Base::Symbol(Symbol::Param(index)) => {
+                    function.params.get(index as usize).is_some_and(|slot| {
+                        address.offset >= 0 && i64::from(slot.offset) + end <= i64::from(function.param_bytes)
+                    })
+                }
                 _ => false,
             }
         }

@@ -33,7 +33,9 @@ impl JitMemory {
         let (access, flags) = (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE);
         // SAFETY: a new mapping at an address of the system's choice; nothing of ours is there.
         let base = unsafe { rustix::mm::mmap_anonymous(std::ptr::null_mut(), mapped_bytes, access, flags) }?;
-        let Some(start) = NonNull::new(base.cast::<u8>()) else { return Err(std::io::ErrorKind::OutOfMemory.into()) };
+        let Some(start) = NonNull::new(base.cast::<u8>()) else {
+            return Err(std::io::ErrorKind::OutOfMemory.into());
+        };
         // From here on dropping it unmaps.
         let memory = Self { base: start, mapped_bytes, code_bytes: code.len() };
         // SAFETY: the mapping is new, writable and at least as long as the code.

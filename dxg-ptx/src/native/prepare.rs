@@ -81,7 +81,9 @@ impl Unit {
             next += u32::try_from(block.insts.len()).unwrap_or(u32::MAX / 2) + 1;
         }
         let insts = || function.blocks.iter().flat_map(|block| &block.insts);
-        let has_alloca = insts().any(|inst| matches!(inst.op, Op::Alloca { .. } | Op::StackSave { .. } | Op::StackRestore { .. }));
+        let has_alloca = insts().any(|inst| {
+            matches!(inst.op, Op::Alloca { .. } | Op::StackSave { .. } | Op::StackRestore { .. })
+        });
         let specials = specials(&function);
         Ok(Self {
             function,
@@ -135,7 +137,9 @@ fn specials(function: &Function) -> Vec<Special> {
         for inst in &block.insts {
             match &inst.op {
                 Op::Alu(alu) => alu.src.iter().flatten().for_each(&mut see),
-                Op::Pack { parts: list, .. } | Op::Store { srcs: list, .. } | Op::Mbarrier { srcs: list, .. } => {
+                Op::Pack { parts: list, .. }
+                | Op::Store { srcs: list, .. }
+                | Op::Mbarrier { srcs: list, .. } => {
                     list.iter().for_each(&mut see);
                 }
                 Op::Unpack { src, .. }
@@ -175,7 +179,9 @@ fn callees(function: &Function) -> Vec<FuncId> {
 
 fn has_indirect_calls(function: &Function) -> bool {
     let insts = function.blocks.iter().flat_map(|block| &block.insts);
-    insts.into_iter().any(|inst| matches!(&inst.op, Op::Call(call) if matches!(call.callee, Callee::Indirect(_))))
+    insts
+        .into_iter()
+        .any(|inst| matches!(&inst.op, Op::Call(call) if matches!(call.callee, Callee::Indirect(_))))
 }
 
 impl Prepared {
@@ -243,7 +249,8 @@ impl Prepared {
     fn stack(&self) -> u32 {
         let mut open = vec![false; self.units.len()];
         let (deepest, is_closed) = self.depth(0, &mut open);
-        let is_closed = is_closed && !self.units.iter().any(|unit| unit.has_alloca || has_indirect_calls(&unit.function));
+        let is_closed =
+            is_closed && !self.units.iter().any(|unit| unit.has_alloca || has_indirect_calls(&unit.function));
         let extra = if is_closed { 0 } else { OPEN_STACK_BYTES };
         // A multiple of the greatest alignment, so that the next thread's stack is as aligned.
         let align = self.units.iter().map(|unit| unit.regions.frame.align).max().unwrap_or(16);

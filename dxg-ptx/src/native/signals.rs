@@ -133,7 +133,8 @@ fn pass_on(signal: c_int, info: *mut siginfo_t, thread: *mut c_void) {
         }
         address if old.sa_flags & libc::SA_SIGINFO != 0 => {
             // SAFETY: the flag says that the address is a handler of this type.
-            let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) = unsafe { std::mem::transmute(address) };
+            let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) =
+                unsafe { std::mem::transmute(address) };
             handler(signal, info, thread);
         }
         address => {

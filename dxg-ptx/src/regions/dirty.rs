@@ -36,7 +36,7 @@ pub(super) fn fill(regions: &mut Regions, function: &Function, flow: &Flow, apar
         }
         let mut need = needed_out(regions, function, index, &needed_in, apart);
         let mut clean_before = clean_states(regions, function, index, &clean_in[index]);
-        for (inst, at) in insts.iter().zip(0_u32..).rev() {
+        for (inst, at) in numbered(insts).rev() {
             let is_clean = clean_before.pop().unwrap_or_else(|| RegSet::new(function.regs.len()));
             if let Some(point) = regions.cut_after(*block, at) {
                 let point = &mut regions.points[point as usize];
@@ -50,6 +50,10 @@ pub(super) fn fill(regions: &mut Regions, function: &Function, flow: &Flow, apar
             point.loaded = point.live.clone();
         }
     }
+}
+
+fn numbered(insts: &[Inst]) -> impl DoubleEndedIterator<Item = (&Inst, u32)> {
+    insts.iter().enumerate().map(|(at, inst)| (inst, u32::try_from(at).unwrap_or(u32::MAX)))
 }
 
 fn written_by(inst: &Inst) -> Vec<Reg> {
@@ -153,7 +157,13 @@ fn needed_step(
     });
 }
 
-fn needed_out(regions: &Regions, function: &Function, block: usize, needed_in: &[RegSet], apart: &RegSet) -> RegSet {
+fn needed_out(
+    regions: &Regions,
+    function: &Function,
+    block: usize,
+    needed_in: &[RegSet],
+    apart: &RegSet,
+) -> RegSet {
     let end = &function.blocks[block].end;
     let mut need = RegSet::new(function.regs.len());
     for next in successors(end) {
@@ -172,7 +182,13 @@ fn needed_out(regions: &Regions, function: &Function, block: usize, needed_in: &
 }
 
 /// What is read from a register between the start of each block and the next point.
-fn needed(regions: &Regions, function: &Function, flow: &Flow, clean_in: &[RegSet], apart: &RegSet) -> Vec<RegSet> {
+fn needed(
+    regions: &Regions,
+    function: &Function,
+    flow: &Flow,
+    clean_in: &[RegSet],
+    apart: &RegSet,
+) -> Vec<RegSet> {
     let mut needed_in = vec![RegSet::new(function.regs.len()); function.blocks.len()];
     let mut changed = true;
     while changed {
@@ -181,7 +197,7 @@ fn needed(regions: &Regions, function: &Function, flow: &Flow, clean_in: &[RegSe
             let index = block.0 as usize;
             let mut need = needed_out(regions, function, index, &needed_in, apart);
             let mut clean_before = clean_states(regions, function, index, &clean_in[index]);
-            for (inst, at) in function.blocks[index].insts.iter().zip(0_u32..).rev() {
+            for (inst, at) in numbered(&function.blocks[index].insts).rev() {
                 let is_clean = clean_before.pop().unwrap_or_else(|| RegSet::new(function.regs.len()));
                 needed_step(regions, index, at, inst, &is_clean, apart, &mut need);
             }

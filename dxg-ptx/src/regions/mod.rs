@@ -137,7 +137,9 @@ const fn exchange_words(inst: &Inst) -> u32 {
     match &inst.op {
         Op::Barrier { .. } => 4,
         // A mask, operands, results; operands and results are 64 bits at most.
-        Op::Warp { dsts, srcs, .. } => 1 + if srcs.len() > dsts.len() { srcs.len() } else { dsts.len() } as u32,
+        Op::Warp { dsts, srcs, .. } => {
+            1 + if srcs.len() > dsts.len() { srcs.len() } else { dsts.len() } as u32
+        }
         Op::Call(_) => 1,
         _ => 0,
     }
@@ -191,13 +193,21 @@ impl Regions {
 
     fn add_point(&mut self, kind: PointKind, block: BlockId, next: u32) -> u32 {
         let number = u32::try_from(self.points.len()).unwrap_or(u32::MAX);
-        self.points.push(Point { kind, block, next, live: Vec::new(), stored: Vec::new(), loaded: Vec::new() });
+        self.points.push(Point {
+            kind,
+            block,
+            next,
+            live: Vec::new(),
+            stored: Vec::new(),
+            loaded: Vec::new(),
+        });
         number
     }
 
     fn lay_out(&mut self, function: &Function, exchange_words: u32) {
         let align = function.local_align.max(16);
-        let results = function.rets.iter().map(|id| align_up(function.locals[id.0 as usize].size, 16)).sum::<u32>();
+        let results =
+            function.rets.iter().map(|id| align_up(function.locals[id.0 as usize].size, 16)).sum::<u32>();
         let locals = align_up(HEADER_BYTES + results, align);
         let mut at = align_up(locals + function.local_bytes, 16);
         let mut slots = vec![None; function.regs.len()];

@@ -59,7 +59,10 @@ fn verify_frame(regions: &Regions, function: &Function) -> Result<(), RegionErro
     parts.push((frame.bytes, 0));
     for pair in parts.windows(2) {
         if pair[0].0 + pair[0].1 > pair[1].0 {
-            return Err(RegionError { point: 0, what: format!("what is at {} overlaps what is at {}", pair[0].0, pair[1].0) });
+            return Err(RegionError {
+                point: 0,
+                what: format!("what is at {} overlaps what is at {}", pair[0].0, pair[1].0),
+            });
         }
     }
     Ok(())

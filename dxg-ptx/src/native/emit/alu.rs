@@ -82,8 +82,12 @@ impl Emitter<'_, '_> {
                 let c = self.src_as(alu, 2, types::I8);
                 return Some(Some(self.b.ins().select(c, a, b)));
             }
-            AluOp::Setp(compare, combine) => return self.setp(alu, (compare, combine), guard).then_some(None),
-            AluOp::Set(compare, combine, to) => return self.set(alu, (compare, combine, to), guard).then_some(None),
+            AluOp::Setp(compare, combine) => {
+                return self.setp(alu, (compare, combine), guard).then_some(None);
+            }
+            AluOp::Set(compare, combine, to) => {
+                return self.set(alu, (compare, combine, to), guard).then_some(None);
+            }
             AluOp::Cvt { from, integral } => {
                 let value = self.cvt(alu, from, integral)?;
                 if let Some(dst) = alu.dst {
@@ -91,7 +95,9 @@ impl Emitter<'_, '_> {
                 }
                 return Some(None);
             }
-            AluOp::Add(carry) | AluOp::Sub(carry) | AluOp::Mad(_, carry) if carry != Carry::default() => return None,
+            AluOp::Add(carry) | AluOp::Sub(carry) | AluOp::Mad(_, carry) if carry != Carry::default() => {
+                return None;
+            }
             AluOp::And | AluOp::Or | AluOp::Xor | AluOp::Not if alu.ty.is_float() => return None,
             _ => {}
         }
@@ -199,7 +205,12 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn setp(&mut self, alu: &Alu, (compare, combine): (Compare, Option<BoolOp>), guard: Option<Guard>) -> bool {
+    fn setp(
+        &mut self,
+        alu: &Alu,
+        (compare, combine): (Compare, Option<BoolOp>),
+        guard: Option<Guard>,
+    ) -> bool {
         let Some(holds) = self.compare(alu, compare) else { return false };
         let first = self.combine(alu, holds, combine);
         let second = alu.dst2.map(|dst| {

@@ -43,7 +43,9 @@ impl Emitter<'_, '_> {
         let Op::Atomic { space, op, ty, dsts, address, b, c, .. } = inst else { return };
         let size = ty.size_bytes();
         let count = u32::try_from(b.len().max(1)).unwrap_or(1);
+        self.is_atomic = true;
         let pointer = self.checked_address(*space, *address, size * count, at);
+        self.is_atomic = false;
         let mut results = Vec::new();
         for index in 0..count as usize {
             let place = self.b.ins().iadd_imm_s(pointer, i64::from(size) * index as i64);

@@ -59,7 +59,10 @@ pub(crate) fn plan(block: &Block) -> Vec<Option<Plan>> {
         let access = match &inst.op {
             Op::Load { space, ty, dsts, address, .. } => Some((*space, *ty, dsts.len(), address)),
             Op::Store { space, ty, srcs, address, .. } => Some((*space, *ty, srcs.len(), address)),
-            Op::Atomic { space, ty, b, address, .. } => Some((*space, *ty, b.len().max(1), address)),
+            // Of generic addresses, atomic operations ask more.
+            Op::Atomic { space, ty, b, address, .. } if *space != Space::Generic => {
+                Some((*space, *ty, b.len().max(1), address))
+            }
             _ => None,
         };
         if let Some((space, ty, count, address)) = access
@@ -75,9 +78,9 @@ pub(crate) fn plan(block: &Block) -> Vec<Option<Plan>> {
                 align: bytes,
                 phase: address.offset,
             };
-            let joined = open.iter_mut().find(|group| group.base == base && group.space == space && group.join(&new));
+            let mut candidates = open.iter_mut().filter(|group| group.base == base && group.space == space);
             plans[at] = Some(Plan::Covered);
-            if joined.is_none() {
+            if !candidates.any(|group| group.join(&new)) {
                 open.push(new);
             }
         }

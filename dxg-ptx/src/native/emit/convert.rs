@@ -53,7 +53,11 @@ impl Emitter<'_, '_> {
             }
             return Some(if mods.has(Mods::SAT) { self.saturate(value) } else { value });
         }
-        if is_integer(from) && is_machine_float(to) && alu.round == Round::Nearest && mods.0 & Mods::SAT.0 == 0 {
+        if is_integer(from)
+            && is_machine_float(to)
+            && alu.round == Round::Nearest
+            && mods.0 & Mods::SAT.0 == 0
+        {
             let mut a = self.src_as(alu, 0, integer(from));
             if from.size_bytes() < 4 {
                 a = self.convert(a, types::I32, Extend::of(from));

@@ -129,7 +129,8 @@ impl Emitter<'_, '_> {
         self.reset_spins();
         for &reg in &unit.regions.points[point as usize].loaded {
             let ty: Type = self.types[reg.0 as usize];
-            let value = self.b.ins().load(ty, MemFlagsData::trusted(), self.frame, self.slot(reg));
+            let slot = self.slot(reg);
+            let value = self.b.ins().load(ty, MemFlagsData::trusted(), self.frame, slot);
             let var = self.var(reg);
             self.b.def_var(var, value);
         }
@@ -139,7 +140,8 @@ impl Emitter<'_, '_> {
         let unit = self.unit;
         for &reg in &unit.regions.points[point as usize].stored {
             let value = self.read(reg);
-            self.b.ins().store(MemFlagsData::trusted(), value, self.frame, self.slot(reg));
+            let slot = self.slot(reg);
+            self.b.ins().store(MemFlagsData::trusted(), value, self.frame, slot);
         }
     }
 
@@ -287,7 +289,8 @@ impl Emitter<'_, '_> {
     pub(super) fn leave(&mut self) {
         let unit: &Unit = self.unit;
         let flags = MemFlagsData::trusted();
-        let slots: Vec<_> = unit.function.rets.iter().map(|id| &unit.function.locals[id.0 as usize]).collect();
+        let slots: Vec<_> =
+            unit.function.rets.iter().map(|id| &unit.function.locals[id.0 as usize]).collect();
         for (slot, to) in slots.iter().zip(result_offsets(slots.iter().map(|slot| slot.size))) {
             let from = (unit.regions.frame.locals + slot.offset) as i32;
             self.copy_bytes((self.frame, to as i32), (self.frame, from), slot.size);
@@ -377,6 +380,11 @@ impl Emitter<'_, '_> {
         let unit = self.constant(u64::from(self.unit.number), types::I32);
         let ok = self.call(Helper::Effect, &[self.shared.context, unit, inst, base, self.lane]);
         self.fail_unless(ok, fault::TOLD, None);
-        self.b.ins().load(types::I64, MemFlagsData::trusted(), self.shared.context, crate::native::context::at::SCRATCH)
+        self.b.ins().load(
+            types::I64,
+            MemFlagsData::trusted(),
+            self.shared.context,
+            crate::native::context::at::SCRATCH,
+        )
     }
 }

@@ -102,7 +102,8 @@ impl Emitter<'_, '_> {
             }
             (AluOp::Min | AluOp::Max, &[a, b]) => {
                 // Where one is no number, the other; -0 is less than 0.
-                let least = if alu.op == AluOp::Min { self.b.ins().fmin(a, b) } else { self.b.ins().fmax(a, b) };
+                let least =
+                    if alu.op == AluOp::Min { self.b.ins().fmin(a, b) } else { self.b.ins().fmax(a, b) };
                 let a_is_nan = self.b.ins().fcmp(FloatCC::Unordered, a, a);
                 let b_is_nan = self.b.ins().fcmp(FloatCC::Unordered, b, b);
                 let without_b = self.b.ins().select(b_is_nan, a, least);

@@ -177,7 +177,8 @@ impl Emitter<'_, '_> {
             by_minus = Some(minus);
         }
         if is_quotient {
-            let mut result = if is_signed { self.b.ins().sdiv(a, divisor) } else { self.b.ins().udiv(a, divisor) };
+            let mut result =
+                if is_signed { self.b.ins().sdiv(a, divisor) } else { self.b.ins().udiv(a, divisor) };
             if let Some(minus) = by_minus {
                 let negative = self.b.ins().ineg(a);
                 result = self.b.ins().select(minus, negative, result);
@@ -186,7 +187,8 @@ impl Emitter<'_, '_> {
             self.b.ins().select(by_zero, ones, result)
         } else {
             // With 1 in place of -1 the remainder is 0, as it should be.
-            let result = if is_signed { self.b.ins().srem(a, divisor) } else { self.b.ins().urem(a, divisor) };
+            let result =
+                if is_signed { self.b.ins().srem(a, divisor) } else { self.b.ins().urem(a, divisor) };
             self.b.ins().select(by_zero, a, result)
         }
     }
@@ -221,7 +223,8 @@ impl Emitter<'_, '_> {
             return self.b.ins().sshr(a, clamped);
         }
         let is_over = self.b.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, amount, i64::from(bits));
-        let shifted = if alu.op == AluOp::Shl { self.b.ins().ishl(a, amount) } else { self.b.ins().ushr(a, amount) };
+        let shifted =
+            if alu.op == AluOp::Shl { self.b.ins().ishl(a, amount) } else { self.b.ins().ushr(a, amount) };
         let zero = self.constant(0, integer(alu.ty));
         self.b.ins().select(is_over, zero, shifted)
     }
@@ -297,7 +300,9 @@ impl Emitter<'_, '_> {
 
     /// With constant position and length; others are rare.
     fn bfe(&mut self, alu: &Alu) -> Option<Value> {
-        let (Some(Operand::Imm(start)), Some(Operand::Imm(length))) = (alu.src[1], alu.src[2]) else { return None };
+        let (Some(Operand::Imm(start)), Some(Operand::Imm(length))) = (alu.src[1], alu.src[2]) else {
+            return None;
+        };
         let bits = u64::from(8 * alu.ty.size_bytes());
         let (start, length) = (start & 0xff, length & 0xff);
         if length == 0 || start + length > bits {

@@ -1,6 +1,5 @@
 //! Addresses, their checks, loads and stores.
 
-use cranelift_codegen::cursor::Cursor as _;
 use cranelift_codegen::ir::BlockArg;
 use cranelift_codegen::ir::InstBuilder as _;
 use cranelift_codegen::ir::MemFlagsData;
@@ -28,6 +27,7 @@ use crate::ir::Scalar;
 use crate::ir::Space;
 use crate::ir::Symbol;
 use crate::native::context::fault;
+use crate::native::helpers::ATOMIC;
 use crate::native::helpers::Helper;
 
 /// Where an access goes: a pointer and what is added to it.
@@ -137,7 +137,8 @@ impl Emitter<'_, '_> {
         self.b.switch_to_block(slow);
         self.b.seal_block(slow);
         let bytes = self.b.ins().iconst(types::I32, i64::from(check.bytes));
-        let align = self.b.ins().iconst(types::I32, i64::from(check.align));
+        let kind = if self.is_atomic { ATOMIC } else { 0 };
+        let align = self.b.ins().iconst(types::I32, i64::from(check.align | kind));
         let is_fine = self.call(Helper::Reach, &[self.shared.context, start, bytes, align]);
         let args = self.fail_args(check.align, Some(start));
         self.b.ins().brif(is_fine, next, &[], self.fail, &args);
@@ -172,7 +173,8 @@ impl Emitter<'_, '_> {
             Symbol::Param(index) => match self.unit.function.params.get(index as usize) {
                 Some(slot) => {
                     let start = i64::from(slot.offset) + offset;
-                    return offset >= 0 && start + i64::from(bytes) <= i64::from(self.unit.function.param_bytes);
+                    return offset >= 0
+                        && start + i64::from(bytes) <= i64::from(self.unit.function.param_bytes);
                 }
                 None => return false,
             },
@@ -233,8 +235,8 @@ impl Emitter<'_, '_> {
         match symbol {
             Symbol::Global(id) => match self.module.globals.get(id.0 as usize) {
                 Some(global) if global.space == Space::Shared => {
-                    let offset = self.unit.shared_offset(self.module, id);
-                    self.constant(u64::from(offset), types::I64)
+                    let offset = self.prepared.shared_offset(id);
+                    self.constant(offset, types::I64)
                 }
                 _ => {
                     let offset = i32::try_from(id.0 * 8).unwrap_or(0);
@@ -278,7 +280,9 @@ impl Emitter<'_, '_> {
     pub(super) fn is_spacep(&mut self, dst: Reg, src: Operand, space: Space, guard: Option<Guard>) {
         let value = self.word(src);
         let (start, bytes) = match space {
-            Space::Global | Space::Const | Space::Generic => (self.shared.memory_base, self.shared.memory_bytes),
+            Space::Global | Space::Const | Space::Generic => {
+                (self.shared.memory_base, self.shared.memory_bytes)
+            }
             Space::Shared => (self.shared.shared, self.shared.shared_bytes),
             Space::Local => {
                 let bytes = self.shared.frame_stride;
@@ -445,7 +449,8 @@ impl Emitter<'_, '_> {
     /// More memory in the frame: the lane's stack grows.
     pub(super) fn alloca(&mut self, dst: Reg, size: Operand, align: u32) {
         let size = self.word(size);
-        let top = self.b.ins().load(types::I64, MemFlagsData::trusted(), self.frame, crate::regions::TOP_OFFSET);
+        let top =
+            self.b.ins().load(types::I64, MemFlagsData::trusted(), self.frame, crate::regions::TOP_OFFSET);
         let align = i64::from(align.max(16));
         let up = self.b.ins().iadd_imm_s(top, align - 1);
         let start = self.b.ins().band_imm_s(up, -align);
@@ -466,7 +471,8 @@ impl Emitter<'_, '_> {
     }
 
     pub(super) fn stack_save(&mut self, dst: Reg) {
-        let top = self.b.ins().load(types::I64, MemFlagsData::trusted(), self.frame, crate::regions::TOP_OFFSET);
+        let top =
+            self.b.ins().load(types::I64, MemFlagsData::trusted(), self.frame, crate::regions::TOP_OFFSET);
         let value = self.b.ins().isub(top, self.frame);
         self.write(dst, value, Extend::Zero, None);
     }
@@ -474,7 +480,8 @@ impl Emitter<'_, '_> {
     /// Only what is within the frame's own memory is taken.
     pub(super) fn stack_restore(&mut self, src: Operand) {
         let value = self.word(src);
-        let top = self.b.ins().load(types::I64, MemFlagsData::trusted(), self.frame, crate::regions::TOP_OFFSET);
+        let top =
+            self.b.ins().load(types::I64, MemFlagsData::trusted(), self.frame, crate::regions::TOP_OFFSET);
         let used = self.b.ins().isub(top, self.frame);
         let least = self.constant(u64::from(self.unit.regions.frame.bytes), types::I64);
         let value = self.b.ins().umin(value, used);

@@ -107,6 +107,8 @@ pub(super) struct Emitter<'a, 'f> {
     spins: Option<Variable>,
     /// The instruction that is emitted.
     inst: u32,
+    /// Whether the access that is emitted is an atomic operation.
+    is_atomic: bool,
     has_fma: bool,
     has_round: bool,
     helper_signatures: [Option<ir::SigRef>; 8],
@@ -124,7 +126,9 @@ pub(crate) fn emit(
     let (context, builder_context) = contexts;
     context.clear();
     let mut signature = ir::Signature::new(isa.default_call_conv());
-    signature.params.extend([ir::types::I64, ir::types::I32, ir::types::I32, ir::types::I32].map(ir::AbiParam::new));
+    signature
+        .params
+        .extend([ir::types::I64, ir::types::I32, ir::types::I32, ir::types::I32].map(ir::AbiParam::new));
     signature.returns.push(ir::AbiParam::new(ir::types::I32));
     context.func.signature = signature;
     let builder = FunctionBuilder::new(&mut context.func, builder_context);
@@ -138,7 +142,8 @@ pub(crate) fn emit(
     if !compiled.buffer.relocs().is_empty() {
         return Err(fail("the code has relocations".to_owned()));
     }
-    let places = compiled.buffer.get_srclocs_sorted().iter().map(|place| (place.start, place.loc.bits())).collect();
+    let places =
+        compiled.buffer.get_srclocs_sorted().iter().map(|place| (place.start, place.loc.bits())).collect();
     Ok(Emitted { code: compiled.code_buffer().to_vec(), places })
 }
 
@@ -161,7 +166,8 @@ impl<'a, 'f> Emitter<'a, 'f> {
         let [memory_base, memory_bytes, shared, shared_bytes] =
             [at::MEMORY_BASE, at::MEMORY_BYTES, at::SHARED, at::SHARED_BYTES].map(&mut word);
         let [frames, frame_stride, lanes] = [at::FRAMES, at::FRAME_STRIDE, at::LANES].map(&mut word);
-        let block_extent = [0, 4, 8].map(|more| b.ins().load(I32, READONLY, context, at::BLOCK_EXTENT + more));
+        let block_extent =
+            [0, 4, 8].map(|more| b.ins().load(I32, READONLY, context, at::BLOCK_EXTENT + more));
         let shared = Shared {
             context,
             helpers,
@@ -201,6 +207,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             next_lane: b.create_block(),
             fail: b.create_block(),
             inst: 0,
+            is_atomic: false,
             has_fma: !is_x86 || is_set("has_fma"),
             has_round: !is_x86 || is_set("has_sse41"),
             helper_signatures: [None; 8],
@@ -239,11 +246,13 @@ impl<'a, 'f> Emitter<'a, 'f> {
     /// The loop over lanes, up to where a lane starts.
     fn lane_loop(&mut self, entry: ir::Block, begin: Value, first: [Value; 3]) {
         use cranelift_codegen::ir::types::I32;
-        let [y_used, z_used] = [self.reads_special(&[Special::TidY, Special::TidZ]), self.reads_special(&[Special::TidZ])];
+        let [y_used, z_used] =
+            [self.reads_special(&[Special::TidY, Special::TidZ]), self.reads_special(&[Special::TidZ])];
         let used = [y_used || self.reads_special(&[Special::TidX]), y_used, z_used];
         let head = self.b.create_block();
         let lane = self.b.append_block_param(head, I32);
-        let thread = [0, 1, 2].map(|axis| if used[axis] { self.b.append_block_param(head, I32) } else { first[axis] });
+        let thread =
+            [0, 1, 2].map(|axis| if used[axis] { self.b.append_block_param(head, I32) } else { first[axis] });
         let args = |lane: Value, thread: [Value; 3]| {
             let axes = (0..3).filter(|&axis| used[axis]).map(|axis| thread[axis]);
             std::iter::once(lane).chain(axes).map(BlockArg::Value).collect::<Vec<_>>()
@@ -299,9 +308,12 @@ impl<'a, 'f> Emitter<'a, 'f> {
         let [kind, inst, address, lane] = [I32, I32, I64, I32].map(|ty| self.b.append_block_param(fail, ty));
         self.b.switch_to_block(fail);
         let flags = MemFlagsData::trusted();
-        for (value, offset) in
-            [(kind, at::FAULT_KIND), (inst, at::FAULT_INST), (address, at::FAULT_ADDRESS), (lane, at::FAULT_LANE)]
-        {
+        for (value, offset) in [
+            (kind, at::FAULT_KIND),
+            (inst, at::FAULT_INST),
+            (address, at::FAULT_ADDRESS),
+            (lane, at::FAULT_LANE),
+        ] {
             self.b.ins().store(flags, value, self.shared.context, offset);
         }
         let failed = self.b.ins().iconst(I32, i64::from(status::FAULT));
@@ -333,8 +345,12 @@ impl<'a, 'f> Emitter<'a, 'f> {
 
     /// Emits pure instructions at the end of the entry block.
     pub(super) fn at_entry<T>(&mut self, emit: impl FnOnce(&mut FuncCursor<'_>, &[Value; 4]) -> T) -> T {
-        let known =
-            [self.shared.memory_base, self.shared.memory_bytes, self.shared.shared_bytes, self.shared.context];
+        let known = [
+            self.shared.memory_base,
+            self.shared.memory_bytes,
+            self.shared.shared_bytes,
+            self.shared.context,
+        ];
         let mut cursor = FuncCursor::new(self.b.func).at_inst(self.entry_end);
         cursor.set_srcloc(ir::SourceLoc::default());
         emit(&mut cursor, &known)
@@ -427,7 +443,9 @@ impl<'a, 'f> Emitter<'a, 'f> {
             Op::Pack { ty, dst, parts } => self.pack(*ty, *dst, parts, inst.guard),
             Op::Unpack { ty, parts, src } => self.unpack(*ty, parts, *src, inst.guard),
             Op::AddressOf { dst, symbol, offset } => self.address_of(*dst, *symbol, *offset, inst.guard),
-            Op::Cvta { dst, src, space, direction } => self.cvta(*dst, *src, (*space, *direction), inst.guard),
+            Op::Cvta { dst, src, space, direction } => {
+                self.cvta(*dst, *src, (*space, *direction), inst.guard)
+            }
             Op::IsSpacep { dst, src, space } => self.is_spacep(*dst, *src, *space, inst.guard),
             Op::Load { .. } => self.load(&inst.op, at),
             Op::Store { .. } => self.store(&inst.op, at),

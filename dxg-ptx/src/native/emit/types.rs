@@ -62,7 +62,9 @@ fn vote(inst: &Inst, reg: Reg, access: Access) -> Option<bool> {
             }
         }
         Op::Load { ty: Scalar::F32 | Scalar::F64, dsts, .. } if dsts.contains(&Some(reg)) => Some(true),
-        Op::Store { ty: Scalar::F32 | Scalar::F64, srcs, .. } if srcs.contains(&Operand::Reg(reg)) => Some(true),
+        Op::Store { ty: Scalar::F32 | Scalar::F64, srcs, .. } if srcs.contains(&Operand::Reg(reg)) => {
+            Some(true)
+        }
         Op::Load { dsts, .. } if dsts.contains(&Some(reg)) => None,
         Op::Store { srcs, .. } if srcs.contains(&Operand::Reg(reg)) => None,
         Op::Warp { .. } => None,
