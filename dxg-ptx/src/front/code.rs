@@ -30,6 +30,8 @@ pub(super) struct Code<'a> {
     pub(super) is_entry: bool,
     pub(super) regs: Vec<RegClass>,
     pub(super) locals: Vec<Slot>,
+    /// Bytes of an element of each.
+    pub(super) elements: Vec<u32>,
     /// Bytes of the variables that live as long as the activation.
     pub(super) lasting_bytes: u32,
     /// Locals whose offset counts from the end of those: variables of call sites, by scope.

@@ -243,7 +243,8 @@ impl<'a> Parser<'a> {
                 }
                 self.initialiser(&mut declared, &mut global)?;
             }
-            self.add_global(declared.name, global)?;
+            let element = u32::try_from(declared.element_bytes()).unwrap_or(1);
+            self.add_global(declared.name, global, element)?;
             if !self.lex.peek().is(b',') {
                 return self.expect(b';');
             }
@@ -252,7 +253,7 @@ impl<'a> Parser<'a> {
     }
 
     /// A new variable, or a better description of one that was declared before.
-    fn add_global(&mut self, name: Token<'a>, global: Global) -> Result<()> {
+    fn add_global(&mut self, name: Token<'a>, global: Global, element_bytes: u32) -> Result<()> {
         if let Some(Name::Symbol(Symbol::Global(id))) = self.names.here(name.text) {
             let before = &mut self.module.globals[id.0 as usize];
             let is_open = |linkage| matches!(linkage, Linkage::Extern | Linkage::Common | Linkage::Weak);
@@ -266,6 +267,7 @@ impl<'a> Parser<'a> {
         let id = GlobalId(u32::try_from(self.module.globals.len()).unwrap_or(u32::MAX));
         self.define_new(name, Name::Symbol(Symbol::Global(id)))?;
         self.module.globals.push(global);
+        self.global_elements.push(element_bytes);
         Ok(())
     }
 }

@@ -79,6 +79,8 @@ struct Parser<'a> {
     module: Module,
     list: Vec<Diagnostic>,
     prototypes: Vec<Prototype>,
+    /// Bytes of an element of each variable.
+    global_elements: Vec<u32>,
     branches: Vec<Vec<BlockId>>,
     aliases: Vec<(crate::ir::FuncId, crate::ir::FuncId)>,
     code: Code<'a>,
@@ -101,6 +103,7 @@ impl<'a> Parser<'a> {
             module: Module::default(),
             list: Vec::new(),
             prototypes: Vec::new(),
+            global_elements: Vec::new(),
             branches: Vec::new(),
             aliases: Vec::new(),
             code: Code::default(),

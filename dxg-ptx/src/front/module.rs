@@ -357,6 +357,8 @@ impl<'a> Parser<'a> {
     /// A variable of the frame.
     pub(super) fn frame_variable(&mut self, declared: &Declared<'a>, life: Life) -> Result<LocalId> {
         let name = declared.name;
+        self.code.elements.resize(self.code.locals.len(), 1);
+        self.code.elements.push(u32::try_from(declared.element_bytes()).unwrap_or(1));
         declared
             .size_u32()
             .and_then(|size| self.code.new_local(name.text.to_owned(), size, declared.align, life))

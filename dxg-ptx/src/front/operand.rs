@@ -223,12 +223,36 @@ impl<'a> Parser<'a> {
                 },
             };
         }
+        if let Arg::Symbol(symbol, 0) = piece.arg
+            && self.lex.peek().is(b'[')
+        {
+            // An element of an array.
+            self.lex.bump();
+            let index = self.constant()?.integer();
+            self.expect(b']')?;
+            let Some(index) = index else {
+                return Err(Diagnostic::malformed(token.place, "an index is an integer"));
+            };
+            let offset = index.wrapping_mul(u64::from(self.element_bytes(symbol))).cast_signed();
+            piece.arg = Arg::Symbol(symbol, offset.wrapping_add(self.offset()?));
+            return Ok(piece);
+        }
         if let Arg::Symbol(symbol, _) = piece.arg
             && matches!(self.lex.peek().kind, TokenKind::Mark(b'+' | b'-'))
         {
             piece.arg = Arg::Symbol(symbol, self.offset()?);
         }
         Ok(piece)
+    }
+
+    /// Bytes of an element of an array.
+    fn element_bytes(&self, symbol: Symbol) -> u32 {
+        let bytes = match symbol {
+            Symbol::Global(id) => self.global_elements.get(id.0 as usize),
+            Symbol::Local(id) => self.code.elements.get(id.0 as usize),
+            Symbol::Param(_) | Symbol::Function(_) => None,
+        };
+        bytes.copied().unwrap_or(1)
     }
 
     /// What a name means as an operand.

@@ -17,6 +17,7 @@ use crate::front::lower::matrix;
 use crate::front::lower::mbarrier;
 use crate::front::lower::memory;
 use crate::front::lower::moves;
+use crate::front::lower::video;
 use crate::front::lower::warp;
 use crate::front::operand::Instruction;
 
@@ -155,7 +156,30 @@ const ROWS: &[(&str, Row)] = &[
     ("tld4", Row::Refused(TEXTURES)),
     ("trap", Row::Plain(control::trap)),
     ("txq", Row::Refused(TEXTURES)),
+    ("vabsdiff", Row::Plain(video::vabsdiff)),
+    ("vabsdiff2", Row::Plain(video::vabsdiff2)),
+    ("vabsdiff4", Row::Plain(video::vabsdiff4)),
+    ("vadd", Row::Plain(video::vadd)),
+    ("vadd2", Row::Plain(video::vadd2)),
+    ("vadd4", Row::Plain(video::vadd4)),
+    ("vavrg2", Row::Plain(video::vavrg)),
+    ("vavrg4", Row::Plain(video::vavrg)),
+    ("vmad", Row::Plain(video::vmad)),
+    ("vmax", Row::Plain(video::vmax)),
+    ("vmax2", Row::Plain(video::vmax2)),
+    ("vmax4", Row::Plain(video::vmax4)),
+    ("vmin", Row::Plain(video::vmin)),
+    ("vmin2", Row::Plain(video::vmin2)),
+    ("vmin4", Row::Plain(video::vmin4)),
     ("vote", Row::Plain(warp::vote)),
+    ("vset", Row::Plain(video::vset)),
+    ("vset2", Row::Plain(video::vset2)),
+    ("vset4", Row::Plain(video::vset4)),
+    ("vshl", Row::Plain(video::vshl)),
+    ("vshr", Row::Plain(video::vshr)),
+    ("vsub", Row::Plain(video::vsub)),
+    ("vsub2", Row::Plain(video::vsub2)),
+    ("vsub4", Row::Plain(video::vsub4)),
     ("wgmma", Row::Refused(WARP_GROUPS)),
     ("wmma", Row::Plain(matrix::wmma)),
     ("xor", Row::Plain(bits::xor)),

@@ -71,8 +71,11 @@ impl<'a> Parser<'a> {
         index: usize,
         space: Space,
     ) -> Result<(Space, Address)> {
-        let Arg::Memory(address) = ins.piece(index)?.arg else {
-            return Err(ins.bad(index, "is no address in brackets"));
+        let address = match ins.piece(index)?.arg {
+            Arg::Memory(address) => address,
+            // An element of an array.
+            Arg::Symbol(symbol, offset) => Address { base: Base::Symbol(symbol), offset },
+            _ => return Err(ins.bad(index, "is no address in brackets")),
         };
         let home = match address.base {
             Base::Symbol(Symbol::Global(id)) => {
