@@ -7,6 +7,7 @@ use cranelift_codegen::ir::Value;
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types;
+use cranelift_codegen::isa::CallConv;
 
 use super::Emitter;
 use super::types::computed;
@@ -290,6 +291,24 @@ impl Emitter<'_, '_> {
         if let Some((reg, word)) = second {
             self.write(reg, word, Extend::Zero, guard);
         }
+    }
+
+    /// Calls a helper that leaves all registers as they are; its result is in the context.
+    pub(super) fn call_saving(&mut self, helper: Helper, args: &[Value]) {
+        let (slot, params, _) = helper.signature();
+        let signature = match self.helper_signatures[slot] {
+            Some(signature) => signature,
+            None => {
+                let mut signature = cranelift_codegen::ir::Signature::new(CallConv::PreserveAll);
+                signature.params.extend(params.iter().map(|&ty| cranelift_codegen::ir::AbiParam::new(ty)));
+                let signature = self.b.import_signature(signature);
+                self.helper_signatures[slot] = Some(signature);
+                signature
+            }
+        };
+        let offset = i32::try_from(slot * 8).unwrap_or(0);
+        let function = self.b.ins().load(types::I64, super::READONLY, self.shared.helpers, offset);
+        self.b.ins().call_indirect(signature, function, args);
     }
 
     /// Calls a helper and gives its result.

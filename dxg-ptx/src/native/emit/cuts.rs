@@ -243,7 +243,7 @@ impl Emitter<'_, '_> {
         let stack_end = self.stack_end();
         let callee_end = self.b.ins().iadd_imm_s(start, i64::from(callee.regions.frame.bytes));
         let fits = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, callee_end, stack_end);
-        self.fail_unless(fits, fault::STACK_OVERFLOW, None);
+        self.fail_unless(fits, fault::STACK_OVERFLOW);
 
         for (arg, param) in call.args.iter().zip(&callee.function.args) {
             let from = &unit.function.locals[arg.0 as usize];
@@ -336,34 +336,25 @@ impl Emitter<'_, '_> {
             self.inst = inst;
             self.b.switch_to_block(between);
             let target = self.cl_block(to);
-            let stop = self.b.create_block();
-            self.b.set_cold_block(stop);
-            match (self.unit.regions.heads[to.0 as usize], self.spins, self.fuel) {
-                (Some(point), Some(spins), _) => {
+            match (self.unit.regions.heads[to.0 as usize], self.spins) {
+                (Some(point), Some(spins)) => {
+                    let stop = self.b.create_block();
+                    self.b.set_cold_block(stop);
                     let left = self.b.use_var(spins);
                     let left = self.b.ins().iadd_imm_s(left, -1);
                     self.b.def_var(spins, left);
-                    self.b.ins().brif(left, target, &[], stop, &[]);
+                    let is_over = self.b.ins().icmp_imm_u(IntCC::Equal, left, 0);
+                    self.b.ins().brif(is_over, stop, &[], target, &[]);
                     self.b.switch_to_block(stop);
                     self.store_live(point);
                     self.store_state(self.unit.first_point + point);
                     self.b.ins().jump(self.next_lane, &[]);
                 }
-                (_, _, Some(fuel)) => {
-                    let left = self.b.use_var(fuel);
-                    let left = self.b.ins().iadd_imm_s(left, -1);
-                    self.b.def_var(fuel, left);
-                    self.b.ins().brif(left, target, &[], stop, &[]);
-                    self.b.switch_to_block(stop);
-                    let more = self.call(Helper::Poll, &[self.shared.context]);
-                    self.fail_unless(more, fault::STOPPED, None);
-                    self.b.def_var(fuel, more);
-                    self.b.ins().jump(target, &[]);
-                }
                 _ => {
+                    // Atomic, so that each iteration looks anew.
+                    let flag = self.b.ins().atomic_load(types::I8, MemFlagsData::trusted(), self.shared.stop);
+                    self.fail_if(flag, fault::STOPPED, |_| None);
                     self.b.ins().jump(target, &[]);
-                    self.b.switch_to_block(stop);
-                    self.fail_always(fault::STOPPED);
                 }
             }
         }
@@ -379,7 +370,7 @@ impl Emitter<'_, '_> {
         let base = self.local_base();
         let unit = self.constant(u64::from(self.unit.number), types::I32);
         let ok = self.call(Helper::Effect, &[self.shared.context, unit, inst, base, self.lane]);
-        self.fail_unless(ok, fault::TOLD, None);
+        self.fail_unless(ok, fault::TOLD);
         self.b.ins().load(
             types::I64,
             MemFlagsData::trusted(),

@@ -26,6 +26,7 @@ use crate::ir::Reg;
 use crate::ir::Scalar;
 use crate::ir::Space;
 use crate::ir::Symbol;
+use crate::native::context::at;
 use crate::native::context::fault;
 use crate::native::helpers::ATOMIC;
 use crate::native::helpers::Helper;
@@ -95,25 +96,24 @@ impl Emitter<'_, '_> {
                 let from = self.b.ins().isub(start, self.shared.memory_base);
                 let turned = self.turned(from, check.align);
                 let bound = self.bound(space, check.bytes, check.align);
-                let ok = self.b.ins().icmp(IntCC::UnsignedLessThan, turned, bound);
+                let bad = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, turned, bound);
                 if space == Space::Generic {
-                    self.check_elsewhere(ok, start, check);
+                    self.check_elsewhere(Some(bad), start, check);
                 } else {
-                    self.fail_unless(ok, check.align, Some(start));
+                    // Not the start itself: it need not stay in a register.
+                    self.fail_if(bad, check.align, |e| Some(e.b.ins().iadd(from, e.shared.memory_base)));
                 }
             }
             Space::Shared => {
                 let turned = self.turned(start, check.align);
                 let bound = self.bound(space, check.bytes, check.align);
-                let ok = self.b.ins().icmp(IntCC::UnsignedLessThan, turned, bound);
-                let address = self.b.ins().iadd(self.shared.shared, start);
-                self.fail_unless(ok, check.align, Some(address));
+                let bad = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, turned, bound);
+                self.fail_if(bad, check.align, |e| Some(e.b.ins().iadd(e.shared.shared, start)));
             }
             Space::Local if self.unit.has_alloca => {
                 let base = self.local_base();
                 let address = self.b.ins().iadd(base, start);
-                let never = self.constant(0, types::I8);
-                self.check_elsewhere(never, address, check);
+                self.check_elsewhere(None, address, check);
             }
             Space::Local | Space::Param => {
                 let (base, room) = match space {
@@ -122,26 +122,32 @@ impl Emitter<'_, '_> {
                 };
                 let count = (room.checked_sub(check.bytes)).map_or(0, |left| left / check.align + 1);
                 let turned = self.turned(start, check.align);
-                let ok = self.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, turned, i64::from(count));
-                let address = self.b.ins().iadd(base, start);
-                self.fail_unless(ok, check.align, Some(address));
+                let condition = IntCC::UnsignedGreaterThanOrEqual;
+                let bad = self.b.ins().icmp_imm_u(condition, turned, i64::from(count));
+                self.fail_if(bad, check.align, |e| Some(e.b.ins().iadd(base, start)));
             }
         }
     }
 
     /// A generic address that is not in global memory: a helper looks at the other spaces.
-    fn check_elsewhere(&mut self, ok: Value, start: Value, check: Check) {
+    fn check_elsewhere(&mut self, bad: Option<Value>, start: Value, check: Check) {
         let [slow, next] = [self.b.create_block(), self.b.create_block()];
         self.b.set_cold_block(slow);
-        self.b.ins().brif(ok, next, &[], slow, &[]);
+        match bad {
+            Some(bad) => self.b.ins().brif(bad, slow, &[], next, &[]),
+            None => self.b.ins().jump(slow, &[]),
+        };
         self.b.switch_to_block(slow);
         self.b.seal_block(slow);
         let bytes = self.b.ins().iconst(types::I32, i64::from(check.bytes));
         let kind = if self.is_atomic { ATOMIC } else { 0 };
         let align = self.b.ins().iconst(types::I32, i64::from(check.align | kind));
-        let is_fine = self.call(Helper::Reach, &[self.shared.context, start, bytes, align]);
-        let args = self.fail_args(check.align, Some(start));
-        self.b.ins().brif(is_fine, next, &[], self.fail, &args);
+        self.call_saving(Helper::Reach, &[self.shared.context, start, bytes, align]);
+        let flags = MemFlagsData::trusted();
+        let is_fine = self.b.ins().load(types::I64, flags, self.shared.context, at::SCRATCH);
+        let bad = self.b.ins().icmp_imm_u(IntCC::Equal, is_fine, 0);
+        self.fail_if(bad, check.align, |_| Some(start));
+        self.b.ins().jump(next, &[]);
         self.b.switch_to_block(next);
         self.b.seal_block(next);
     }
@@ -460,7 +466,7 @@ impl Emitter<'_, '_> {
         let fits = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, size, room);
         let is_sane = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, start, stack_end);
         let ok = self.b.ins().band(fits, is_sane);
-        self.fail_unless(ok, fault::STACK_OVERFLOW, None);
+        self.fail_unless(ok, fault::STACK_OVERFLOW);
         let end = self.b.ins().iadd_imm_s(end, 15);
         let end = self.b.ins().band_imm_s(end, -16);
         let end = self.b.ins().umin(end, stack_end);

@@ -33,7 +33,6 @@ use cranelift_frontend::Variable;
 
 use self::checks::Plan;
 use crate::ir::BlockId;
-use crate::ir::Guard;
 use crate::ir::Inst;
 use crate::ir::Module;
 use crate::ir::Op;
@@ -77,6 +76,7 @@ struct Shared {
     frames: Value,
     frame_stride: Value,
     lanes: Value,
+    stop: Value,
     block_extent: [Value; 3],
 }
 
@@ -103,7 +103,6 @@ pub(super) struct Emitter<'a, 'f> {
     /// Where lanes go on, by point.
     resumes: Vec<ir::Block>,
     back_edges: Vec<(ir::Block, BlockId, u32)>,
-    fuel: Option<Variable>,
     spins: Option<Variable>,
     /// The instruction that is emitted.
     inst: u32,
@@ -138,7 +137,9 @@ pub(crate) fn emit(
     emitter.b.finalize(isa.frontend_config());
     let fail = |what: String| EmitError { function: unit.function.name.clone(), what };
     let mut control = cranelift_codegen::control::ControlPlane::default();
-    let compiled = context.compile(isa, &mut control).map_err(|error| fail(format!("{:?}", error.inner)))?;
+    context.compile(isa, &mut control).map_err(|error| fail(format!("{:?}", error.inner)))?;
+    if std::env::var_os("DBG_CLIF").is_some() { eprintln!("{}", context.func.display()); }
+    let compiled = context.compiled_code().unwrap();
     if !compiled.buffer.relocs().is_empty() {
         return Err(fail("the code has relocations".to_owned()));
     }
@@ -165,7 +166,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
         let [helpers, globals, params] = [at::HELPERS, at::GLOBALS, at::PARAMS].map(&mut word);
         let [memory_base, memory_bytes, shared, shared_bytes] =
             [at::MEMORY_BASE, at::MEMORY_BYTES, at::SHARED, at::SHARED_BYTES].map(&mut word);
-        let [frames, frame_stride, lanes] = [at::FRAMES, at::FRAME_STRIDE, at::LANES].map(&mut word);
+        let [frames, frame_stride, lanes, stop] = [at::FRAMES, at::FRAME_STRIDE, at::LANES, at::STOP].map(&mut word);
         let block_extent =
             [0, 4, 8].map(|more| b.ins().load(I32, READONLY, context, at::BLOCK_EXTENT + more));
         let shared = Shared {
@@ -180,15 +181,10 @@ impl<'a, 'f> Emitter<'a, 'f> {
             frames,
             frame_stride,
             lanes,
+            stop,
             block_extent,
         };
         let first = [0, 4, 8].map(|more| b.ins().load(I32, READONLY, context, at::FIRST_THREAD + more));
-        let fuel = unit.flow.is_header.contains(&true).then(|| {
-            let fuel = b.declare_var(I64);
-            let left = b.ins().load(I64, MemFlagsData::trusted(), context, at::FUEL);
-            b.def_var(fuel, left);
-            fuel
-        });
         let spins = unit.regions.heads.iter().any(Option::is_some).then(|| b.declare_var(I32));
         let types = types::choose(&unit.function, &unit.flow);
         let vars = vec![None; types.len()];
@@ -221,7 +217,6 @@ impl<'a, 'f> Emitter<'a, 'f> {
             types,
             vars,
             shared,
-            fuel,
             spins,
         };
         emitter.uniform();
@@ -285,10 +280,6 @@ impl<'a, 'f> Emitter<'a, 'f> {
         self.b.ins().brif(more, head, &args(next, next_thread), done, &[]);
 
         self.b.switch_to_block(done);
-        if let Some(fuel) = self.fuel {
-            let left = self.b.use_var(fuel);
-            self.b.ins().store(MemFlagsData::trusted(), left, self.shared.context, at::FUEL);
-        }
         let ok = self.b.ins().iconst(I32, i64::from(status::DONE));
         self.b.ins().return_(&[ok]);
 
@@ -334,13 +325,27 @@ impl<'a, 'f> Emitter<'a, 'f> {
         self.b.ins().jump(self.fail, &args);
     }
 
-    /// Goes on in a new block if `ok` is not 0, fails otherwise.
-    pub(super) fn fail_unless(&mut self, ok: Value, kind: u32, address: Option<Value>) {
+    /// Goes on in a new block unless `bad` is set.
+    ///
+    /// What leaves a loop comes first in a branch here and elsewhere: Cranelift visits blocks so that it would otherwise not move
+    /// what does not change out of the rest of the loop.
+    pub(super) fn fail_if(&mut self, bad: Value, kind: u32, address: impl FnOnce(&mut Self) -> Option<Value>) {
+        let [cold, next] = [self.b.create_block(), self.b.create_block()];
+        self.b.set_cold_block(cold);
+        self.b.ins().brif(bad, cold, &[], next, &[]);
+        self.b.switch_to_block(cold);
+        self.b.seal_block(cold);
+        let address = address(self);
         let args = self.fail_args(kind, address);
-        let next = self.b.create_block();
-        self.b.ins().brif(ok, next, &[], self.fail, &args);
+        self.b.ins().jump(self.fail, &args);
         self.b.switch_to_block(next);
         self.b.seal_block(next);
+    }
+
+    /// The same, unless `ok` is not set.
+    pub(super) fn fail_unless(&mut self, ok: Value, kind: u32) {
+        let bad = self.b.ins().icmp_imm_u(IntCC::Equal, ok, 0);
+        self.fail_if(bad, kind, |_| None);
     }
 
     /// Emits pure instructions at the end of the entry block.
@@ -403,9 +408,17 @@ impl<'a, 'f> Emitter<'a, 'f> {
                 self.b.ins().jump(to, &[]);
             }
             Terminator::Branch { guard, then, otherwise } => {
-                let holds = self.condition(*guard);
-                let [then, otherwise] = [*then, *otherwise].map(|to| self.edge(block, to));
-                self.b.ins().brif(holds, then, &[], otherwise, &[]);
+                let mut holds = self.read(guard.reg);
+                let depth = |to: &BlockId| self.unit.loop_depths[to.0 as usize];
+                let is_exit_last = depth(otherwise) < depth(&block) && depth(then) >= depth(&block);
+                let mut targets = [*then, *otherwise].map(|to| self.edge(block, to));
+                if is_exit_last {
+                    targets.reverse();
+                }
+                if is_exit_last == guard.when {
+                    holds = self.b.ins().icmp_imm_u(IntCC::Equal, holds, 0);
+                }
+                self.b.ins().brif(holds, targets[0], &[], targets[1], &[]);
             }
             Terminator::Switch { index, targets } => {
                 let index = self.operand(*index, ir::types::I32);
@@ -430,11 +443,6 @@ impl<'a, 'f> Emitter<'a, 'f> {
             }
             Terminator::Trap => self.fail_always(fault::TRAP),
         }
-    }
-
-    pub(super) fn condition(&mut self, guard: Guard) -> Value {
-        let value = self.read(guard.reg);
-        if guard.when { value } else { self.b.ins().bxor_imm_u(value, 1) }
     }
 
     fn instruction(&mut self, inst: &Inst, at: usize) {
