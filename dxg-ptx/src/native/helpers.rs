@@ -24,7 +24,7 @@ use crate::semantics;
 pub(crate) enum Helper {
     /// Computes a pure instruction.
     Alu,
-    /// Whether a thread may use a range of generic addresses outside global memory.
+    /// Whether a thread may use a range of generic addresses.
     Reach,
     /// The new value of memory that an atomic operation changes.
     Combine,
@@ -105,6 +105,10 @@ fn is_within_reach(context: &Context, address: u64, bytes: u32, align: u32) -> b
     let (align, is_atomic) = (align & !ATOMIC, align & ATOMIC != 0);
     if !address.is_multiple_of(u64::from(align.max(1))) {
         return false;
+    }
+    let offset = address.wrapping_sub(context.memory_base);
+    if offset.checked_add(u64::from(bytes)).is_some_and(|end| end <= context.memory_bytes) {
+        return true;
     }
     match run.space_of(context, address, bytes) {
         Some(crate::ir::Space::Shared) => true,
