@@ -7,8 +7,10 @@ pub mod diagnostics;
 pub mod exec;
 mod front;
 pub mod ir;
+pub mod layout;
 pub mod link;
 pub mod verify;
+mod visit;
 
 pub use crate::diagnostics::Diagnostic;
 pub use crate::diagnostics::DiagnosticKind;
