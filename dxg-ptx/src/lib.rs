@@ -11,6 +11,7 @@ pub mod interp;
 pub mod ir;
 pub mod layout;
 pub mod link;
+mod print;
 pub mod printf;
 pub mod semantics;
 pub mod verify;
