@@ -9,10 +9,13 @@ pub mod exec;
 mod front;
 pub mod interp;
 pub mod ir;
+pub mod layout;
 pub mod link;
+mod print;
 pub mod printf;
 pub mod semantics;
 pub mod verify;
+mod visit;
 
 pub use crate::diagnostics::Diagnostic;
 pub use crate::diagnostics::DiagnosticKind;
