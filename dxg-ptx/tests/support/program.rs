@@ -62,6 +62,12 @@ impl Program {
         self.placement.addresses[index.unwrap_or_else(|| panic!("there is no variable {name}"))]
     }
 
+    /// Runs an entry on the calling thread.
+    pub(crate) fn run_alone(&self, entry: &str, launch: &Launch, arena: &Arena) -> Result<(), Fault> {
+        let entry = self.module.entry(entry).unwrap_or_else(|| panic!("there is no entry {entry}"));
+        self.executable.run(entry, launch, &Blocks::of(launch, 1), arena)
+    }
+
     /// Runs an entry on two threads.
     pub(crate) fn run(&self, entry: &str, launch: &Launch, arena: &Arena) -> Result<(), Fault> {
         let entry = self.module.entry(entry).unwrap_or_else(|| panic!("there is no entry {entry}"));
