@@ -89,6 +89,7 @@ impl Literal {
             (Scalar::F16, Self::F32(_) | Self::F64(_)) => self.float().map(|value| half(value, 5, 10)),
             (Scalar::BF16, Self::F32(_) | Self::F64(_)) => self.float().map(|value| half(value, 8, 7)),
             (_, Self::F32(bits)) if width == 32 => Some(u64::from(bits)),
+            (Scalar::U32 | Scalar::S32, Self::F64(_)) => None,
             (_, Self::F64(bits)) if width == 32 => Some(u64::from(narrow(bits))),
             (_, Self::F32(_) | Self::F64(_)) if width == 64 => self.float().map(f64::to_bits),
             (_, Self::F32(_) | Self::F64(_)) => None,

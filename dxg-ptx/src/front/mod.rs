@@ -110,6 +110,8 @@ struct Parser<'a> {
     gap_bytes: u64,
     /// Targets of all branches by table so far, and how many there may be.
     branch_entries: usize,
+    /// Whether the end of the statement is still to come.
+    is_within: bool,
     most_branch_entries: usize,
 }
 
@@ -129,6 +131,7 @@ impl<'a> Parser<'a> {
             param_names: Vec::new(),
             gap_bytes: MOST_GAP_BYTES + 16 * text.len() as u64,
             branch_entries: 0,
+            is_within: false,
             most_branch_entries: 65536 + 4 * text.len(),
         }
     }

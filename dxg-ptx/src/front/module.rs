@@ -507,7 +507,7 @@ impl<'a> Parser<'a> {
             return Ok(());
         }
         match self.names.here(name.text) {
-            None | Some(Name::Nothing) => {
+            None => {
                 self.names.define(name.text, meaning);
                 Ok(())
             }

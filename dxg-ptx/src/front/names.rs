@@ -23,8 +23,6 @@ pub(super) enum Name {
     Branches(u32),
     /// A prototype or a list of functions, by number.
     Prototype(u32),
-    /// A name that is there but has no meaning of its own.
-    Nothing,
 }
 
 /// Whether a label was seen or only named so far.
