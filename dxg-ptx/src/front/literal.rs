@@ -28,13 +28,15 @@ impl Literal {
             }
         }
         // A number without leading zero, point, exponent or suffix.
-        if bytes.len() < 19 && bytes.iter().all(u8::is_ascii_digit) && (bytes.len() == 1 || bytes[0] != b'0')
+        if bytes.len() < 19
+            && bytes.iter().all(u8::is_ascii_digit)
+            && (bytes.len() == 1 || bytes.first().is_some_and(|&first| first != b'0'))
         {
             return Some(Self::Signed(
                 bytes.iter().fold(0, |value, &digit| value * 10 + i64::from(digit - b'0')),
             ));
         }
-        let hex = bytes.len() > 1 && bytes[0] == b'0' && bytes[1] | 0x20 == b'x';
+        let hex = matches!(bytes, [b'0', b'x' | b'X', ..]);
         if !hex && bytes.iter().any(|&byte| byte == b'.' || byte | 0x20 == b'e') {
             return text.parse::<f64>().ok().map(|value| Self::F64(value.to_bits()));
         }
