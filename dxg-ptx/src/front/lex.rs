@@ -125,7 +125,7 @@ impl<'a> Lexer<'a> {
                     self.at += 1;
                     self.new_line(self.at);
                 }
-                b'/' if self.byte(self.at + 1) == b'/' => self.to_line_end(),
+                b'/' if self.byte(self.at + 1) == b'/' => self.skip_to_line_end(),
                 b'/' if self.byte(self.at + 1) == b'*' => {
                     self.at += 2;
                     loop {
@@ -141,13 +141,13 @@ impl<'a> Lexer<'a> {
                     }
                 }
                 // What a preprocessor leaves behind.
-                b'#' => self.to_line_end(),
+                b'#' => self.skip_to_line_end(),
                 _ => return false,
             }
         }
     }
 
-    fn to_line_end(&mut self) {
+    fn skip_to_line_end(&mut self) {
         while self.at < self.text.len() && self.byte(self.at) != b'\n' {
             self.at += 1;
         }
