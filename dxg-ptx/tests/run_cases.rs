@@ -4,19 +4,12 @@ mod support;
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
-use dxg_ptx::exec::Executable;
-use dxg_ptx::exec::Placement;
-use dxg_ptx::interp::Interpreter;
-use dxg_ptx::ir::Module;
 use support::case;
 use support::program::Make;
-
-fn interpreter(module: Arc<Module>, placement: Placement) -> Box<dyn Executable> {
-    Box::new(Interpreter::new(module, placement))
-}
+use support::program::interpreter;
+use support::program::native;
 
 /// Runs all cases of a directory and prints how each went.
 fn run_all(directory: &Path, make: Make<'_>) -> (usize, Vec<String>) {
@@ -50,6 +43,25 @@ fn other_cases_interpreted_give_what_their_files_say() {
         return;
     };
     let (count, failures) = run_all(Path::new(&directory), &interpreter);
+    assert_eq!(failures, Vec::<String>::new());
+    assert!(count > 0, "no cases were found in {}", directory.display());
+}
+
+#[test]
+fn open_cases_as_native_code_give_what_their_files_say() {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let (count, failures) = run_all(&directory, &native);
+    assert_eq!(failures, Vec::<String>::new());
+    assert!(count >= 21, "only {count} cases were found in {}", directory.display());
+}
+
+#[test]
+fn other_cases_as_native_code_give_what_their_files_say() {
+    let Some(directory) = std::env::var_os("DXG_PTX_CASES") else {
+        println!("skipped: DXG_PTX_CASES is not set");
+        return;
+    };
+    let (count, failures) = run_all(Path::new(&directory), &native);
     assert_eq!(failures, Vec::<String>::new());
     assert!(count > 0, "no cases were found in {}", directory.display());
 }
