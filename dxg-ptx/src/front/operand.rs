@@ -4,6 +4,7 @@ use crate::diagnostics::Diagnostic;
 use crate::front::Parser;
 use crate::front::Result;
 use crate::front::constant;
+use crate::front::lex::Token;
 use crate::front::lex::TokenKind;
 use crate::front::literal::Literal;
 use crate::front::names::Found;
@@ -55,6 +56,8 @@ pub(super) struct Piece<'a> {
     pub(super) place: Place,
     /// Whether `!` is before it.
     pub(super) is_negated: bool,
+    /// Whether `-` is before a name.
+    pub(super) is_minus: bool,
     /// A part such as `b0` or `h1` that a video instruction takes.
     pub(super) part: Option<&'a str>,
     pub(super) second: Second,
@@ -122,15 +125,35 @@ impl<'a> Parser<'a> {
     pub(super) fn operands(&mut self, ins: &mut Instruction<'a>) -> Result<()> {
         if self.lex.peek().is(b';') {
             self.lex.bump();
+            self.is_within = false;
             return Ok(());
         }
         loop {
-            let piece = self.piece(ins)?;
-            ins.args.push(piece);
-            let next = self.lex.bump();
+            let first = self.lex.peek();
+            // Most operands are plain registers.
+            if first.kind == TokenKind::Word
+                && let Some(Found::Name(Name::Reg(reg, class))) = self.names.find(first.text)
+            {
+                self.lex.bump();
+                let arg = Arg::Reg(reg, class);
+                if matches!(self.lex.peek().kind, TokenKind::Mark(b',' | b';')) {
+                    ins.args.push(plain(arg, first.place));
+                } else {
+                    let piece = self.after_name(first, arg)?;
+                    ins.args.push(piece);
+                }
+            } else {
+                let piece = self.piece(ins)?;
+                ins.args.push(piece);
+            }
+            let next = self.lex.peek();
+            self.lex.bump();
             match next.kind {
                 TokenKind::Mark(b',') => {}
-                TokenKind::Mark(b';') => return Ok(()),
+                TokenKind::Mark(b';') => {
+                    self.is_within = false;
+                    return Ok(());
+                }
                 _ => return Err(self.unexpected(next, "`,` or `;`")),
             }
         }
@@ -179,7 +202,14 @@ impl<'a> Parser<'a> {
                 }
                 Ok(Piece { is_negated: true, place: next.place, ..self.named()? })
             }
-            TokenKind::Number | TokenKind::Mark(b'-' | b'~' | b'(' | b'+') => {
+            TokenKind::Mark(b'-') => {
+                self.lex.bump();
+                if self.lex.peek().kind == TokenKind::Word && self.lex.peek().text != "WARP_SZ" {
+                    return Ok(Piece { is_minus: true, place: next.place, ..self.named()? });
+                }
+                Ok(plain(Arg::Literal(self.constant_after_minus()?), next.place))
+            }
+            TokenKind::Number | TokenKind::Mark(b'~' | b'(' | b'+') => {
                 Ok(plain(Arg::Literal(self.constant()?), next.place))
             }
             _ => Err(self.unexpected(next, "an operand")),
@@ -189,10 +219,13 @@ impl<'a> Parser<'a> {
     /// Reads an operand that starts with a name.
     fn named(&mut self) -> Result<Piece<'a>> {
         let token = self.lex.bump();
-        let mut piece = plain(Arg::Sink, token.place);
-        if token.text != "_" {
-            piece.arg = self.resolve(token.text, token.place)?;
-        }
+        let arg = if token.text == "_" { Arg::Sink } else { self.resolve(token.text, token.place)? };
+        self.after_name(token, arg)
+    }
+
+    /// Reads what follows the name of an operand.
+    fn after_name(&mut self, token: Token<'a>, arg: Arg<'a>) -> Result<Piece<'a>> {
+        let mut piece = plain(arg, token.place);
         if self.lex.peek().kind == TokenKind::Dotted {
             let part = self.lex.bump();
             match (piece.arg, types::element(part.text)) {
@@ -339,5 +372,5 @@ impl<'a> Parser<'a> {
 
 /// An operand without ornaments.
 fn plain(arg: Arg<'_>, place: Place) -> Piece<'_> {
-    Piece { arg, place, is_negated: false, part: None, second: Second::None }
+    Piece { arg, place, is_negated: false, is_minus: false, part: None, second: Second::None }
 }
