@@ -38,6 +38,13 @@ enum Place {
     Function,
 }
 
+/// Whether the hole at `at` of the rest of a template is one of several results.
+fn is_result(template: &str, rest: &str, at: usize) -> bool {
+    let before = &template[..template.len() - rest.len() + at];
+    before.ends_with('|')
+        || template.contains("{{") && before.ends_with(", ") && before.matches(',').count() == 1
+}
+
 struct Generator {
     random: Random,
     text: String,
@@ -49,7 +56,8 @@ struct Generator {
 
 /// The text of the program of a seed.
 pub(crate) fn program(seed: u64) -> String {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    // Not the seed itself: neighbours would get the same numbers, shifted.
+    let mut random = Random(Random(seed).next());
     let functions = (random.next() % 3) as u32;
     let budget = 10 + (random.next() % 50) as u32;
     let text = String::from(".version 8.6\n.target sm_90\n.address_size 64\n");
@@ -125,8 +133,8 @@ impl Generator {
             let hole = rest[at + 1..].chars().next().unwrap_or(' ');
             if rest[at + 2..].starts_with('}') {
                 let mut operand = self.operand(hole, depth);
-                // A second result is another register than the first.
-                while hole == 'O' && written.contains(&operand) || rest[..at].ends_with(", ") && template.contains("{{") && at < 4 && written.contains(&operand) {
+                // Results of one instruction are different registers.
+                while is_result(template, rest, at) && written.contains(&operand) {
                     operand = self.operand(hole, depth);
                 }
                 self.text.push_str(&operand);
@@ -208,8 +216,12 @@ impl Generator {
     fn global_load(&mut self) {
         self.fill("and.b32 %x0, {R}, 252;", 0);
         self.line("cvt.u64.u32 %y0, %x0;\nadd.u64 %y0, %y0, %data;");
-        let access =
-            self.choose(&["ld.global.u32 {R}, [%y0];", "ld.global.s16 {R}, [%y0];", "ld.global.nc.f32 {F}, [%y0];", "ld.u8 {R}, [%y0];"]);
+        let access = self.choose(&[
+            "ld.global.u32 {R}, [%y0];",
+            "ld.global.s16 {R}, [%y0];",
+            "ld.global.nc.f32 {F}, [%y0];",
+            "ld.u8 {R}, [%y0];",
+        ]);
         self.fill(access, 0);
     }
 
@@ -225,15 +237,10 @@ impl Generator {
 
     fn block_reduction(&mut self) {
         let template = self.choose(&[
-            "bar.red.popc.u32 0, {R}, {P};",
-            "bar.red.and.pred 0, {P}, {P};",
-            "bar.red.or.pred 0, {P}, {P};",
+            "bar.red.popc.u32 {R}, 0, {P};",
+            "bar.red.and.pred {P}, 0, {P};",
+            "bar.red.or.pred {P}, 1, {P};",
         ]);
-        let template = match template {
-            "bar.red.popc.u32 0, {R}, {P};" => "bar.red.popc.u32 {R}, 0, {P};",
-            "bar.red.and.pred 0, {P}, {P};" => "bar.red.and.pred {P}, 0, {P};",
-            _ => "bar.red.or.pred {P}, 1, {P};",
-        };
         self.fill(template, 0);
     }
 
@@ -315,7 +322,10 @@ impl Generator {
         let ways = 2 + self.below(3);
         let names: Vec<String> = (0..ways).map(|way| format!("WAY{label}_{way}")).collect();
         let register = self.register("r", 8);
-        self.line(&format!("rem.u32 %x2, {register}, {ways};\nTABLE{label}: .branchtargets {};", names.join(", ")));
+        self.line(&format!(
+            "rem.u32 %x2, {register}, {ways};\nTABLE{label}: .branchtargets {};",
+            names.join(", ")
+        ));
         self.line(&format!("brx.idx %x2, TABLE{label};"));
         for name in &names {
             self.line(&format!("{name}:"));
@@ -426,6 +436,9 @@ impl Generator {
         for index in 0..6 {
             self.line(&format!("selp.u32 %x1, {}, 0, %p{index};\nor.b32 %x0, %x0, %x1;", 1 << index));
         }
-        self.line(&format!("st.global.u32 [%out+{at}], %x0;\nld.shared.u32 %x0, [%sums];\nst.global.u32 [%out+{}], %x0;", at + 4));
+        self.line(&format!(
+            "st.global.u32 [%out+{at}], %x0;\nld.shared.u32 %x0, [%sums];\nst.global.u32 [%out+{}], %x0;",
+            at + 4
+        ));
     }
 }
