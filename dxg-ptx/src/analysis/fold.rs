@@ -74,7 +74,8 @@ fn learn(inst: &Inst, known: &[Option<Known>], module: &Module) -> Option<(Reg, 
             if own != *space {
                 return None;
             }
-            let is_generic = *direction == CvtaDirection::ToGeneric || matches!(own, Space::Global | Space::Const);
+            let is_generic =
+                *direction == CvtaDirection::ToGeneric || matches!(own, Space::Global | Space::Const);
             Some((*dst, Known { is_generic, ..value }))
         }
         Op::Alu(alu) if alu.ty.size_bytes() >= 4 && !alu.ty.is_float() => {
@@ -121,8 +122,12 @@ pub fn fold_addresses(function: &mut Function, module: &Module) {
     let mut blocks = std::mem::take(&mut function.blocks);
     for inst in blocks.iter_mut().flat_map(|block| &mut block.insts) {
         let (space, address, bytes) = match &mut inst.op {
-            Op::Load { space, ty, dsts, address, .. } => (space, address, ty.size_bytes() as usize * dsts.len()),
-            Op::Store { space, ty, srcs, address, .. } => (space, address, ty.size_bytes() as usize * srcs.len()),
+            Op::Load { space, ty, dsts, address, .. } => {
+                (space, address, ty.size_bytes() as usize * dsts.len())
+            }
+            Op::Store { space, ty, srcs, address, .. } => {
+                (space, address, ty.size_bytes() as usize * srcs.len())
+            }
             Op::Atomic { space, ty, b, address, .. } if *space != Space::Generic => {
                 (space, address, ty.size_bytes() as usize * b.len().max(1))
             }
@@ -133,12 +138,15 @@ pub fn fold_addresses(function: &mut Function, module: &Module) {
         let own = space_of(value.symbol, module);
         let matches = match *space {
             Space::Generic => value.is_generic,
-            Space::Global | Space::Const => value.is_generic && matches!(own, Some(Space::Global | Space::Const)),
+            Space::Global | Space::Const => {
+                value.is_generic && matches!(own, Some(Space::Global | Space::Const))
+            }
             other => own == Some(other) && !value.is_generic,
         };
         let Some(offset) = value.offset.checked_add(address.offset) else { continue };
         let end = u64::try_from(offset).ok().and_then(|offset| offset.checked_add(bytes as u64));
-        let is_inside = end.zip(size_of(value.symbol, function, module)).is_some_and(|(end, size)| end <= size);
+        let is_inside =
+            end.zip(size_of(value.symbol, function, module)).is_some_and(|(end, size)| end <= size);
         if let (true, true, Some(own)) = (matches, is_inside, own) {
             *space = own;
             *address = Address { base: Base::Symbol(value.symbol), offset };

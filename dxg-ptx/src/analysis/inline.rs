@@ -72,10 +72,14 @@ fn fits(caller: &Function, call: &Call, callee: &Function) -> bool {
                 }
             })
     };
-    let has_own_stack = callee.blocks.iter().flat_map(|block| &block.insts).any(|inst| {
-        matches!(inst.op, Op::Alloca { .. } | Op::StackSave { .. } | Op::StackRestore { .. })
-    });
-    !callee.blocks.is_empty() && !has_own_stack && same(&call.args, &callee.args) && same(&call.rets, &callee.rets)
+    let has_own_stack =
+        callee.blocks.iter().flat_map(|block| &block.insts).any(|inst| {
+            matches!(inst.op, Op::Alloca { .. } | Op::StackSave { .. } | Op::StackRestore { .. })
+        });
+    !callee.blocks.is_empty()
+        && !has_own_stack
+        && same(&call.args, &callee.args)
+        && same(&call.rets, &callee.rets)
 }
 
 /// Inlines what can be inlined. Guards of calls must have been removed.
@@ -88,7 +92,8 @@ pub fn inline_calls(function: &mut Function, module: &Module) {
             let Callee::Function(id) = call.callee else { return None };
             let callee = module.functions.get(id.0 as usize)?;
             let is_open = !is_recursive.get(id.0 as usize).copied().unwrap_or(true);
-            (is_open && inst.guard.is_none() && fits(function, call, callee)).then(|| (index, call.clone(), callee))
+            (is_open && inst.guard.is_none() && fits(function, call, callee))
+                .then(|| (index, call.clone(), callee))
         });
         match found {
             Some((index, call, callee)) if insts_of(function) + insts_of(callee) <= MOST_INSTS => {

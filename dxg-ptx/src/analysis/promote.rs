@@ -77,14 +77,17 @@ fn access(op: &Op) -> Option<(usize, i64, Scalar, usize)> {
         _ => return None,
     };
     match address.base {
-        Base::Symbol(Symbol::Local(id)) if *order == Order::Weak => Some((id.0 as usize, address.offset, ty, count)),
+        Base::Symbol(Symbol::Local(id)) if *order == Order::Weak => {
+            Some((id.0 as usize, address.offset, ty, count))
+        }
         _ => None,
     }
 }
 
 fn note(pieces: &mut Pieces, offset: i64, bytes: u32, size: u32) {
     let Some(known) = pieces else { return };
-    let fits = u32::try_from(offset).ok().filter(|offset| offset.checked_add(bytes).is_some_and(|end| end <= size));
+    let fits =
+        u32::try_from(offset).ok().filter(|offset| offset.checked_add(bytes).is_some_and(|end| end <= size));
     let Some(offset) = fits else {
         *pieces = None;
         return;

@@ -275,7 +275,7 @@ impl Emitter<'_, '_> {
             AluOp::Setp(..) | AluOp::Testp(_) => Scalar::B8,
             AluOp::Set(_, _, to) => to,
             AluOp::Mul(crate::ir::Part::Wide) | AluOp::Mad(crate::ir::Part::Wide, _) => Scalar::B64,
-            AluOp::Cvt { .. } | AluOp::CvtPair { .. } | AluOp::CvtPack => alu.ty,
+            AluOp::Cvt { .. } | AluOp::CvtPair { .. } => alu.ty,
             // Results of these have a width of their own; the helper has extended them.
             _ => Scalar::B64,
         };

@@ -101,7 +101,7 @@ impl Emitter<'_, '_> {
                 let bad = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, turned, bound);
                 self.check_elsewhere(Some(bad), start, check);
             }
-            Space::Generic if guess == Some(Space::Local) => {
+            Space::Generic if guess == Some(Space::Local) && !self.is_atomic => {
                 let base = self.local_base();
                 let from = self.b.ins().isub(start, base);
                 let turned = self.turned(from, check.align);
@@ -227,7 +227,9 @@ impl Emitter<'_, '_> {
                 match self.plans.get(at).copied().flatten() {
                     Some(Plan::Covered) => {}
                     Some(Plan::Check(check)) => self.check((space, guess), value, check),
-                    None => self.check((space, guess), value, Check { low: address.offset, bytes, align: bytes }),
+                    None => {
+                        self.check((space, guess), value, Check { low: address.offset, bytes, align: bytes })
+                    }
                 }
                 let base = match self.origin(space) {
                     Some(origin) => self.b.ins().iadd(origin, value),

@@ -95,7 +95,9 @@ impl Known {
             Self::FrameStride => (8, at::FRAME_STRIDE, wide),
             Self::Lanes => (9, at::LANES, wide),
             Self::Stop => (10, at::STOP, wide),
-            Self::BlockExtent(axis) => (11 + axis as usize, at::BLOCK_EXTENT + 4 * axis as i32, ir::types::I32),
+            Self::BlockExtent(axis) => {
+                (11 + axis as usize, at::BLOCK_EXTENT + 4 * axis as i32, ir::types::I32)
+            }
         }
     }
 }
@@ -332,7 +334,12 @@ impl<'a, 'f> Emitter<'a, 'f> {
     ///
     /// What leaves a loop comes first in a branch here and elsewhere: Cranelift visits blocks so that it would otherwise not move
     /// what does not change out of the rest of the loop.
-    pub(super) fn fail_if(&mut self, bad: Value, kind: u32, address: impl FnOnce(&mut Self) -> Option<Value>) {
+    pub(super) fn fail_if(
+        &mut self,
+        bad: Value,
+        kind: u32,
+        address: impl FnOnce(&mut Self) -> Option<Value>,
+    ) {
         let [cold, next] = [self.b.create_block(), self.b.create_block()];
         self.b.set_cold_block(cold);
         self.b.ins().brif(bad, cold, &[], next, &[]);
