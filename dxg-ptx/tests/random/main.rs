@@ -3,6 +3,7 @@
 //! `DXG_PTX_SEED` is the first seed (1), `DXG_PTX_PROGRAMS` how many programs run (10,000 with optimisation, 200 without). A program that
 //! differs is written to the target directory; its seed goes into `seeds.txt`, which is always run.
 
+mod control;
 mod generate;
 mod templates;
 
