@@ -82,7 +82,7 @@ impl Generator {
         if knows_lanes {
             self.line(&format!("vote.sync.ballot.b32 %m{0}, %z{depth}, %m{0};", depth + 1));
         }
-        self.line(&format!("@%z{depth} bra LOOP{label};\nOUT{label}:\nOUT{label}:"));
+        self.line(&format!("@%z{depth} bra LOOP{label};\nOUT{label}:"));
     }
 
     /// A jump by table; lanes go apart, so nothing within knows its lanes.
