@@ -126,7 +126,12 @@ impl Generator {
             if rest[at + 2..].starts_with('}') {
                 let mut operand = self.operand(hole, depth);
                 // A second result is another register than the first.
-                while hole == 'O' && written.contains(&operand) || rest[..at].ends_with(", ") && template.contains("{{") && at < 4 && written.contains(&operand) {
+                while hole == 'O' && written.contains(&operand)
+                    || rest[..at].ends_with(", ")
+                        && template.contains("{{")
+                        && at < 4
+                        && written.contains(&operand)
+                {
                     operand = self.operand(hole, depth);
                 }
                 self.text.push_str(&operand);
@@ -208,8 +213,12 @@ impl Generator {
     fn global_load(&mut self) {
         self.fill("and.b32 %x0, {R}, 252;", 0);
         self.line("cvt.u64.u32 %y0, %x0;\nadd.u64 %y0, %y0, %data;");
-        let access =
-            self.choose(&["ld.global.u32 {R}, [%y0];", "ld.global.s16 {R}, [%y0];", "ld.global.nc.f32 {F}, [%y0];", "ld.u8 {R}, [%y0];"]);
+        let access = self.choose(&[
+            "ld.global.u32 {R}, [%y0];",
+            "ld.global.s16 {R}, [%y0];",
+            "ld.global.nc.f32 {F}, [%y0];",
+            "ld.u8 {R}, [%y0];",
+        ]);
         self.fill(access, 0);
     }
 
@@ -315,7 +324,10 @@ impl Generator {
         let ways = 2 + self.below(3);
         let names: Vec<String> = (0..ways).map(|way| format!("WAY{label}_{way}")).collect();
         let register = self.register("r", 8);
-        self.line(&format!("rem.u32 %x2, {register}, {ways};\nTABLE{label}: .branchtargets {};", names.join(", ")));
+        self.line(&format!(
+            "rem.u32 %x2, {register}, {ways};\nTABLE{label}: .branchtargets {};",
+            names.join(", ")
+        ));
         self.line(&format!("brx.idx %x2, TABLE{label};"));
         for name in &names {
             self.line(&format!("{name}:"));
@@ -426,6 +438,9 @@ impl Generator {
         for index in 0..6 {
             self.line(&format!("selp.u32 %x1, {}, 0, %p{index};\nor.b32 %x0, %x0, %x1;", 1 << index));
         }
-        self.line(&format!("st.global.u32 [%out+{at}], %x0;\nld.shared.u32 %x0, [%sums];\nst.global.u32 [%out+{}], %x0;", at + 4));
+        self.line(&format!(
+            "st.global.u32 [%out+{at}], %x0;\nld.shared.u32 %x0, [%sums];\nst.global.u32 [%out+{}], %x0;",
+            at + 4
+        ));
     }
 }

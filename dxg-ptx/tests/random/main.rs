@@ -59,7 +59,16 @@ fn input(random: &mut Random) -> u32 {
     match raw >> 60 {
         0..3 => (raw & 15) as u32,
         3..6 => (raw as u32 & 0x807f_ffff) | 0x3f80_0000_u32.wrapping_add((raw >> 40) as u32 & 0x0380_0000),
-        6 => [0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x7f80_0000, 0x7fc0_0000, 0x0000_0001, 0x0080_0000, 0xff7f_ffff][(raw & 7) as usize],
+        6 => [
+            0x7fff_ffff,
+            0x8000_0000,
+            0xffff_ffff,
+            0x7f80_0000,
+            0x7fc0_0000,
+            0x0000_0001,
+            0x0080_0000,
+            0xff7f_ffff,
+        ][(raw & 7) as usize],
         _ => raw as u32,
     }
 }
@@ -79,12 +88,19 @@ fn difference(seed: u64) -> Option<String> {
             let _ = write!(report, "interpreted {:?}, native {:?}; ", ends.0, ends.1);
         }
     }
-    let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[4 * at..4 * at + 4].try_into().expect("four bytes"));
+    let word = |bytes: &[u8], at: usize| {
+        u32::from_le_bytes(bytes[4 * at..4 * at + 4].try_into().expect("four bytes"))
+    };
     for (name, want, got) in [("out", &expected.0, &got.0), ("acc", &expected.1, &got.1)] {
         let count = want.len().min(got.len()) / 4;
         if let Some(at) = (0..count).find(|&at| word(want, at) != word(got, at)) {
             let (thread, place) = (at / generate::OUTPUTS as usize, at % generate::OUTPUTS as usize);
-            let _ = write!(report, "{name} thread {thread} word {place}: {:#x} natively, {:#x} interpreted; ", word(got, at), word(want, at));
+            let _ = write!(
+                report,
+                "{name} thread {thread} word {place}: {:#x} natively, {:#x} interpreted; ",
+                word(got, at),
+                word(want, at)
+            );
         }
     }
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("random-{seed}.ptx"));
@@ -119,7 +135,13 @@ fn run_seeds(seeds: &[u64]) -> Vec<String> {
 fn check(seeds: &[u64]) {
     let differences = run_seeds(seeds);
     let first = &differences[..differences.len().min(20)];
-    assert!(differences.is_empty(), "{} of {} programs differ:\n{}", differences.len(), seeds.len(), first.join("\n"));
+    assert!(
+        differences.is_empty(),
+        "{} of {} programs differ:\n{}",
+        differences.len(),
+        seeds.len(),
+        first.join("\n")
+    );
 }
 
 #[test]
@@ -132,6 +154,7 @@ fn random_programs_interpreted_and_native_leave_the_same() {
 
 #[test]
 fn programs_that_once_differed_leave_the_same() {
-    let seeds = include_str!("seeds.txt").lines().filter_map(|line| line.split('#').next()?.trim().parse().ok());
+    let seeds =
+        include_str!("seeds.txt").lines().filter_map(|line| line.split('#').next()?.trim().parse().ok());
     check(&seeds.collect::<Vec<u64>>());
 }
