@@ -92,7 +92,7 @@ fn worker_that_dies_before_it_takes_its_client_is_replaced_and_leaves_nothing() 
 }
 
 #[test]
-fn workers_that_are_killed_all_at_once_are_no_refusal() {
+fn workers_that_die_all_at_once_are_no_refusal() {
     let daemon = Daemon::with_config("warm_workers = 5\nmost_warm_workers = 5\n");
     let dying = daemon.workers();
     assert_eq!(dying.len(), 5);

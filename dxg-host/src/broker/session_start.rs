@@ -1,7 +1,8 @@
 //! From an accepted greeting to a session: memory, doorbells, a worker, the welcome.
 //!
 //! *Why.* A worker that was killed looks alive until the system has taken its memory apart, which takes milliseconds. So
-//! the client is welcomed once the worker has answered, and gets another one where none answers.
+//! the client is welcomed once the worker has answered, and gets another one where none answers. See
+//! docs/decisions/a-client-is-welcomed-once-its-worker-answers.md.
 
 use std::io;
 use std::os::fd::OwnedFd;
