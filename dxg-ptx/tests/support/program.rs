@@ -15,17 +15,17 @@ use dxg_ptx::ir::Symbol;
 use super::arena::Arena;
 
 /// Makes an executable of a placed module: which executor is tested.
-pub type Make<'m> = &'m (dyn Fn(Arc<Module>, Placement) -> Box<dyn Executable> + Sync);
+pub(crate) type Make<'m> = &'m (dyn Fn(Arc<Module>, Placement) -> Box<dyn Executable> + Sync);
 
 /// A module whose variables lie in an arena.
-pub struct Program {
-    pub module: Arc<Module>,
-    pub placement: Placement,
-    pub executable: Box<dyn Executable>,
+pub(crate) struct Program {
+    pub(crate) module: Arc<Module>,
+    pub(crate) placement: Placement,
+    pub(crate) executable: Box<dyn Executable>,
 }
 
 impl Program {
-    pub fn new(make: Make<'_>, module: Module, arena: &Arena) -> Self {
+    pub(crate) fn new(make: Make<'_>, module: Module, arena: &Arena) -> Self {
         let module = Arc::new(module);
         let place = |global: &dxg_ptx::ir::Global| match global.space {
             Space::Shared => 0,
@@ -56,13 +56,13 @@ impl Program {
     }
 
     /// The address of a variable.
-    pub fn address(&self, name: &str) -> u64 {
+    pub(crate) fn address(&self, name: &str) -> u64 {
         let index = self.module.globals.iter().position(|global| global.name == name);
         self.placement.addresses[index.unwrap_or_else(|| panic!("there is no variable {name}"))]
     }
 
     /// Runs an entry on two threads.
-    pub fn run(&self, entry: &str, launch: &Launch, arena: &Arena) -> Result<(), Fault> {
+    pub(crate) fn run(&self, entry: &str, launch: &Launch, arena: &Arena) -> Result<(), Fault> {
         let entry = self.module.entry(entry).unwrap_or_else(|| panic!("there is no entry {entry}"));
         let blocks = Blocks::of(launch, 2);
         let work = || {
