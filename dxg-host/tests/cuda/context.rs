@@ -176,8 +176,7 @@ impl Context {
             });
             at += text.len().next_multiple_of(64);
         }
-        let load =
-            wire::LoadModule { module, images: wire::List(images), optimization: 4, log_bytes: 4096 };
+        let load = wire::LoadModule { module, images: wire::List(images), optimization: 4, log_bytes: 4096 };
         let answer = self.guest.call(op::LOAD_MODULE, |e| load.encode(e)).unwrap();
         (module, wire::ModuleLoaded::decode(&mut Decoder::new(&answer)).unwrap())
     }

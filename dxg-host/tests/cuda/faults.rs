@@ -218,21 +218,13 @@ fn cells_are_raised_after_an_error_and_waits_end() {
     let mut waiting = context.stream();
     let (_never, never_io) = context.guest.cell(0);
     let (raised, raised_io) = context.guest.cell(0);
-    let wait = wire::WaitCell {
-        stream: waiting.number,
-        sequence: waiting.next(),
-        cell_io: never_io,
-        value: 1,
-    };
+    let wait =
+        wire::WaitCell { stream: waiting.number, sequence: waiting.next(), cell_io: never_io, value: 1 };
     context.guest.post(op::WAIT_CELL, |e| wait.encode(e));
     context.guest.settle();
     context.launch(&mut stream, &module, "stop", ONE, &[]);
-    let signal = wire::SignalCell {
-        stream: stream.number,
-        sequence: stream.next(),
-        cell_io: raised_io,
-        value: 4,
-    };
+    let signal =
+        wire::SignalCell { stream: stream.number, sequence: stream.next(), cell_io: raised_io, value: 4 };
     context.guest.post(op::SIGNAL_CELL, |e| signal.encode(e));
     context.synchronise(&stream);
     context.synchronise(&waiting);

@@ -139,12 +139,8 @@ fn text_of_a_later_version_is_refused_as_such() {
 #[test]
 fn binary_image_is_not_for_this_device() {
     let mut context = Context::new();
-    let image = wire::Image {
-        kind: wire::image_kind::BINARY,
-        io: BLOCK + FREE as u64,
-        bytes: 16,
-        name: Vec::new(),
-    };
+    let image =
+        wire::Image { kind: wire::image_kind::BINARY, io: BLOCK + FREE as u64, bytes: 16, name: Vec::new() };
     let load = wire::LoadModule { module: 9, images: wire::List(vec![image]), optimization: 4, log_bytes: 0 };
     let answer = context.guest.call(op::LOAD_MODULE, |e| load.encode(e)).unwrap();
     let loaded = wire::ModuleLoaded::decode(&mut dxg_wire::codec::Decoder::new(&answer)).unwrap();

@@ -82,7 +82,8 @@ fn unknown_operation() {
 
 #[test]
 fn map_of_what_is_not_there_or_to_where_it_may_not_be() {
-    let map = |address, io, bytes| move |_: &Context, e: &mut Encoder| wire::Map { address, io, bytes }.encode(e);
+    let map =
+        |address, io, bytes| move |_: &Context, e: &mut Encoder| wire::Map { address, io, bytes }.encode(e);
     let free = RANGE_BYTES / 2;
     let at = |offset: u64, io: u64, bytes: u64| {
         verdict(op::MAP, |context, e| wire::Map { address: context.base + offset, io, bytes }.encode(e))
@@ -132,7 +133,8 @@ fn modules_that_do_not_exist() {
 
 #[test]
 fn module_is_placed_once_where_memory_is_and_launched_after_that() {
-    const TEXT: &str = ".version 7.0\n.target sm_75\n.address_size 64\n.global .u32 x;\n.visible .entry e() { ret; }\n";
+    const TEXT: &str =
+        ".version 7.0\n.target sm_75\n.address_size 64\n.global .u32 x;\n.visible .entry e() { ret; }\n";
     let loaded = || {
         let mut context = Context::new();
         let (module, loaded) = context.try_load(&[TEXT]);
@@ -197,10 +199,7 @@ fn streams_that_exist_or_do_not() {
     assert_eq!(made(65_536, MEMORY_IO), "stream number too large");
     assert_eq!(made(1, NOWHERE_IO), "no window at the address");
     assert_eq!(made(1, MEMORY_IO + 4), "misplaced cell");
-    assert_eq!(
-        verdict(op::DESTROY_STREAM, |_, e| wire::StreamRef { stream: 1 }.encode(e)),
-        "no such stream"
-    );
+    assert_eq!(verdict(op::DESTROY_STREAM, |_, e| wire::StreamRef { stream: 1 }.encode(e)), "no such stream");
     let copy = |stream, sequence| wire::Copy { stream, sequence, to: 0, from: 0, bytes: 0 };
     assert_eq!(verdict(op::COPY, |_, e| copy(1, 1).encode(e)), "no such stream");
     assert_eq!(verdict(op::COPY, |_, e| copy(0, 2).encode(e)), "a number out of order");

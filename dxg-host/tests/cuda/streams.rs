@@ -129,12 +129,8 @@ fn wait_for_another_stream_ends_when_it_has_come_so_far() {
     let (gate, gate_io) = context.guest.cell(0);
     let wait = wire::WaitCell { stream: one.number, sequence: one.next(), cell_io: gate_io, value: 3 };
     context.guest.post(op::WAIT_CELL, |e| wait.encode(e));
-    let other = wire::WaitStream {
-        stream: two.number,
-        other: one.number,
-        sequence: two.next(),
-        other_sequence: 1,
-    };
+    let other =
+        wire::WaitStream { stream: two.number, other: one.number, sequence: two.next(), other_sequence: 1 };
     context.guest.post(op::WAIT_STREAM, |e| other.encode(e));
     let stamp = wire::Timestamp { stream: two.number, sequence: two.next(), io: BLOCK + FREE as u64 };
     context.guest.post(op::TIMESTAMP, |e| stamp.encode(e));

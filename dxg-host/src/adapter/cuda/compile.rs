@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use dxg_ptx::DiagnosticKind;
+use dxg_ptx::Diagnostics;
 use dxg_ptx::exec::Executable;
 use dxg_ptx::exec::Needs;
 use dxg_ptx::exec::Placement;
@@ -58,7 +60,23 @@ pub(super) fn link(images: &[Image]) -> Result<Module, Refused> {
     if images.iter().any(|image| image.kind != image_kind::PTX) {
         return Err(Refused::new(result::NO_BINARY_FOR_GPU, "only PTX can be compiled for this device"));
     }
-    Err(Refused::new(result::NOT_SUPPORTED, "no compiler"))
+    let mut modules = Vec::with_capacity(images.len());
+    for image in images {
+        modules.push(dxg_ptx::parse(&image.bytes, &image.name).map_err(|problems| wrong(&problems))?);
+    }
+    match <[Module; 1]>::try_from(modules) {
+        Ok([module]) => Ok(module),
+        Err(_) => Err(Refused::new(result::NOT_SUPPORTED, "several images are not linked")),
+    }
+}
+
+fn wrong(problems: &Diagnostics) -> Refused {
+    let result = match problems.kind() {
+        DiagnosticKind::UnsupportedVersion => result::UNSUPPORTED_PTX_VERSION,
+        DiagnosticKind::Unsupported => result::NOT_SUPPORTED,
+        _ => result::INVALID_PTX,
+    };
+    Refused::new(result, problems.to_string())
 }
 
 /// What each function of a module needs of its launches, by number.
@@ -78,6 +96,8 @@ pub(super) fn executable(
     placement: Placement,
 ) -> Result<Arc<dyn Executable>, Refused> {
     match executor {
-        Executor::Native | Executor::Interpreter => Ok(Arc::new(Interpreter::new(Arc::clone(module), placement))),
+        Executor::Native | Executor::Interpreter => {
+            Ok(Arc::new(Interpreter::new(Arc::clone(module), placement)))
+        }
     }
 }

@@ -211,9 +211,14 @@ impl State {
         self.grids.retain(|grid| grid.thread_count().is_some());
         let needs = |grid: &&Arc<Grid>| {
             let threads = grid.thread_count();
-            if grid.is_exhausted() { threads == Some(0) } else { threads == Some(0) || grid.wants_helpers() > 0 }
+            if grid.is_exhausted() {
+                threads == Some(0)
+            } else {
+                threads == Some(0) || grid.wants_helpers() > 0
+            }
         };
-        let best = self.grids.iter().filter(needs).min_by_key(|grid| (grid.queue().priority, grid.thread_count()));
+        let best =
+            self.grids.iter().filter(needs).min_by_key(|grid| (grid.queue().priority, grid.thread_count()));
         best.map(Arc::clone)
     }
 }

@@ -344,7 +344,9 @@ impl Server<'_> {
         }
         let context = &opened.context;
         let (base, bytes) = (place.address, loaded.variables.bytes);
-        if bytes != 0 && (!context.memory.is_mapped(base, bytes) || !base.is_multiple_of(loaded.variables.align)) {
+        if bytes != 0
+            && (!context.memory.is_mapped(base, bytes) || !base.is_multiple_of(loaded.variables.align))
+        {
             return Err(Violation::new(OP, "no memory for the variables"));
         }
         match loaded.place(base, &context.memory, settings.executor) {
@@ -497,12 +499,7 @@ impl Opened {
     }
 }
 
-fn describe(
-    result: i32,
-    compute_capability: u32,
-    identity: &AdapterIdentity,
-    machine: Machine,
-) -> Encoder {
+fn describe(result: i32, compute_capability: u32, identity: &AdapterIdentity, machine: Machine) -> Encoder {
     let description = cuda::Description {
         result,
         version: cuda::VERSION,
