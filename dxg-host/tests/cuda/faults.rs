@@ -167,7 +167,7 @@ fn launch_that_cannot_be_is_an_error_of_the_context() {
         ([[1, 1, 1], [1, 1, 1]], 228 << 10, 701),
     ];
     for ([grid, block], shared_bytes, error) in cases {
-        let (mut context, module, mut stream) = faulty();
+        let (context, module, mut stream) = faulty();
         let launch = wire::Launch {
             stream: stream.number,
             flags: 0,
@@ -197,7 +197,7 @@ fn too_few_parameter_bytes_are_an_error_of_the_context() {
 
 #[test]
 fn copy_of_memory_that_is_not_there_is_an_error_of_the_context() {
-    let (mut context, _, mut stream) = faulty();
+    let (context, _, mut stream) = faulty();
     let base = context.base;
     let copy = wire::Copy {
         stream: stream.number,

@@ -230,3 +230,27 @@ fn module_that_is_unloaded_runs_what_was_launched() {
     assert_eq!(context.memory(64, 4).read::<u32>(0), Ok(4.0_f32.to_bits()));
     context.close();
 }
+
+#[test]
+#[ignore = "prints a time"]
+fn latency() {
+    let mut context = Context::interpreted();
+    let module = context.load(".version 7.0\n.target sm_75\n.address_size 64\n.visible .entry e() { ret; }\n", 0);
+    let mut stream = context.stream();
+    let mut times = Vec::new();
+    for _ in 0..20000 {
+        let since = std::time::Instant::now();
+        context.launch(&mut stream, &module, "e", [[1, 1, 1], [32, 1, 1]], &[]);
+        context.synchronise(&stream);
+        times.push(since.elapsed());
+    }
+    times.sort();
+    println!("p50 {:?} p99 {:?}", times[10000], times[19800]);
+    let since = std::time::Instant::now();
+    for _ in 0..20000 {
+        context.launch(&mut stream, &module, "e", [[1, 1, 1], [32, 1, 1]], &[]);
+    }
+    context.synchronise(&stream);
+    println!("each of many {:?}", since.elapsed() / 20000);
+    context.close();
+}

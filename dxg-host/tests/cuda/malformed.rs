@@ -63,7 +63,8 @@ fn commands_before_the_context() {
     let copy = wire::Copy { stream: 0, sequence: 1, to: 0, from: 0, bytes: 0 };
     let unmap = wire::Unmap { address: 4096, bytes: 4096 };
     let create = wire::CreateStream { stream: 0, priority: 0, progress_io: MEMORY_IO };
-    let bodies: [(u16, &dyn Fn(&mut Encoder)); 3] = [
+    type Body<'a> = (u16, &'a dyn Fn(&mut Encoder));
+    let bodies: [Body<'_>; 3] = [
         (op::COPY, &|e| copy.encode(e)),
         (op::UNMAP, &|e| unmap.encode(e)),
         (op::CREATE_STREAM, &|e| create.encode(e)),
