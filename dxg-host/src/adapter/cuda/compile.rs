@@ -10,6 +10,7 @@ use dxg_ptx::exec::Placement;
 use dxg_ptx::interp::Interpreter;
 use dxg_ptx::ir::FuncId;
 use dxg_ptx::ir::Module;
+use dxg_ptx::native::NativeProgram;
 use dxg_wire::cuda::image_kind;
 
 use super::result;
@@ -96,8 +97,11 @@ pub(super) fn executable(
     placement: Placement,
 ) -> Result<Arc<dyn Executable>, Refused> {
     match executor {
-        Executor::Native | Executor::Interpreter => {
-            Ok(Arc::new(Interpreter::new(Arc::clone(module), placement)))
+        Executor::Native => {
+            let program = NativeProgram::new(Arc::clone(module), placement);
+            let program = program.map_err(|error| Refused::new(result::NOT_SUPPORTED, error.to_string()))?;
+            Ok(Arc::new(program))
         }
+        Executor::Interpreter => Ok(Arc::new(Interpreter::new(Arc::clone(module), placement))),
     }
 }

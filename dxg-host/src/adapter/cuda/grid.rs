@@ -46,6 +46,8 @@ pub(super) struct Refused {
 pub(super) struct Cost {
     /// Nanoseconds of 1024 threads of a grid, one after the other; 0 where nothing is known.
     per_threads: AtomicU64,
+    /// The first grid has run. It took its code's compilation, too, and is no measure.
+    is_warm: AtomicBool,
 }
 
 impl Cost {
@@ -57,6 +59,9 @@ impl Cost {
     }
 
     fn learn(&self, launch: &Launch, busy: Duration) {
+        if !self.is_warm.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let busy = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
         let seen = busy.saturating_mul(1024) / threads(launch);
         let known = self.per_threads.load(Ordering::Relaxed);
