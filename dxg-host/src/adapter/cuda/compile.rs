@@ -47,6 +47,11 @@ impl Refused {
         Self::new(result::OUT_OF_MEMORY, "the variables of the module are larger than any memory")
     }
 
+    /// The client may hold no more memory.
+    pub(super) fn quota() -> Self {
+        Self::new(result::OUT_OF_MEMORY, "the module is large and the quota has no room for it")
+    }
+
     /// Its variables were placed where nothing is.
     pub(super) fn no_memory() -> Self {
         Self::new(result::ILLEGAL_ADDRESS, "the variables of the module have no memory")
