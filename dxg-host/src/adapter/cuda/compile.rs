@@ -70,10 +70,11 @@ pub(super) fn link(images: &[Image]) -> Result<Module, Refused> {
     for image in images {
         modules.push(dxg_ptx::parse(&image.bytes, &image.name).map_err(|problems| wrong(&problems))?);
     }
-    match <[Module; 1]>::try_from(modules) {
-        Ok([module]) => Ok(module),
-        Err(_) => Err(Refused::new(result::NOT_SUPPORTED, "several images are not linked")),
-    }
+    // A single image is the usual case, and its name then that of the module.
+    let name = images.first().map_or("module", |image| image.name.as_str());
+    let module = dxg_ptx::link::link(modules, name).map_err(|problems| wrong(&problems))?;
+    dxg_ptx::link::check_resolved(&module, name).map_err(|problems| wrong(&problems))?;
+    Ok(module)
 }
 
 fn wrong(problems: &Diagnostics) -> Refused {
