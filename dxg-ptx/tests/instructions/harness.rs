@@ -7,6 +7,7 @@ use dxg_ptx::exec::Launch;
 use crate::support::arena::Arena;
 use crate::support::program::Make;
 use crate::support::program::Program;
+use crate::support::random::Random;
 
 /// What an operand holds: its register and which values are interesting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +64,15 @@ pub(crate) fn check(
     reference: impl Fn([u64; 4]) -> Expect + 'static,
 ) -> Check {
     Check { ptx: ptx.into(), result, operands: operands.to_vec(), reference: Box::new(reference) }
+}
+
+/// Which NaN of `f32` an executor may make where it should make one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Nans {
+    /// The one of the hardware.
+    Canonical,
+    /// Any: PTX leaves the payload open, and native code leaves it to the machine.
+    Any,
 }
 
 /// What became of checks.
@@ -254,20 +264,6 @@ impl Kind {
     }
 }
 
-/// A fixed sequence of numbers that look random.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ z >> 31
-    }
-}
-
 /// Operands of a check: all pairs of edges of the first two if they are few, then edges and random values mixed.
 fn vectors(check: &Check) -> Vec<[u64; 4]> {
     let mut random = Random(check.ptx.len() as u64);
@@ -349,6 +345,12 @@ fn kernel(index: usize, check: &Check) -> String {
     text
 }
 
+/// A result whose NaN counts as the canonical one.
+fn canonical(kind: Kind, nans: Nans, got: u64) -> u64 {
+    let is_nan = kind == Kind::F32 && f32::from_bits(got as u32).is_nan();
+    if is_nan && nans == Nans::Any { 0x7fff_ffff } else { got }
+}
+
 /// Whether results are as expected.
 fn agrees(expect: Expect, [got, second]: [u64; 2]) -> bool {
     let near = |got: f64, want: f64, relative: f64, absolute: f64| {
@@ -369,7 +371,7 @@ fn agrees(expect: Expect, [got, second]: [u64; 2]) -> bool {
 }
 
 /// Runs checks with an executor.
-pub(crate) fn run(checks: &[Check], make: Make<'_>) -> Outcome {
+pub(crate) fn run(checks: &[Check], make: Make<'_>, nans: Nans) -> Outcome {
     let mut text = String::from(".version 8.6\n.target sm_90\n.address_size 64\n");
     for (index, check) in checks.iter().enumerate() {
         text.push_str(&kernel(index, check));
@@ -399,7 +401,13 @@ pub(crate) fn run(checks: &[Check], make: Make<'_>) -> Outcome {
         let results = arena.read(dst, vectors.len() * 16);
         let word = |at: usize| u64::from_le_bytes(results[at..at + 8].try_into().expect("eight bytes"));
         let wrong: Vec<usize> = (0..vectors.len())
-            .filter(|&at| !agrees((check.reference)(vectors[at]), [word(16 * at), word(16 * at + 8)]))
+            .filter(|&at| {
+                let expect = match (check.reference)(vectors[at]) {
+                    Expect::Bits(want) => Expect::Bits(canonical(check.result, nans, want)),
+                    other => other,
+                };
+                !agrees(expect, [canonical(check.result, nans, word(16 * at)), word(16 * at + 8)])
+            })
             .collect();
         outcome.results += vectors.len();
         if let Some(&at) = wrong.first() {

@@ -16,17 +16,11 @@ mod packed;
 mod reference;
 mod video;
 
-use std::sync::Arc;
-
-use dxg_ptx::exec::Executable;
-use dxg_ptx::exec::Placement;
-use dxg_ptx::interp::Interpreter;
-use dxg_ptx::ir::Module;
 use harness::Check;
-
-fn interpreter(module: Arc<Module>, placement: Placement) -> Box<dyn Executable> {
-    Box::new(Interpreter::new(module, placement))
-}
+use harness::Nans;
+use support::program::Make;
+use support::program::interpreter;
+use support::program::native;
 
 /// All checks by area.
 fn areas() -> Vec<(&'static str, Vec<Check>)> {
@@ -41,13 +35,22 @@ fn areas() -> Vec<(&'static str, Vec<Check>)> {
     ]
 }
 
-#[test]
-fn instructions_interpreted_compute_what_the_reference_says() {
+fn check_all(make: Make<'_>, nans: Nans) {
     let mut failures = Vec::new();
     for (area, checks) in areas() {
-        let outcome = harness::run(&checks, &interpreter);
+        let outcome = harness::run(&checks, make, nans);
         println!("{area}: {} instructions, {} results", checks.len(), outcome.results);
         failures.extend(outcome.failures.into_iter().map(|failure| format!("{area}: {failure}")));
     }
     assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn instructions_interpreted_compute_what_the_reference_says() {
+    check_all(&interpreter, Nans::Canonical);
+}
+
+#[test]
+fn instructions_as_native_code_compute_what_the_reference_says() {
+    check_all(&native, Nans::Any);
 }

@@ -8,3 +8,4 @@ pub(crate) mod compare;
 pub(crate) mod inputs;
 pub(crate) mod number;
 pub(crate) mod program;
+pub(crate) mod random;
