@@ -42,6 +42,7 @@ const PLACES: &[(&str, &str)] = &[
     ("dxg-host/tests/vulkan/fake", "a driver to be loaded"),
     ("fuzz/bodies/src/driver", "a driver to be loaded"),
     ("samples/src/bin/mandelbrot", "plain Vulkan, every call of which is unsafe in Rust"),
+    ("samples/cuda-vecadd/src/gpu", "plain CUDA, every call of which is unsafe in Rust"),
     ("samples/triangle/src/gpu", "plain Vulkan, every call of which is unsafe in Rust"),
     ("tests/fake-dxg/src", "a library that stands between a program and libc"),
     ("tests/fake-vk-driver/src", "a driver, called as drivers are"),
