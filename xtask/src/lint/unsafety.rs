@@ -44,6 +44,7 @@ const PLACES: &[(&str, &str)] = &[
     ("samples/src/bin/mandelbrot", "plain Vulkan, every call of which is unsafe in Rust"),
     ("samples/cuda-vecadd/src/gpu", "plain CUDA, every call of which is unsafe in Rust"),
     ("samples/triangle/src/gpu", "plain Vulkan, every call of which is unsafe in Rust"),
+    ("tests/cuda/benches/cuda/driver", "CUDA as a program calls it, wrapped for the bench"),
     ("tests/fake-dxg/src", "a library that stands between a program and libc"),
     ("tests/fake-vk-driver/src", "a driver, called as drivers are"),
     ("tests/src/fork", "a copy of the test's process"),
