@@ -1,6 +1,23 @@
 //! A compiler for PTX: text to typed IR, and two ways to run it.
 //!
-//! [`ir`] is what a module means. [`exec`] is what it takes to run one: grids, faults, what running code asks of its host.
+//! [`parse`] reads a text. [`ir`] is what a module means. [`exec`] is what it takes to run one: grids, faults, what running code
+//! asks of its host. [`semantics`] is what instructions compute, [`interp`] runs a module as it stands, [`printf`] formats what
+//! kernels print. [`analysis`] simplifies functions, [`regions`] says where threads can stop, [`native`] makes machine code.
 
+pub mod analysis;
+pub mod diagnostics;
 pub mod exec;
+mod front;
+pub mod interp;
 pub mod ir;
+pub mod link;
+pub mod native;
+pub mod printf;
+pub mod regions;
+pub mod semantics;
+pub mod verify;
+
+pub use crate::diagnostics::Diagnostic;
+pub use crate::diagnostics::DiagnosticKind;
+pub use crate::diagnostics::Diagnostics;
+pub use crate::front::parse;
