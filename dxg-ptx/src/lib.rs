@@ -10,12 +10,15 @@ pub mod exec;
 mod front;
 pub mod interp;
 pub mod ir;
+pub mod layout;
 pub mod link;
 pub mod native;
+mod print;
 pub mod printf;
 pub mod regions;
 pub mod semantics;
 pub mod verify;
+mod visit;
 
 pub use crate::diagnostics::Diagnostic;
 pub use crate::diagnostics::DiagnosticKind;

@@ -37,6 +37,11 @@ fn check(dir: &Path) {
 }
 
 #[test]
+fn cases_are_read() {
+    check(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases"));
+}
+
+#[test]
 fn other_cases_named_by_the_environment_are_read() {
     match std::env::var_os("DXG_PTX_CASES") {
         Some(dir) => check(Path::new(&dir)),

@@ -45,7 +45,9 @@ impl Arena {
         let granules = bytes.div_ceil(GRANULE_BYTES).max(1);
         let first = self.next.fetch_add(granules + 1, Ordering::Relaxed);
         assert!(first + granules <= self.allocated.len(), "the arena is too small for {bytes} bytes more");
-        self.allocated[first..first + granules].iter().for_each(|granule| granule.store(true, Ordering::Relaxed));
+        self.allocated[first..first + granules]
+            .iter()
+            .for_each(|granule| granule.store(true, Ordering::Relaxed));
         (self.start + first * GRANULE_BYTES) as u64
     }
 

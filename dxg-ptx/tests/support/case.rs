@@ -27,7 +27,9 @@ pub fn find(directory: &Path) -> Vec<PathBuf> {
         let path = entry.expect("the directory can be read").path();
         if path.is_dir() {
             found.extend(find(&path));
-        } else if path.extension().is_some_and(|extension| extension == "json") && path.with_extension("ptx").exists() {
+        } else if path.extension().is_some_and(|extension| extension == "json")
+            && path.with_extension("ptx").exists()
+        {
             found.push(path);
         }
     }
@@ -148,8 +150,7 @@ fn check(
     let read = |expected: &Value| {
         let name = text(expected, "buffer");
         let bytes = count(expected, "count") * element_bytes(text(expected, "elem"));
-        let address =
-            if expected["is_symbol"] == true { program.address(name) } else { buffers[name].0 };
+        let address = if expected["is_symbol"] == true { program.address(name) } else { buffers[name].0 };
         arena.read(address, bytes)
     };
     let want = fs::read(path.with_file_name(text(expected, "file"))).map_err(|error| error.to_string())?;

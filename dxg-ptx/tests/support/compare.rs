@@ -25,7 +25,13 @@ fn widen(elem: &str, bytes: &[u8]) -> f64 {
 }
 
 /// Compares as the case says. `count` is the first element of the buffer that a sorted prefix is counted by.
-pub fn compare(elem: &str, rule: &Value, got: &[u8], want: &[u8], count: Option<usize>) -> Result<(), String> {
+pub fn compare(
+    elem: &str,
+    rule: &Value,
+    got: &[u8],
+    want: &[u8],
+    count: Option<usize>,
+) -> Result<(), String> {
     let size = element_bytes(elem);
     let [got_all, want_all] = [got, want].map(|bytes| bytes.chunks(size).collect::<Vec<_>>());
     if got_all.len() != want_all.len() {

@@ -62,7 +62,8 @@ impl Small {
         // Units of the least exponent count from zero, those of greater ones from the hidden bit: both are the encoding.
         let encoded = whole as u64 + (((power - 1 + self.bias()) as u64) << self.fraction);
         if encoded >= u64::from(infinity) {
-            let stays = matches!((to, value.is_sign_negative()), (To::Zero, _) | (To::Down, false) | (To::Up, true));
+            let stays =
+                matches!((to, value.is_sign_negative()), (To::Zero, _) | (To::Down, false) | (To::Up, true));
             return sign | if stays { infinity - 1 } else { infinity };
         }
         sign | encoded as u16
