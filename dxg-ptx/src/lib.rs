@@ -1,6 +1,6 @@
 //! A compiler for PTX: text to typed IR, and two ways to run it.
 //!
-//! [`parse`] reads a text. [`ir`] is what a module means. [`exec`] is what it takes to run one: grids, faults, what running code
+//! [`load`] reads a text; [`parse`] and [`link()`] read several that make one module. [`ir`] is what a module means. [`exec`] is what it takes to run one: grids, faults, what running code
 //! asks of its host. [`semantics`] is what instructions compute, [`interp`] runs a module as it stands, [`printf`] formats what
 //! kernels print. [`analysis`] simplifies functions, [`regions`] says where threads can stop, [`native`] makes machine code.
 
@@ -23,4 +23,6 @@ mod visit;
 pub use crate::diagnostics::Diagnostic;
 pub use crate::diagnostics::DiagnosticKind;
 pub use crate::diagnostics::Diagnostics;
+pub use crate::front::load;
 pub use crate::front::parse;
+pub use crate::link::link;

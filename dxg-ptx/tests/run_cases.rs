@@ -21,7 +21,8 @@ fn interpreter(module: Arc<Module>, placement: Placement) -> Box<dyn Executable>
 }
 
 fn native(module: Arc<Module>, placement: Placement) -> Box<dyn Executable> {
-    let entries: Vec<FuncId> = (0..).zip(&module.functions).filter(|(_, f)| f.is_entry).map(|(id, _)| FuncId(id)).collect();
+    let entries: Vec<FuncId> =
+        (0..).zip(&module.functions).filter(|(_, f)| f.is_entry).map(|(id, _)| FuncId(id)).collect();
     let program = NativeProgram::new(module, placement).expect("there is a code generator for this machine");
     for entry in entries {
         program.compile(entry).expect("entries of the cases can be compiled");

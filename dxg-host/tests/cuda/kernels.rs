@@ -1,5 +1,7 @@
 //! Modules and grids.
 
+use std::sync::atomic::Ordering;
+
 use dxg_wire::cuda as wire;
 use dxg_wire::cuda::op;
 use dxg_wire::cuda::symbol_kind;
@@ -231,11 +233,109 @@ fn module_that_is_unloaded_runs_what_was_launched() {
     context.close();
 }
 
+/// Each block counts itself in the grid's workspace, waits until all have, and says how many it found.
+const MEET: &str = "
+.version 7.0
+.target sm_75
+.address_size 64
+.visible .entry meet(.param .u64 to)
+{
+    .reg .pred %p<2>;
+    .reg .b32 %r<8>;
+    .reg .b64 %rd<6>;
+    ld.param.u64 %rd1, [to];
+    mov.u32 %r1, %envreg1;
+    mov.u32 %r2, %envreg2;
+    mov.b64 %rd2, {%r2, %r1};
+    mov.u32 %r3, %nctaid.x;
+    atom.global.add.u32 %r4, [%rd2+4], 1;
+LOOP:
+    ld.volatile.global.u32 %r5, [%rd2+4];
+    setp.lt.u32 %p1, %r5, %r3;
+    @%p1 bra LOOP;
+    mov.u32 %r6, %ctaid.x;
+    mul.wide.u32 %rd3, %r6, 4;
+    add.s64 %rd4, %rd1, %rd3;
+    st.global.u32 [%rd4], %r5;
+    ret;
+}
+";
+
+#[test]
+fn blocks_of_a_cooperative_grid_wait_for_each_other() {
+    let mut context = Context::new();
+    let module = context.load(MEET, 0);
+    let mut stream = context.stream();
+    const BLOCKS: u32 = 61;
+    // Twice: the second grid finds a workspace of zeros as well.
+    for at in [0, 4096] {
+        let launch = wire::Launch {
+            stream: stream.number,
+            flags: wire::launch_flags::COOPERATIVE,
+            sequence: stream.next(),
+            module: module.number,
+            function: 0,
+            grid: [BLOCKS, 1, 1],
+            block: [1, 1, 1],
+            shared_bytes: 0,
+            params: (context.base + at).to_le_bytes().to_vec(),
+        };
+        context.guest.post(op::LAUNCH, |e| launch.encode(e));
+    }
+    context.synchronise(&stream);
+    assert_eq!(context.error(), 0);
+    for at in [0, 4096] {
+        let found = context.memory(at, 4 * BLOCKS as usize);
+        assert!((0..BLOCKS as usize).all(|block| found.read::<u32>(block * 4) == Ok(BLOCKS)));
+    }
+    context.close();
+}
+
+#[test]
+fn local_memory_that_is_much_is_charged_while_it_is_used() {
+    let mut context = Context::new();
+    let text = "
+.version 7.0
+.target sm_75
+.address_size 64
+.visible .entry hold(.param .u64 at)
+{
+    .local .align 8 .b8 depot[8192];
+    .reg .pred %p<2>;
+    .reg .b32 %r<4>;
+    .reg .b64 %rd<2>;
+    ld.param.u64 %rd1, [at];
+    mov.u32 %r2, %tid.x;
+    st.local.u32 [depot], %r2;
+LOOP:
+    ld.volatile.global.u32 %r1, [%rd1];
+    setp.eq.u32 %p1, %r1, 0;
+    @%p1 bra LOOP;
+    ret;
+}
+";
+    let module = context.load(text, 0);
+    let mut stream = context.stream();
+    let base = context.base;
+    let ledger = std::sync::Arc::clone(&context.guest.ledger);
+    context.launch(&mut stream, &module, "hold", [[1, 1, 1], [256, 1, 1]], &[base]);
+    while ledger.charged.load(Ordering::SeqCst) == 0 {
+        assert!(!context.guest.host_ended() && stream.cell.value() == 0);
+        std::thread::yield_now();
+    }
+    assert!(ledger.charged.load(Ordering::SeqCst) >= 2 << 20);
+    context.memory(0, 4).write(0, &1_u32).unwrap();
+    context.synchronise(&stream);
+    context.close();
+    assert_eq!(ledger.charged.load(Ordering::SeqCst), 0);
+}
+
 #[test]
 #[ignore = "prints a time"]
 fn latency() {
-    let mut context = Context::interpreted();
-    let module = context.load(".version 7.0\n.target sm_75\n.address_size 64\n.visible .entry e() { ret; }\n", 0);
+    let mut context = Context::new();
+    let module =
+        context.load(".version 7.0\n.target sm_75\n.address_size 64\n.visible .entry e() { ret; }\n", 0);
     let mut stream = context.stream();
     let mut times = Vec::new();
     for _ in 0..20000 {
@@ -252,5 +352,40 @@ fn latency() {
     }
     context.synchronise(&stream);
     println!("each of many {:?}", since.elapsed() / 20000);
+    context.close();
+}
+
+#[test]
+#[ignore = "prints a time"]
+fn bandwidth() {
+    let mut context = Context::new();
+    let module = context.load(VECTOR_ADD, 0);
+    let mut stream = context.stream();
+    let base = context.base;
+    let n = 512 << 10;
+    let params = [base, base + (2 << 20), base + (4 << 20), n];
+    for _ in 0..4 {
+        let since = std::time::Instant::now();
+        for _ in 0..100 {
+            context.launch(&mut stream, &module, "add", [[(n / 256) as u32, 1, 1], [256, 1, 1]], &params);
+        }
+        context.synchronise(&stream);
+        let each = since.elapsed() / 100;
+        println!("each {each:?}: {:.1} GB/s", n as f64 * 12.0 / each.as_secs_f64() / 1e9);
+    }
+    let since = std::time::Instant::now();
+    for _ in 0..100 {
+        let copy = wire::Copy {
+            stream: stream.number,
+            sequence: stream.next(),
+            to: base,
+            from: base + (4 << 20),
+            bytes: 4 << 20,
+        };
+        context.guest.post(op::COPY, |e| copy.encode(e));
+    }
+    context.synchronise(&stream);
+    let each = since.elapsed() / 100;
+    println!("copy each {each:?}: {:.1} GB/s", 8e6 / each.as_secs_f64() / 1e9);
     context.close();
 }

@@ -49,6 +49,9 @@ impl<'a> Parser<'a> {
 
     /// After a failure: up to the end of the statement.
     fn recover(&mut self) {
+        if !self.is_within {
+            return;
+        }
         let mut open = 0_u32;
         loop {
             match self.lex.peek().kind {
@@ -110,6 +113,7 @@ impl<'a> Parser<'a> {
     }
 
     fn statement(&mut self) -> Result<()> {
+        self.is_within = true;
         let token = self.lex.bump();
         match token.kind {
             TokenKind::Mark(b';') => Ok(()),

@@ -74,6 +74,7 @@ pub(super) fn call<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<
         }
     }
     p.expect(b';')?;
+    p.is_within = false;
     let rets = rets.unwrap_or_default();
     match p.resolve(target.text, target.place)? {
         Arg::Symbol(Symbol::Function(id), 0) => p.direct(ins, id, &args, &rets),

@@ -71,10 +71,6 @@ impl Code<'_> {
         Reg(number(self.regs.len() - 1))
     }
 
-    pub(super) fn class(&self, reg: Reg) -> RegClass {
-        self.regs.get(reg.0 as usize).copied().unwrap_or(RegClass::B32)
-    }
-
     /// A new register for a value of a type.
     pub(super) fn temp(&mut self, ty: Scalar) -> Reg {
         self.new_reg(types::class(ty))

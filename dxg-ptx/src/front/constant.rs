@@ -55,6 +55,12 @@ impl<'a> Parser<'a> {
         self.expression(1, 0)
     }
 
+    /// Reads a constant expression that starts with a minus, which is taken already.
+    pub(super) fn constant_after_minus(&mut self) -> Result<Literal> {
+        let first = negative(self.unary(0)?);
+        self.climb(first, 1, 0)
+    }
+
     /// Reads an expression of operators that bind at least so tightly.
     pub(super) fn constant_at(&mut self, least: u8) -> Result<Literal> {
         self.expression(least, 0)
@@ -122,12 +128,7 @@ impl<'a> Parser<'a> {
             TokenKind::Number => number(token),
             TokenKind::Word if token.text == "WARP_SZ" => Ok(Literal::Signed(32)),
             TokenKind::Mark(b'+') => operand(self),
-            TokenKind::Mark(b'-') => Ok(match operand(self)? {
-                Literal::Signed(value) => Literal::Signed(value.wrapping_neg()),
-                Literal::Unsigned(value) => Literal::Unsigned(value.wrapping_neg()),
-                Literal::F32(bits) => Literal::F32(bits ^ 1 << 31),
-                Literal::F64(bits) => Literal::F64(bits ^ 1 << 63),
-            }),
+            TokenKind::Mark(b'-') => operand(self).map(negative),
             TokenKind::Mark(b'~') => Ok(match operand(self)? {
                 Literal::Unsigned(value) => Literal::Unsigned(!value),
                 other => Literal::Signed(!integer(other, token.place)?.cast_signed()),
@@ -154,6 +155,15 @@ impl<'a> Parser<'a> {
             }
             _ => Err(self.unexpected(token, "a constant")),
         }
+    }
+}
+
+fn negative(value: Literal) -> Literal {
+    match value {
+        Literal::Signed(value) => Literal::Signed(value.wrapping_neg()),
+        Literal::Unsigned(value) => Literal::Unsigned(value.wrapping_neg()),
+        Literal::F32(bits) => Literal::F32(bits ^ 1 << 31),
+        Literal::F64(bits) => Literal::F64(bits ^ 1 << 63),
     }
 }
 

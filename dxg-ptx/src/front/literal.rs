@@ -28,13 +28,15 @@ impl Literal {
             }
         }
         // A number without leading zero, point, exponent or suffix.
-        if bytes.len() < 19 && bytes.iter().all(u8::is_ascii_digit) && (bytes.len() == 1 || bytes[0] != b'0')
+        if bytes.len() < 19
+            && bytes.iter().all(u8::is_ascii_digit)
+            && (bytes.len() == 1 || bytes.first().is_some_and(|&first| first != b'0'))
         {
             return Some(Self::Signed(
                 bytes.iter().fold(0, |value, &digit| value * 10 + i64::from(digit - b'0')),
             ));
         }
-        let hex = bytes.len() > 1 && bytes[0] == b'0' && bytes[1] | 0x20 == b'x';
+        let hex = matches!(bytes, [b'0', b'x' | b'X', ..]);
         if !hex && bytes.iter().any(|&byte| byte == b'.' || byte | 0x20 == b'e') {
             return text.parse::<f64>().ok().map(|value| Self::F64(value.to_bits()));
         }
@@ -89,6 +91,7 @@ impl Literal {
             (Scalar::F16, Self::F32(_) | Self::F64(_)) => self.float().map(|value| half(value, 5, 10)),
             (Scalar::BF16, Self::F32(_) | Self::F64(_)) => self.float().map(|value| half(value, 8, 7)),
             (_, Self::F32(bits)) if width == 32 => Some(u64::from(bits)),
+            (Scalar::U32 | Scalar::S32, Self::F64(_)) => None,
             (_, Self::F64(bits)) if width == 32 => Some(u64::from(narrow(bits))),
             (_, Self::F32(_) | Self::F64(_)) if width == 64 => self.float().map(f64::to_bits),
             (_, Self::F32(_) | Self::F64(_)) => None,

@@ -20,6 +20,10 @@ mod table;
 mod types;
 mod words;
 
+pub(crate) use crate::front::types::bits;
+pub(crate) use crate::front::types::special_bits;
+pub(crate) use crate::front::types::width;
+
 use std::borrow::Cow;
 
 use crate::diagnostics::Diagnostic;
@@ -54,15 +58,29 @@ pub fn parse(text: &[u8], name: &str) -> std::result::Result<Module, Diagnostics
     let text: Cow<'_, str> = String::from_utf8_lossy(text);
     let mut parser = Parser::new(&text);
     parser.module();
-    if parser.list.is_empty() {
-        let module = parser.finish();
-        #[cfg(debug_assertions)]
-        if let Err(problem) = crate::verify::verify(&module) {
-            return Err(Diagnostics::one(name, Diagnostic::malformed(problem.place, problem.to_string())));
-        }
-        return Ok(module);
+    if !parser.list.is_empty() {
+        return Err(Diagnostics { name: name.to_owned(), list: parser.list });
     }
-    Err(Diagnostics { name: name.to_owned(), list: parser.list })
+    let module = parser.finish().map_err(|problem| Diagnostics::one(name, problem))?;
+    #[cfg(debug_assertions)]
+    if let Err(problem) = crate::verify::verify(&module) {
+        // Ours, not the text's; the text should still not take a process with it.
+        return Err(Diagnostics::one(
+            name,
+            Diagnostic::malformed(problem.place, format!("internal: {problem}")),
+        ));
+    }
+    Ok(module)
+}
+
+/// Reads one module that is complete by itself.
+///
+/// # Errors
+/// What is wrong with the text, or what it names and does not define.
+pub fn load(text: &[u8], name: &str) -> std::result::Result<Module, Diagnostics> {
+    let module = parse(text, name)?;
+    crate::link::check_resolved(&module, name)?;
+    Ok(module)
 }
 
 /// The types of parameters of a prototype, as sizes and alignments.
@@ -92,6 +110,8 @@ struct Parser<'a> {
     gap_bytes: u64,
     /// Targets of all branches by table so far, and how many there may be.
     branch_entries: usize,
+    /// Whether the end of the statement is still to come.
+    is_within: bool,
     most_branch_entries: usize,
 }
 
@@ -111,6 +131,7 @@ impl<'a> Parser<'a> {
             param_names: Vec::new(),
             gap_bytes: MOST_GAP_BYTES + 16 * text.len() as u64,
             branch_entries: 0,
+            is_within: false,
             most_branch_entries: 65536 + 4 * text.len(),
         }
     }

@@ -507,7 +507,7 @@ impl<'a> Parser<'a> {
             return Ok(());
         }
         match self.names.here(name.text) {
-            None | Some(Name::Nothing) => {
+            None => {
                 self.names.define(name.text, meaning);
                 Ok(())
             }
@@ -559,11 +559,11 @@ impl<'a> Parser<'a> {
     }
 
     /// Everything read: aliases and candidates of indirect calls are settled.
-    pub(super) fn finish(&mut self) -> Module {
+    pub(super) fn finish(&mut self) -> Result<Module> {
         let mut module = std::mem::take(&mut self.module);
-        link::apply_aliases(&mut module, &self.aliases);
-        link::find_candidates(&mut module);
-        module
+        link::apply_aliases(&mut module, &self.aliases)?;
+        link::find_candidates(&mut module)?;
+        Ok(module)
     }
 
     /// Takes a mark, or fails.

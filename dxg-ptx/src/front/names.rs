@@ -23,8 +23,6 @@ pub(super) enum Name {
     Branches(u32),
     /// A prototype or a list of functions, by number.
     Prototype(u32),
-    /// A name that is there but has no meaning of its own.
-    Nothing,
 }
 
 /// Whether a label was seen or only named so far.
@@ -175,11 +173,11 @@ impl<'a> Names<'a> {
         let bytes = name.as_bytes();
         let mut best: Option<(u32, Family, u32)> = None;
         let mut at = bytes.len();
-        let mut number = 0_u32;
-        let mut scale = 1_u32;
-        while at > 1 && bytes[at - 1].is_ascii_digit() && bytes.len() - at < 9 {
+        let mut number = 0_u64;
+        let mut scale = 1_u64;
+        while at > 1 && bytes[at - 1].is_ascii_digit() && bytes.len() - at < 10 {
             at -= 1;
-            let digit = u32::from(bytes[at] - b'0');
+            let digit = u64::from(bytes[at] - b'0');
             number += digit * scale;
             scale *= 10;
             // A number has no leading zeros.
@@ -191,7 +189,7 @@ impl<'a> Names<'a> {
                 continue;
             }
             if let Some(&(depth, family)) = self.families.get(&name[..at])
-                && number < family.count
+                && let Some(number) = u32::try_from(number).ok().filter(|&number| number < family.count)
                 && best.is_none_or(|best| best.0 < depth)
             {
                 best = Some((depth, family, number));

@@ -55,6 +55,8 @@ pub(super) struct Piece<'a> {
     pub(super) place: Place,
     /// Whether `!` is before it.
     pub(super) is_negated: bool,
+    /// Whether `-` is before a name.
+    pub(super) is_minus: bool,
     /// A part such as `b0` or `h1` that a video instruction takes.
     pub(super) part: Option<&'a str>,
     pub(super) second: Second,
@@ -122,6 +124,7 @@ impl<'a> Parser<'a> {
     pub(super) fn operands(&mut self, ins: &mut Instruction<'a>) -> Result<()> {
         if self.lex.peek().is(b';') {
             self.lex.bump();
+            self.is_within = false;
             return Ok(());
         }
         loop {
@@ -130,7 +133,10 @@ impl<'a> Parser<'a> {
             let next = self.lex.bump();
             match next.kind {
                 TokenKind::Mark(b',') => {}
-                TokenKind::Mark(b';') => return Ok(()),
+                TokenKind::Mark(b';') => {
+                    self.is_within = false;
+                    return Ok(());
+                }
                 _ => return Err(self.unexpected(next, "`,` or `;`")),
             }
         }
@@ -179,7 +185,14 @@ impl<'a> Parser<'a> {
                 }
                 Ok(Piece { is_negated: true, place: next.place, ..self.named()? })
             }
-            TokenKind::Number | TokenKind::Mark(b'-' | b'~' | b'(' | b'+') => {
+            TokenKind::Mark(b'-') => {
+                self.lex.bump();
+                if self.lex.peek().kind == TokenKind::Word && self.lex.peek().text != "WARP_SZ" {
+                    return Ok(Piece { is_minus: true, place: next.place, ..self.named()? });
+                }
+                Ok(plain(Arg::Literal(self.constant_after_minus()?), next.place))
+            }
+            TokenKind::Number | TokenKind::Mark(b'~' | b'(' | b'+') => {
                 Ok(plain(Arg::Literal(self.constant()?), next.place))
             }
             _ => Err(self.unexpected(next, "an operand")),
@@ -339,5 +352,5 @@ impl<'a> Parser<'a> {
 
 /// An operand without ornaments.
 fn plain(arg: Arg<'_>, place: Place) -> Piece<'_> {
-    Piece { arg, place, is_negated: false, part: None, second: Second::None }
+    Piece { arg, place, is_negated: false, is_minus: false, part: None, second: Second::None }
 }

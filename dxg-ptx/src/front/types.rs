@@ -60,7 +60,7 @@ pub(super) fn class(ty: Scalar) -> RegClass {
 }
 
 /// Bits of a register; 1 for a predicate.
-pub(super) fn bits(class: RegClass) -> u32 {
+pub(crate) fn bits(class: RegClass) -> u32 {
     match class {
         RegClass::Pred => 1,
         RegClass::B8 => 8,
@@ -72,7 +72,7 @@ pub(super) fn bits(class: RegClass) -> u32 {
 }
 
 /// Bits of a value; 1 for a predicate.
-pub(super) fn width(ty: Scalar) -> u32 {
+pub(crate) fn width(ty: Scalar) -> u32 {
     if ty == Scalar::Pred { 1 } else { ty.size_bytes() * 8 }
 }
 
@@ -159,7 +159,7 @@ pub(super) fn special_vector(name: &str) -> Option<[Special; 3]> {
 }
 
 /// Bits of a special register.
-pub(super) fn special_bits(special: Special) -> u32 {
+pub(crate) fn special_bits(special: Special) -> u32 {
     match special {
         Special::Clock64 | Special::GlobalTimer | Special::GridId | Special::CurrentGraphExec => 64,
         _ => 32,

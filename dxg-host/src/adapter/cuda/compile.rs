@@ -47,6 +47,11 @@ impl Refused {
         Self::new(result::OUT_OF_MEMORY, "the variables of the module are larger than any memory")
     }
 
+    /// The client may hold no more memory.
+    pub(super) fn quota() -> Self {
+        Self::new(result::OUT_OF_MEMORY, "the module is large and the quota has no room for it")
+    }
+
     /// Its variables were placed where nothing is.
     pub(super) fn no_memory() -> Self {
         Self::new(result::ILLEGAL_ADDRESS, "the variables of the module have no memory")
@@ -65,10 +70,11 @@ pub(super) fn link(images: &[Image]) -> Result<Module, Refused> {
     for image in images {
         modules.push(dxg_ptx::parse(&image.bytes, &image.name).map_err(|problems| wrong(&problems))?);
     }
-    match <[Module; 1]>::try_from(modules) {
-        Ok([module]) => Ok(module),
-        Err(_) => Err(Refused::new(result::NOT_SUPPORTED, "several images are not linked")),
-    }
+    // A single image is the usual case, and its name then that of the module.
+    let name = images.first().map_or("module", |image| image.name.as_str());
+    let module = dxg_ptx::link::link(modules, name).map_err(|problems| wrong(&problems))?;
+    dxg_ptx::link::check_resolved(&module, name).map_err(|problems| wrong(&problems))?;
+    Ok(module)
 }
 
 fn wrong(problems: &Diagnostics) -> Refused {

@@ -5,7 +5,6 @@ use crate::front::Result;
 use crate::front::lower::alu;
 use crate::front::operand::Arg;
 use crate::front::operand::Instruction;
-use crate::front::types;
 use crate::front::words::Words;
 use crate::ir::Address;
 use crate::ir::AluOp;
@@ -303,9 +302,4 @@ pub(in crate::front) fn stack_restore<'a>(p: &mut Parser<'a>, ins: &mut Instruct
     let src = p.value(ins, 0, ty)?;
     p.emit(ins, Op::StackRestore { src });
     Ok(())
-}
-
-/// Whether a type may be in memory at all; used by atomics too.
-pub(super) fn is_memory_type(ty: Scalar) -> bool {
-    ty != Scalar::Pred && types::width(ty) >= 8
 }

@@ -77,6 +77,9 @@ impl<'a> Parser<'a> {
         if piece.is_negated && ty != Scalar::Pred {
             return Err(Diagnostic::malformed(place, "`!` stands before predicates only"));
         }
+        if piece.is_minus {
+            return Err(Diagnostic::malformed(place, "`-` stands before constants only"));
+        }
         if piece.second != Second::None {
             return Err(Diagnostic::malformed(place, "`|` joins destinations only"));
         }
@@ -159,7 +162,9 @@ impl<'a> Parser<'a> {
     pub(super) fn piece_dst(&self, piece: &Piece<'a>, ty: Scalar, fit: Fit) -> Result<Option<Reg>> {
         let bits = types::width(ty);
         match piece.arg {
-            _ if piece.is_negated => Err(Diagnostic::malformed(piece.place, "a destination has no `!`")),
+            _ if piece.is_negated || piece.is_minus => {
+                Err(Diagnostic::malformed(piece.place, "a destination has no sign"))
+            }
             _ if piece.part.is_some() => {
                 Err(Diagnostic::malformed(piece.place, "a part of a register does not stand here"))
             }

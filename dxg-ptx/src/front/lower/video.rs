@@ -8,7 +8,6 @@ use crate::front::operand::Instruction;
 use crate::front::operand::Piece;
 use crate::ir::Alu;
 use crate::ir::AluOp;
-use crate::ir::Mods;
 use crate::ir::Op;
 use crate::ir::Operand;
 use crate::ir::Permute;
@@ -134,9 +133,9 @@ pub(in crate::front) fn vmad<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) 
     let mut parts = [Selector::Word; 3];
     for index in 0..3 {
         let piece = ins.piece(index + 1)?;
-        negated[index] = piece.is_negated;
+        negated[index] = piece.is_minus;
         let part = selector(piece.part).ok_or_else(|| ins.bad(index + 1, "has no such part"))?;
-        let whole = Piece { part: None, is_negated: false, ..piece };
+        let whole = Piece { part: None, is_minus: false, ..piece };
         src[index] = Some(p.piece_value(&whole, B32, super::Fit::Exact)?);
         parts[index] = part;
     }
