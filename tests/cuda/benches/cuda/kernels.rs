@@ -1,6 +1,7 @@
 //! Kernels whose rates are compared: with the same through Vulkan, and with plain Rust.
 
 use std::ffi::CStr;
+use std::iter;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
@@ -203,27 +204,35 @@ pub(crate) fn plain_saxpy(length: Length) -> Result<f64> {
         Length::Quick => 2,
         Length::Full => 200,
     };
-    let barrier = Barrier::new(cores + 1);
-    let mut times = Vec::new();
+    let barrier = Barrier::new(count.div_ceil(part));
+    let mut spans = Vec::new();
     thread::scope(|scope| {
-        for (x, y) in x.chunks(part).zip(y.chunks_mut(part)) {
-            let barrier = &barrier;
-            scope.spawn(move || {
-                for _ in 0..rounds {
-                    barrier.wait();
-                    for (x, y) in x.iter().zip(y.iter_mut()) {
-                        *y += 1.5 * x;
-                    }
-                    barrier.wait();
-                }
-            });
-        }
-        for _ in 0..rounds {
-            barrier.wait();
-            let begin = Instant::now();
-            barrier.wait();
-            times.push(begin.elapsed().as_secs_f64());
-        }
+        let parts = x.chunks(part).zip(y.chunks_mut(part));
+        let threads: Vec<_> = parts
+            .map(|(x, y)| {
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    let round = || {
+                        barrier.wait();
+                        let begin = Instant::now();
+                        for (x, y) in x.iter().zip(y.iter_mut()) {
+                            *y += 1.5 * x;
+                        }
+                        (begin, Instant::now())
+                    };
+                    iter::repeat_with(round).take(rounds).collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        spans.extend(threads.into_iter().filter_map(|thread| thread.join().ok()));
     });
+    ensure!(spans.len() == count.div_ceil(part), "a thread panicked");
+    // From the first that begins to the last that ends.
+    let time = |round: usize| {
+        let begin = spans.iter().map(|span| span[round].0).min()?;
+        let end = spans.iter().map(|span| span[round].1).max()?;
+        Some(end.duration_since(begin).as_secs_f64())
+    };
+    let mut times: Vec<f64> = (0..rounds).filter_map(time).collect();
     Ok(work(Kernel::Saxpy) / median(&mut times))
 }
