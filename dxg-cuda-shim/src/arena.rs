@@ -113,6 +113,15 @@ struct State {
     used_bytes: u64,
 }
 
+/// What of a window is mapped, and where.
+#[derive(Clone, Copy, Debug)]
+struct Part {
+    offset: u64,
+    bytes: u64,
+    at: Option<u64>,
+    class: Option<usize>,
+}
+
 /// The memory of one context.
 #[derive(Debug)]
 pub struct Arena {
@@ -197,7 +206,7 @@ impl Arena {
                     None => (ring.link().lease(exact)?, None),
                 };
                 let bytes = if class.is_some() { window.bytes() } else { exact.min(window.bytes()) };
-                let start = self.map(state, ring, window, 0, bytes, None, class)?;
+                let start = self.map(state, ring, window, Part { offset: 0, bytes, at: None, class })?;
                 let block = state.blocks.get_mut(&start).ok_or(CUresult::ERROR_UNKNOWN)?;
                 (start, block.free.take(taken, ALIGN_BYTES).ok_or(CUresult::ERROR_OUT_OF_MEMORY)?)
             }
@@ -222,7 +231,7 @@ impl Arena {
         let state = &mut *self.state.lock();
         let (offset, bytes) = part;
         let mapped = bytes.checked_next_multiple_of(4096).ok_or(CUresult::ERROR_INVALID_VALUE)?;
-        let start = self.map(state, ring, window, offset, mapped, at, None)?;
+        let start = self.map(state, ring, window, Part { offset, bytes: mapped, at, class: None })?;
         if let Some(block) = state.blocks.get_mut(&start) {
             block.free = Ranges::default();
         }
@@ -230,16 +239,8 @@ impl Arena {
         Ok(start)
     }
 
-    fn map(
-        &self,
-        state: &mut State,
-        ring: &Ring,
-        window: Window,
-        offset: u64,
-        bytes: u64,
-        at: Option<u64>,
-        class: Option<usize>,
-    ) -> Answer<u64> {
+    fn map(&self, state: &mut State, ring: &Ring, window: Window, part: Part) -> Answer<u64> {
+        let Part { offset, bytes, at, class } = part;
         state.reclaim(ring.consumed());
         if offset.checked_add(bytes).is_none_or(|end| end > window.bytes()) {
             return Err(CUresult::ERROR_INVALID_VALUE);
@@ -292,7 +293,8 @@ impl Arena {
         let found = state.allocations.get(&start).filter(|found| kinds.contains(&found.kind));
         let allocation = *found.ok_or(CUresult::ERROR_INVALID_VALUE)?;
         state.allocations.remove(&start);
-        let is_ours = matches!(allocation.kind, Kind::Mapped | Kind::Imported | Kind::External | Kind::Registered);
+        let is_ours =
+            matches!(allocation.kind, Kind::Mapped | Kind::Imported | Kind::External | Kind::Registered);
         let Some(block) = state.blocks.get_mut(&allocation.block) else { return Ok(allocation) };
         let class = block.class;
         if !is_ours {

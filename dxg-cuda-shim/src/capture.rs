@@ -129,7 +129,8 @@ pub fn follow(context: &Context, lane: &Arc<Lane>, event: &Event) -> Answer<bool
 }
 
 fn members(context: &Context, graph: &Arc<Graph>) -> Vec<Arc<Lane>> {
-    let is_in = |lane: &Arc<Lane>| lane.capture.lock().as_ref().is_some_and(|one| Arc::ptr_eq(&one.graph, graph));
+    let is_in =
+        |lane: &Arc<Lane>| lane.capture.lock().as_ref().is_some_and(|one| Arc::ptr_eq(&one.graph, graph));
     context.lanes().into_iter().filter(is_in).collect()
 }
 

@@ -79,7 +79,11 @@ impl Opened {
             return Err(CUresult(description.result));
         }
         if description.version != cuda::VERSION || description.memory_kind != cuda::memory_kind::SHARED {
-            tracing::error!(description.version, description.memory_kind, "the host's memory is not for this library");
+            tracing::error!(
+                description.version,
+                description.memory_kind,
+                "the host's memory is not for this library"
+            );
             return Err(CUresult::ERROR_NOT_SUPPORTED);
         }
         Ok(Self { ring, arena: Arena::new(range), description })
@@ -546,4 +550,3 @@ impl Drop for Context {
         self.host_calls.stop();
     }
 }
-

@@ -219,9 +219,9 @@ impl Device {
             | A::UNIFIED_FUNCTION_POINTERS => return 1,
             _ => {}
         }
-        let said = u32::try_from(attribute.0).ok().and_then(|number| {
-            self.description.attributes.0.iter().find(|one| one.attribute == number)
-        });
+        let said = u32::try_from(attribute.0)
+            .ok()
+            .and_then(|number| self.description.attributes.0.iter().find(|one| one.attribute == number));
         said.map_or_else(|| usual(attribute), |one| one.value)
     }
 }

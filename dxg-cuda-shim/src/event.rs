@@ -184,7 +184,11 @@ impl Event {
         }
         match &*self.recorded.lock() {
             Some(Recorded::On(lane, sequence, Some(slot))) => {
-                if lane.is_done(*sequence) { Ok(slot.value()) } else { Err(CUresult::ERROR_NOT_READY) }
+                if lane.is_done(*sequence) {
+                    Ok(slot.value())
+                } else {
+                    Err(CUresult::ERROR_NOT_READY)
+                }
             }
             _ => Err(CUresult::ERROR_INVALID_HANDLE),
         }

@@ -60,10 +60,11 @@ impl Memory {
             ..ResourceOptions::default()
         };
         // There is no word for a quota on the way from the host: what is not made had no room.
-        let resource = device.exchange()?.create_resource(options).map_err(|error| match failure(&error) {
-            crate::link::LOST => crate::link::LOST,
-            _ => CUresult::ERROR_OUT_OF_MEMORY,
-        })?;
+        let resource =
+            device.exchange()?.create_resource(options).map_err(|error| match failure(&error) {
+                crate::link::LOST => crate::link::LOST,
+                _ => CUresult::ERROR_OUT_OF_MEMORY,
+            })?;
         Self::over(device, resource, None, bytes)
     }
 
@@ -115,9 +116,7 @@ impl Memory {
     /// Invalid value for memory that cannot be shared.
     pub fn share(&self) -> Answer<OwnedFd> {
         match (&self.descriptor, &self.resource) {
-            (Some(descriptor), _) => {
-                descriptor.try_clone().map_err(|_| CUresult::ERROR_OPERATING_SYSTEM)
-            }
+            (Some(descriptor), _) => descriptor.try_clone().map_err(|_| CUresult::ERROR_OPERATING_SYSTEM),
             (None, Some(resource)) => resource.share().map_err(|error| failure(&error)),
             (None, None) => Err(CUresult::ERROR_INVALID_VALUE),
         }

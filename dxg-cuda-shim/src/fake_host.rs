@@ -169,7 +169,13 @@ pub(crate) fn link_that_can_be_lost() -> (Box<dyn Link>, impl Fn()) {
         sleepers: Mutex::default(),
     });
     let consumer = Consumer::new(memory, bell.try_clone().unwrap()).unwrap();
-    let host = Host { shared: Arc::clone(&shared), lanes: HashMap::new(), modules: HashMap::new(), status: 0, fifo: 0 };
+    let host = Host {
+        shared: Arc::clone(&shared),
+        lanes: HashMap::new(),
+        modules: HashMap::new(),
+        status: 0,
+        fifo: 0,
+    };
     let thread = std::thread::spawn(move || host.serve(consumer));
     let link = FakeLink { shared: Arc::clone(&shared), producer, bell, thread: Some(thread) };
     let lose = move || {
@@ -261,7 +267,8 @@ impl Host {
             }
         }
         if let Some(request) = entry.reply {
-            let memory = self.shared.at(request.address.0, SLOT_HEADER_BYTES + request.capacity_bytes as usize);
+            let memory =
+                self.shared.at(request.address.0, SLOT_HEADER_BYTES + request.capacity_bytes as usize);
             ReplySlot::new(memory).unwrap().finish(request.sequence, 0, answer.as_slice()).unwrap();
         }
     }
@@ -283,7 +290,8 @@ impl Host {
     }
 
     fn load(&mut self, load: &cuda::LoadModule, answer: &mut Encoder) {
-        let mut info = cuda::ModuleInfo { functions: cuda::List(Vec::new()), symbols: cuda::List(Vec::new()) };
+        let mut info =
+            cuda::ModuleInfo { functions: cuda::List(Vec::new()), symbols: cuda::List(Vec::new()) };
         let (mut result, mut error, mut variable_bytes) = (0, Vec::new(), 0);
         for image in &load.images.0 {
             let mut text = vec![0; image.bytes as usize];
@@ -436,4 +444,3 @@ fn function(name: &str, params: &[&str]) -> cuda::FunctionInfo {
         binary_version: 75,
     }
 }
-

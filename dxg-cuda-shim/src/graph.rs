@@ -173,7 +173,12 @@ impl Graph {
     ///
     /// # Errors
     /// Invalid value for an index that is none.
-    pub fn add(self: &Arc<Self>, step: Step, params: Params, before: Vec<usize>) -> Answer<(CUgraphNode, usize)> {
+    pub fn add(
+        self: &Arc<Self>,
+        step: Step,
+        params: Params,
+        before: Vec<usize>,
+    ) -> Answer<(CUgraphNode, usize)> {
         let mut nodes = self.nodes.lock();
         if before.iter().any(|index| nodes.get(*index).is_none_or(Option::is_none)) {
             return Err(CUresult::ERROR_INVALID_VALUE);
@@ -405,7 +410,9 @@ fn as_works(step: &Step, works: &mut Vec<Work>) -> bool {
         Step::Fill(fill) => works.push(Work::Fill(*fill)),
         Step::Values(values) => works.extend(values.iter().cloned()),
         Step::Signal(signals) => {
-            works.extend(signals.iter().map(|(one, value)| Work::SignalCell(one.io(), one.signal_value(*value))));
+            works.extend(
+                signals.iter().map(|(one, value)| Work::SignalCell(one.io(), one.signal_value(*value))),
+            );
         }
         Step::Await(waits) => {
             works.extend(waits.iter().map(|(one, value)| Work::WaitCell(one.io(), one.wait_value(*value))));
@@ -442,7 +449,12 @@ pub fn run(context: &Arc<Context>, lane: &Arc<Lane>, step: &Step) -> Answer {
 ///
 /// # Errors
 /// As [`Context::submit`]; what a capture does not allow.
-pub fn enqueue(context: &Arc<Context>, lane: &Arc<Lane>, step: Step, params: impl FnOnce() -> Params) -> Answer {
+pub fn enqueue(
+    context: &Arc<Context>,
+    lane: &Arc<Lane>,
+    step: Step,
+    params: impl FnOnce() -> Params,
+) -> Answer {
     if lane.is_capturing.load(Ordering::Relaxed) {
         return crate::capture::add(lane, step, params());
     }

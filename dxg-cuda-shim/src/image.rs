@@ -161,8 +161,7 @@ fn linked(bytes: &[u8]) -> Answer<Image> {
     let mut parts = Vec::new();
     while !rest.is_empty() {
         let length = usize::try_from(u64_at(rest, 0).ok_or(BAD)?).map_err(|_| BAD)?;
-        let (part, tail) =
-            rest.get(8..).and_then(|tail| tail.split_at_checked(length)).ok_or(BAD)?;
+        let (part, tail) = rest.get(8..).and_then(|tail| tail.split_at_checked(length)).ok_or(BAD)?;
         parts.push(part.to_vec());
         rest = tail;
     }

@@ -45,6 +45,12 @@ impl Default for Options {
 }
 
 impl Options {
+    /// No logs, this optimisation level.
+    #[must_use]
+    pub fn of_level(optimization: u32) -> Self {
+        Self { optimization, ..Self::default() }
+    }
+
     /// Reads a list of options.
     ///
     /// # Errors

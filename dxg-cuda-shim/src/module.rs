@@ -356,7 +356,7 @@ impl Library {
         if let Some(module) = modules.get(&context.id) {
             return Ok(Arc::clone(module));
         }
-        let usual = Options { optimization: self.optimization, ..Options::default() };
+        let usual = Options::of_level(self.optimization);
         let module = Module::load(context, &self.image, options.unwrap_or(&usual))?;
         modules.insert(context.id, Arc::clone(&module));
         Ok(module)

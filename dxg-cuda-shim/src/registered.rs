@@ -85,7 +85,11 @@ pub fn register(context: &Context, host: Address, bytes: u64, flags: u32) -> Ans
     let whole = end.checked_next_multiple_of(PAGE_BYTES).ok_or(CUresult::ERROR_INVALID_VALUE)? - first;
     let adopted = Arc::new(memory::adopt(streams, first, whole)?);
     let shared = adopted.window().ok_or(CUresult::ERROR_NOT_SUPPORTED)?;
-    let window = Window { memory: shared.memory, io: shared.io_address.0, keep: Arc::clone(&adopted) as crate::link::Keep };
+    let window = Window {
+        memory: shared.memory,
+        io: shared.io_address.0,
+        keep: Arc::clone(&adopted) as crate::link::Keep,
+    };
     let mapped = context.arena.map_window(&context.ring, window, (0, whole), None, Kind::Registered)?;
     let device = mapped + (start - first);
     let piece = Registered { host: start, bytes, device, flags, mapped, _memory: adopted };

@@ -245,8 +245,9 @@ impl Batch<'_> {
         let mut rest = self.encoder.as_slice();
         let mut position = 0;
         while let Some(size) = rest.get(4..8).and_then(|word| word.first_chunk()) {
-            let (entry, tail) =
-                rest.split_at_checked(u32::from_le_bytes(*size) as usize).ok_or(CUresult::ERROR_INVALID_VALUE)?;
+            let (entry, tail) = rest
+                .split_at_checked(u32::from_le_bytes(*size) as usize)
+                .ok_or(CUresult::ERROR_INVALID_VALUE)?;
             position = if entry.len() > limit { self.push_indirect(entry)? } else { push(self.ring, entry)? };
             rest = tail;
         }

@@ -30,7 +30,9 @@ pub fn compute_capability() -> u32 {
 
 fn capability(text: &str) -> Option<u32> {
     match text.trim().split_once('.') {
-        Some((major, minor)) => Some(major.parse::<u32>().ok()?.checked_mul(10)? + minor.parse::<u32>().ok()?),
+        Some((major, minor)) => {
+            Some(major.parse::<u32>().ok()?.checked_mul(10)? + minor.parse::<u32>().ok()?)
+        }
         None => text.trim().parse().ok(),
     }
 }

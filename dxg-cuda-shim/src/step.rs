@@ -103,7 +103,8 @@ mod tests {
         let from: Vec<u8> = (0..24).collect();
         let mut to = [0_u8; 24];
         let at = |bytes: *const u8| bytes.expose_provenance() as u64;
-        let copy = Box3d { to: [at(to.as_mut_ptr()), 4, 12], from: [at(from.as_ptr()), 4, 12], extent: [2, 2, 2] };
+        let copy =
+            Box3d { to: [at(to.as_mut_ptr()), 4, 12], from: [at(from.as_ptr()), 4, 12], extent: [2, 2, 2] };
         copy.copy_here();
         assert_eq!(to[..14], [0, 1, 0, 0, 4, 5, 0, 0, 0, 0, 0, 0, 12, 13]);
     }

@@ -19,7 +19,9 @@ pub struct CUdevice(pub i32);
 
 /// `CUdeviceptr`.
 #[repr(transparent)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
 pub struct CUdeviceptr(pub u64);
 
 /// `CUlaunchAttributeValue`: 64 bytes that each attribute reads in its own way.

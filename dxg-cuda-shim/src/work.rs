@@ -170,7 +170,8 @@ fn put_launch(launch: &Launch, batch: &mut Batch<'_>, stream: u32, sequence: u64
         params: Vec::new(),
     };
     batch.put(op::LAUNCH, |to| {
-        let cuda::Launch { stream, flags, sequence, module, function, grid, block, shared_bytes, .. } = message;
+        let cuda::Launch { stream, flags, sequence, module, function, grid, block, shared_bytes, .. } =
+            message;
         to.u32(stream);
         to.u32(flags);
         to.u64(sequence);

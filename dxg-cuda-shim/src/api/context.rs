@@ -92,7 +92,7 @@ pub fn attach(out: Mut<CUcontext>, flags: u32) -> Answer {
     if flags != 0 {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }
-    out.set(name(&current::context()?))
+    out.set(name(&*current::context()?))
 }
 
 /// `cuCtxDetach`.
@@ -174,7 +174,7 @@ pub fn limit(value: Mut<usize>, limit: CUlimit) -> Answer {
 /// `cuCtxGetCacheConfig`.
 pub fn cache_config(config: Mut<CUfunc_cache>) -> Answer {
     current::context()?;
-    config.set(CUfunc_cache::PREFER_NONE)
+    config.set(CUfunc_cache::NONE)
 }
 
 /// `cuCtxSetCacheConfig`: a wish.

@@ -208,7 +208,13 @@ pub fn any_async(to: CUdeviceptr, from: CUdeviceptr, bytes: usize, stream: CUstr
 }
 
 /// `cuMemcpyPeer`.
-pub fn peer(to: CUdeviceptr, to_ctx: CUcontext, from: CUdeviceptr, from_ctx: CUcontext, bytes: usize) -> Answer {
+pub fn peer(
+    to: CUdeviceptr,
+    to_ctx: CUcontext,
+    from: CUdeviceptr,
+    from_ctx: CUcontext,
+    bytes: usize,
+) -> Answer {
     peer_async(to, to_ctx, from, from_ctx, bytes, CUstream::NULL)
 }
 

@@ -63,7 +63,12 @@ impl End {
 }
 
 /// Both ends and the extent, as a box.
-fn resolve(context: &Context, to: &End, from: &End, extent: [usize; 3]) -> Answer<Option<(Place, Place, Box3d)>> {
+fn resolve(
+    context: &Context,
+    to: &End,
+    from: &End,
+    extent: [usize; 3],
+) -> Answer<Option<(Place, Place, Box3d)>> {
     if extent.contains(&0) {
         return Ok(None);
     }

@@ -120,7 +120,12 @@ pub fn can_access_peer(can: Mut<i32>, dev: CUdevice, peer: CUdevice) -> Answer {
 }
 
 /// `cuDeviceGetP2PAttribute`.
-pub fn p2p_attribute(value: Mut<i32>, _attribute: CUdevice_P2PAttribute, from: CUdevice, to: CUdevice) -> Answer {
+pub fn p2p_attribute(
+    value: Mut<i32>,
+    _attribute: CUdevice_P2PAttribute,
+    from: CUdevice,
+    to: CUdevice,
+) -> Answer {
     device(from)?;
     device(to)?;
     if from == to {

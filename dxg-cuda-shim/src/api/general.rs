@@ -9,7 +9,6 @@ use crate::ffi::pointers::Ref;
 use crate::ffi::pointers::Text;
 use crate::generated::enums::CUdriverProcAddressQueryResult;
 use crate::generated::enums::CUmoduleLoadingMode;
-use crate::generated::enums::CUoutput_mode;
 use crate::generated::enums::CUresult;
 use crate::generated::structs::CUuuid;
 use crate::procs;
@@ -134,7 +133,6 @@ pub fn loading_mode(mode: Mut<CUmoduleLoadingMode>) -> Answer {
 /// `cuProfilerInitialize`.
 pub fn profiler_initialise(_config: Text, _output: Text, _mode: i32) -> Answer {
     driver::driver()?;
-    let _ = CUoutput_mode::CSV;
     Err(CUresult::ERROR_NOT_SUPPORTED)
 }
 

@@ -95,9 +95,13 @@ pub fn check(function: &Function, grid: [u32; 3], block: [u32; 3], shared_bytes:
     let most = |attribute| u32::try_from(device.attribute(attribute)).unwrap_or(0);
     let grid_most = [A::MAX_GRID_DIM_X, A::MAX_GRID_DIM_Y, A::MAX_GRID_DIM_Z].map(most);
     let block_most = [A::MAX_BLOCK_DIM_X, A::MAX_BLOCK_DIM_Y, A::MAX_BLOCK_DIM_Z].map(most);
-    let fits = |one: [u32; 3], most: [u32; 3]| one.iter().zip(most).all(|(one, most)| (1..=most).contains(one));
+    let fits =
+        |one: [u32; 3], most: [u32; 3]| one.iter().zip(most).all(|(one, most)| (1..=most).contains(one));
     let threads: u64 = block.iter().map(|one| u64::from(*one)).product();
-    if !fits(grid, grid_most) || !fits(block, block_most) || threads > u64::from(most(A::MAX_THREADS_PER_BLOCK)) {
+    if !fits(grid, grid_most)
+        || !fits(block, block_most)
+        || threads > u64::from(most(A::MAX_THREADS_PER_BLOCK))
+    {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }
     let info = function.info()?;
@@ -124,7 +128,13 @@ pub struct Shape {
     pub flags: u32,
 }
 
-fn run(handle: CUfunction, shape: Shape, stream: CUstream, params: Mut<Address>, extra: Mut<Address>) -> Answer {
+fn run(
+    handle: CUfunction,
+    shape: Shape,
+    stream: CUstream,
+    params: Mut<Address>,
+    extra: Mut<Address>,
+) -> Answer {
     let (context, lane) = current::stream(stream)?;
     let function = function(&context, handle)?;
     if function.module.context.id != context.id {
@@ -287,6 +297,7 @@ pub fn legacy_grid_async(handle: CUfunction, width: i32, height: i32, stream: CU
     check(&function, grid, set.block, set.shared_bytes)?;
     let mut params = set.params;
     params.resize(function.info()?.param_bytes as usize, 0);
-    let launch = Launch { function, grid, block: set.block, shared_bytes: set.shared_bytes, flags: 0, params };
+    let launch =
+        Launch { function, grid, block: set.block, shared_bytes: set.shared_bytes, flags: 0, params };
     graph::enqueue(&context, &lane, Step::Launch(launch), || Params::Kernel(handle, CUcontext::NULL))
 }

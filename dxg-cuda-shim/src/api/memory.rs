@@ -98,7 +98,8 @@ pub fn free(ptr: CUdeviceptr) -> Answer {
 /// Frees once nothing runs any more.
 fn free_kinds(address: u64, kinds: &[Kind]) -> Answer {
     let context = places::owner(address).ok_or(CUresult::ERROR_INVALID_VALUE)?;
-    let found = context.arena.find(address).filter(|found| found.start == address && kinds.contains(&found.kind));
+    let found =
+        context.arena.find(address).filter(|found| found.start == address && kinds.contains(&found.kind));
     let found = found.ok_or(CUresult::ERROR_INVALID_VALUE)?;
     context.synchronize_all()?;
     if found.kind == Kind::Pooled {
@@ -213,7 +214,13 @@ pub fn prefetch(ptr: CUdeviceptr, bytes: usize, _to: CUdevice, stream: CUstream)
 }
 
 /// `cuMemPrefetchAsync_v2`.
-pub fn prefetch_v2(ptr: CUdeviceptr, bytes: usize, _to: CUmemLocation, _flags: u32, stream: CUstream) -> Answer {
+pub fn prefetch_v2(
+    ptr: CUdeviceptr,
+    bytes: usize,
+    _to: CUmemLocation,
+    _flags: u32,
+    stream: CUstream,
+) -> Answer {
     current::stream(stream)?;
     managed(ptr.0, bytes).map(drop)
 }
@@ -229,7 +236,13 @@ pub fn advise_v2(ptr: CUdeviceptr, bytes: usize, _advice: CUmem_advise, _to: CUm
 }
 
 /// `cuMemRangeGetAttribute`.
-pub fn range_attribute(data: Address, data_bytes: usize, attribute: R, ptr: CUdeviceptr, bytes: usize) -> Answer {
+pub fn range_attribute(
+    data: Address,
+    data_bytes: usize,
+    attribute: R,
+    ptr: CUdeviceptr,
+    bytes: usize,
+) -> Answer {
     data.given()?;
     managed(ptr.0, bytes)?;
     let value = match attribute {

@@ -12,8 +12,8 @@ use crate::ffi::pointers::Text;
 use crate::generated::enums::CUfunc_cache;
 use crate::generated::enums::CUfunction_attribute;
 use crate::generated::enums::CUfunctionLoadingState;
-use crate::generated::enums::CUjitInputType;
 use crate::generated::enums::CUjit_option;
+use crate::generated::enums::CUjitInputType;
 use crate::generated::enums::CUlibraryOption;
 use crate::generated::enums::CUresult;
 use crate::generated::enums::CUsharedconfig;
@@ -418,7 +418,12 @@ pub fn kernel_param_count(kernel: CUkernel, count: Mut<usize>) -> Answer {
 }
 
 /// `cuLinkCreate` and `_v2`.
-pub fn link_create(count: u32, options: Mut<CUjit_option>, values: Mut<Address>, out: Mut<CUlinkState>) -> Answer {
+pub fn link_create(
+    count: u32,
+    options: Mut<CUjit_option>,
+    values: Mut<Address>,
+    out: Mut<CUlinkState>,
+) -> Answer {
     let context = current::context()?;
     out.given()?;
     let options = Options::read(count, options, values)?;

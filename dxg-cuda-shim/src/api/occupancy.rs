@@ -20,7 +20,8 @@ fn active_blocks(function: &Function, block_size: i32, dynamic_bytes: usize) -> 
     let info = function.info()?;
     let device = &function.module.context.device;
     let say = |attribute| u64::try_from(device.attribute(attribute)).unwrap_or(0);
-    let threads = u64::try_from(block_size).ok().filter(|size| *size > 0).ok_or(CUresult::ERROR_INVALID_VALUE)?;
+    let threads =
+        u64::try_from(block_size).ok().filter(|size| *size > 0).ok_or(CUresult::ERROR_INVALID_VALUE)?;
     let most_threads = say(A::MAX_THREADS_PER_BLOCK).min(u64::from(info.max_threads));
     let shared = u64::from(info.shared_bytes).saturating_add(dynamic_bytes as u64);
     let warp = say(A::WARP_SIZE).max(1);

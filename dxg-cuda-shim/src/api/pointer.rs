@@ -80,7 +80,9 @@ fn write(data: Address, attribute: P, known: Option<&Known>) -> Answer {
         P::ALLOWED_HANDLE_TYPES => word(u64::from(kind == Some(Kind::Mapped))),
         P::ACCESS_FLAGS => number(if known.is_some() { 3 } else { 0 }),
         P::MEMPOOL_HANDLE => {
-            let start = known.filter(|known| known.allocation.kind == Kind::Pooled).map(|known| known.allocation.start);
+            let start = known
+                .filter(|known| known.allocation.kind == Kind::Pooled)
+                .map(|known| known.allocation.start);
             let pool = start.and_then(|start| tables::POOLS.all().into_iter().find(|pool| pool.holds(start)));
             let name = pool.and_then(|pool| tables::POOLS.name_of(&pool));
             data.typed::<CUmemoryPool>().set(name.unwrap_or_default())

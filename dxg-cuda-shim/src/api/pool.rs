@@ -125,8 +125,8 @@ pub fn set_access(pool: CUmemoryPool, list: Ref<CUmemAccessDesc>, count: usize) 
         let is_own = access.location.kind == CUmemLocationType::DEVICE
             && device(CUdevice(access.location.id))?.ordinal == pool.device.ordinal;
         match access.flags {
-            CUmemAccess_flags::PROT_NONE if is_own => return Err(CUresult::ERROR_INVALID_VALUE),
-            CUmemAccess_flags::PROT_NONE => {}
+            CUmemAccess_flags::NONE if is_own => return Err(CUresult::ERROR_INVALID_VALUE),
+            CUmemAccess_flags::NONE => {}
             _ if is_own => {}
             _ => return Err(CUresult::ERROR_INVALID_DEVICE),
         }
@@ -141,7 +141,7 @@ pub fn access(flags: Mut<CUmemAccess_flags>, pool: CUmemoryPool, location: Mut<C
     let location = location.read()?;
     let is_own = location.kind == CUmemLocationType::DEVICE
         && device(CUdevice(location.id))?.ordinal == pool.device.ordinal;
-    flags.set(if is_own { CUmemAccess_flags::PROT_READWRITE } else { CUmemAccess_flags::PROT_NONE })
+    flags.set(if is_own { CUmemAccess_flags::READWRITE } else { CUmemAccess_flags::NONE })
 }
 
 fn allocate(context: &Arc<Context>, lane: &Arc<Lane>, pool: CUmemoryPool, bytes: usize) -> Answer<u64> {

@@ -73,10 +73,8 @@ impl Reserved {
         }
         // SAFETY: an old length of zero leaves the shared mapping at `from` as it is and maps its pages once more. The target lies
         // in the range, which is ours and where nothing that is in use is mapped: callers alias only what they have taken.
-        unsafe {
-            rustix::mm::mremap_fixed(from.cast(), 0, bytes as usize, MremapFlags::MAYMOVE, pointer(at))
-        }
-        .map(drop)
+        unsafe { rustix::mm::mremap_fixed(from.cast(), 0, bytes as usize, MremapFlags::MAYMOVE, pointer(at)) }
+            .map(drop)
     }
 
     /// Takes memory out of the range again: the addresses stay reserved.

@@ -105,7 +105,12 @@ fn export(text: &mut String, function: &Function, symbol: &str, default_stream: 
     match &function.target {
         Some(target) => {
             let args: Vec<&str> = function.params.iter().map(|(name, _)| name.as_str()).collect();
-            put!(text, "enter(\"{symbol}\", DefaultStream::{default_stream}, || api::{target}({}))", args.join(", "));
+            let run = if args.is_empty() {
+                format!("api::{target}")
+            } else {
+                format!("|| api::{target}({})", args.join(", "))
+            };
+            put!(text, "enter(\"{symbol}\", DefaultStream::{default_stream}, {run})");
         }
         None => put!(text, "refuse(\"{symbol}\")"),
     }
