@@ -38,6 +38,13 @@ enum Place {
     Function,
 }
 
+/// Whether the hole at `at` of the rest of a template is one of several results.
+fn is_result(template: &str, rest: &str, at: usize) -> bool {
+    let before = &template[..template.len() - rest.len() + at];
+    before.ends_with('|')
+        || template.contains("{{") && before.ends_with(", ") && before.matches(',').count() == 1
+}
+
 struct Generator {
     random: Random,
     text: String,
@@ -49,7 +56,8 @@ struct Generator {
 
 /// The text of the program of a seed.
 pub(crate) fn program(seed: u64) -> String {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    // Not the seed itself: neighbours would get the same numbers, shifted.
+    let mut random = Random(Random(seed).next());
     let functions = (random.next() % 3) as u32;
     let budget = 10 + (random.next() % 50) as u32;
     let text = String::from(".version 8.6\n.target sm_90\n.address_size 64\n");
@@ -125,13 +133,8 @@ impl Generator {
             let hole = rest[at + 1..].chars().next().unwrap_or(' ');
             if rest[at + 2..].starts_with('}') {
                 let mut operand = self.operand(hole, depth);
-                // A second result is another register than the first.
-                while hole == 'O' && written.contains(&operand)
-                    || rest[..at].ends_with(", ")
-                        && template.contains("{{")
-                        && at < 4
-                        && written.contains(&operand)
-                {
+                // Results of one instruction are different registers.
+                while is_result(template, rest, at) && written.contains(&operand) {
                     operand = self.operand(hole, depth);
                 }
                 self.text.push_str(&operand);
@@ -234,15 +237,10 @@ impl Generator {
 
     fn block_reduction(&mut self) {
         let template = self.choose(&[
-            "bar.red.popc.u32 0, {R}, {P};",
-            "bar.red.and.pred 0, {P}, {P};",
-            "bar.red.or.pred 0, {P}, {P};",
+            "bar.red.popc.u32 {R}, 0, {P};",
+            "bar.red.and.pred {P}, 0, {P};",
+            "bar.red.or.pred {P}, 1, {P};",
         ]);
-        let template = match template {
-            "bar.red.popc.u32 0, {R}, {P};" => "bar.red.popc.u32 {R}, 0, {P};",
-            "bar.red.and.pred 0, {P}, {P};" => "bar.red.and.pred {P}, 0, {P};",
-            _ => "bar.red.or.pred {P}, 1, {P};",
-        };
         self.fill(template, 0);
     }
 
