@@ -254,7 +254,8 @@ kinds! {
 kinds! {
     /// Broker to worker.
     HostMessage {
-        /// [`Bind`] with the descriptors of [`BrokerMessage::WELCOME`]: the worker serves this client, once.
+        /// [`Bind`] with the descriptors of [`BrokerMessage::WELCOME`]: the worker serves this client, once. Answer:
+        /// [`WorkerMessage::BOUND`], before all else.
         BIND = 1, 6;
         /// [`Window`] with its memfd: a block leased by the client. Answer: [`WorkerMessage::WINDOW_READY`].
         WINDOW = 2, 1;
@@ -302,6 +303,8 @@ kinds! {
         UNCHARGE = 10, 0;
         /// [`Lost`]: the worker ends the session (a violation by the client, or a fault of the driver).
         END = 11, 0;
+        /// [`Ack`]: the worker is alive and takes the client.
+        BOUND = 12, 0;
     }
 }
 
@@ -562,6 +565,22 @@ body! {
         arena_bytes: u64,
         /// Bytes of memory that this client may hold at once.
         quota_bytes: u64,
+        /// How CUDA behaves on this virtual GPU.
+        cuda: CudaSettings,
+    }
+}
+
+body! {
+    /// What the administrator decides about CUDA.
+    CudaSettings {
+        /// What runs kernels: 0 code of the host's processor, 1 the interpreter.
+        executor: u32,
+        /// Compute capability that is reported, 10 * major + minor; 0 for the host's choice.
+        compute_capability: u32,
+        /// Milliseconds that a grid may run; 0 for as long as it likes.
+        watchdog_ms: u32,
+        /// Zero.
+        reserved: u32,
     }
 }
 

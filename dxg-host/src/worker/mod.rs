@@ -40,6 +40,7 @@ use dxg_wire::shm::session_io::Message;
 use crate::adapter::Adapter;
 use crate::adapter::AdapterChoice;
 use crate::adapter::Windows;
+use crate::adapter::cuda;
 use crate::adapter::null::NullAdapter;
 use crate::adapter::vulkan;
 use crate::failure::Failure;
@@ -122,7 +123,8 @@ fn load(
 fn open(choice: AdapterChoice) -> Result<Arc<dyn Adapter>, Fault> {
     match choice {
         AdapterChoice::None => Ok(Arc::new(NullAdapter::open())),
-        AdapterChoice::Vulkan(uuid) => vulkan::open(uuid),
+        AdapterChoice::Cpu => Ok(cuda::cpu()),
+        AdapterChoice::Vulkan(uuid) => vulkan::open(uuid).map(cuda::beside),
     }
 }
 
@@ -212,6 +214,9 @@ impl Worker {
     fn bind(&mut self, adapter: Arc<dyn Adapter>, message: Message) -> Result<(), WorkerError> {
         let broken = |what: &str| WorkerError::Protocol(what.to_owned());
         let bind: Bind = message.body();
+        // The client is welcomed from here on, and greets the session while it begins.
+        self.link
+            .tell(WorkerMessage::BOUND, &Ack { subject: bind.session, reason: Reason::NONE, reserved: 0 });
         let Ok([control, arena, vgpu_to_host, vgpu_to_guest, global_to_host, global_to_guest]) =
             <[OwnedFd; 6]>::try_from(message.fds)
         else {
@@ -227,8 +232,10 @@ impl Worker {
                 Failure::Violation(violation) => self.link.end(Reason::VIOLATION, &violation.to_string()),
                 other => WorkerError::Protocol(other.to_string()),
             })?;
-        self.state =
-            State::Bound(Streams::new(adapter, Arc::clone(&self.link)), Released::new(bind.quota_bytes));
+        self.state = State::Bound(
+            Streams::new(adapter, Arc::clone(&self.link), bind.cuda.into()),
+            Released::new(bind.quota_bytes),
+        );
         Ok(())
     }
 
