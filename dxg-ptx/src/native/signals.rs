@@ -130,6 +130,13 @@ fn pass_on(signal: c_int, info: *mut siginfo_t, thread: *mut c_void) {
             default.sa_sigaction = libc::SIG_DFL;
             // SAFETY: sets the default action.
             unsafe { libc::sigaction(signal, &default, std::ptr::null_mut()) };
+            // SAFETY: the kernel passes what it knows of the signal, valid until the handler returns.
+            let code = unsafe { (*info).si_code };
+            if code <= 0 {
+                // Sent by a process: no instruction will raise it again.
+                // SAFETY: sends a signal to this thread.
+                unsafe { libc::raise(signal) };
+            }
         }
         address if old.sa_flags & libc::SA_SIGINFO != 0 => {
             // SAFETY: the flag says that the address is a handler of this type.

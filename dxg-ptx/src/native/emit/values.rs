@@ -135,7 +135,8 @@ impl Emitter<'_, '_> {
         }
         if let Some(guard) = guard {
             let old = self.read(reg);
-            let holds = self.read(guard.reg);
+            // Not read again: an earlier result of the instruction may be the predicate itself.
+            let holds = self.guard_holds.unwrap_or(old);
             value = match guard.when {
                 true => self.b.ins().select(holds, value, old),
                 false => self.b.ins().select(holds, old, value),
