@@ -54,7 +54,8 @@ fn launch_in_hole() -> FaultKind {
     native::install_handlers().expect("handlers can be installed");
     let module = dxg_ptx::parse(TEXT.as_bytes(), "k").expect("the text is right");
     let entry = module.entry("k").expect("the entry is there");
-    let program = NativeProgram::new(Arc::new(module), Placement::default()).expect("there is a code generator");
+    let program =
+        NativeProgram::new(Arc::new(module), Placement::default()).expect("there is a code generator");
     program.compile(entry).expect("the entry can be compiled");
     let launch = Launch { grid: [1; 3], block: [32, 1, 1], ..Launch::default() };
     let fault = program

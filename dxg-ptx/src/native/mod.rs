@@ -180,7 +180,6 @@ impl Executable for NativeProgram {
         let Some(made) = self.entry(entry) else { return Err(self.launch_fault(entry)) };
         let Ok(made) = made else { return self.interpreter.run(entry, launch, blocks, host) };
         let grid = Grid {
-            module: &self.module,
             prepared: &made.prepared,
             code: &made.code,
             globals: &self.placement.addresses,

@@ -30,11 +30,6 @@ pub fn install_handlers() -> std::io::Result<()> {
     }
 }
 
-/// Whether they are installed.
-pub(crate) fn are_installed() -> bool {
-    matches!(BEFORE.get(), Some(Ok(_)))
-}
-
 fn empty_action() -> libc::sigaction {
     // SAFETY: a `sigaction` is plain numbers and a nullable function pointer; all zero is one.
     unsafe { std::mem::zeroed() }
@@ -87,8 +82,10 @@ fn divert(signal: c_int, info: *mut siginfo_t, thread: *mut ucontext_t) -> bool 
     }
     context.signal = signal.unsigned_abs();
     context.signal_pc = pc;
+    // SAFETY: the kernel passes what it knows of the signal, valid until the handler returns.
+    let info = unsafe { &*info };
     // SAFETY: these signals carry an address.
-    context.signal_address = unsafe { (*info).si_addr() } as u64;
+    context.signal_address = unsafe { info.si_addr() } as u64;
     let landing: unsafe extern "C" fn() -> u32 = call::land;
     set_registers(thread, landing as usize as u64, context.saved_stack);
     true

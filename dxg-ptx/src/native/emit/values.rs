@@ -13,7 +13,6 @@ use super::types::integer;
 use crate::ir::Guard;
 use crate::ir::Operand;
 use crate::ir::Reg;
-use crate::ir::RegClass;
 use crate::ir::Scalar;
 
 /// How a value is made wider.
@@ -119,10 +118,6 @@ impl Emitter<'_, '_> {
     /// An operand as 64 bits.
     pub(super) fn word(&mut self, operand: Operand) -> Value {
         self.operand(operand, types::I64)
-    }
-
-    pub(super) fn class(&self, reg: Reg) -> RegClass {
-        self.unit.function.regs[reg.0 as usize]
     }
 
     /// Writes a register. Under a guard, lanes where it does not hold keep the old value.
