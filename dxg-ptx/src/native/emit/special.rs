@@ -8,9 +8,9 @@ use super::Emitter;
 use super::Known;
 use super::READONLY;
 use crate::ir::Special;
+use crate::native::callbacks::Helper;
+use crate::native::callbacks::Question;
 use crate::native::context::at;
-use crate::native::helpers::Helper;
-use crate::native::helpers::Question;
 
 impl Emitter<'_, '_> {
     fn field(&mut self, offset: i32) -> Value {
