@@ -8,10 +8,13 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::adapter::cuda::Executor;
+use crate::adapter::cuda::Settings;
 use crate::sandbox::Policy;
 
 /// A configuration that cannot be used.
@@ -56,6 +59,8 @@ pub struct Config {
     pub greeting_seconds: u64,
     /// Who may use a virtual GPU that says nothing else.
     pub access: Access,
+    /// How CUDA behaves on a virtual GPU that says nothing else.
+    pub cuda: CudaConfig,
     /// Virtual GPUs; without any, there is one for each adapter.
     pub vgpu: Vec<VgpuConfig>,
 }
@@ -70,6 +75,7 @@ impl Default for Config {
             sandbox_readable: Vec::new(),
             greeting_seconds: 10,
             access: Access::default(),
+            cuda: CudaConfig::default(),
             vgpu: Vec::new(),
         }
     }
@@ -152,6 +158,44 @@ pub struct VgpuConfig {
     pub max_clients: Option<usize>,
     /// Who may use it.
     pub access: Access,
+    /// How CUDA behaves on it.
+    pub cuda: CudaConfig,
+}
+
+/// How CUDA behaves.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct CudaConfig {
+    /// What runs kernels.
+    pub executor: Option<Executor>,
+    /// Compute capability that is reported, 10 * major + minor.
+    pub compute_capability: Option<u32>,
+    /// Milliseconds that a grid may run; 0 for as long as it likes.
+    pub watchdog_ms: Option<u32>,
+}
+
+impl CudaConfig {
+    /// This, with what it leaves open taken from `other`.
+    #[must_use]
+    pub fn or(self, other: &Self) -> Self {
+        Self {
+            executor: self.executor.or(other.executor),
+            compute_capability: self.compute_capability.or(other.compute_capability),
+            watchdog_ms: self.watchdog_ms.or(other.watchdog_ms),
+        }
+    }
+
+    /// As the worker uses it.
+    #[must_use]
+    pub fn settings(self) -> Settings {
+        let default = Settings::default();
+        let limit = self.watchdog_ms.filter(|limit| *limit != 0);
+        Settings {
+            executor: self.executor.unwrap_or(default.executor),
+            compute_capability: self.compute_capability.unwrap_or(default.compute_capability),
+            watchdog: limit.map(|limit| Duration::from_millis(limit.into())),
+        }
+    }
 }
 
 impl Config {
@@ -185,6 +229,19 @@ mod tests {
         assert_eq!(config.vgpu[0].max_clients, Some(64));
         assert_eq!(config.sandbox_readable, [PathBuf::from("/srv/driver")]);
         assert_eq!(config.access.allowed_uids, Some(vec![1000, 1001]));
+    }
+
+    #[test]
+    fn cuda_of_a_virtual_gpu_goes_before_the_common_one() {
+        let config: Config = toml::from_str(
+            "[cuda]\nexecutor = \"interpreter\"\nwatchdog_ms = 0\n[[vgpu]]\ncuda = { compute_capability = 80, watchdog_ms = 5 }\n",
+        )
+        .unwrap();
+        let settings = config.vgpu[0].cuda.or(&config.cuda).settings();
+        assert_eq!(settings.executor, Executor::Interpreter);
+        assert_eq!(settings.compute_capability, 80);
+        assert_eq!(settings.watchdog, Some(Duration::from_millis(5)));
+        assert_eq!(config.cuda.settings().watchdog, None);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
@@ -72,6 +73,8 @@ pub struct Blocks {
     count: u64,
     /// How many are taken at once.
     step: u64,
+    /// How many threads are to leave before all blocks are taken.
+    recalled: AtomicU32,
 }
 
 impl Blocks {
@@ -86,13 +89,32 @@ impl Blocks {
             // Each thread keeps its share until the end.
             Residency::Cooperative => count.div_ceil(shares).max(1),
         };
-        Self { next: AtomicU64::new(0), count, step }
+        Self { next: AtomicU64::new(0), count, step, recalled: AtomicU32::new(0) }
     }
 
-    /// Some blocks by number, or none when all are taken.
+    /// Some blocks by number, or none when all are taken or the thread is called back.
     pub fn take(&self) -> Option<Range<u64>> {
+        if self.recalled.load(Ordering::Relaxed) != 0 && self.obey_recall() {
+            return None;
+        }
         let start = self.next.fetch_add(self.step, Ordering::Relaxed);
         (start < self.count).then(|| start..self.count.min(start + self.step))
+    }
+
+    fn obey_recall(&self) -> bool {
+        let one_less = |recalled: u32| recalled.checked_sub(1);
+        self.recalled.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+    }
+
+    /// Calls one thread back: it leaves the grid although blocks are left, which others, or the same one later, will take.
+    pub fn recall(&self) {
+        self.recalled.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether all blocks are taken.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.next.load(Ordering::Relaxed) >= self.count
     }
 
     /// Lets nobody take blocks any more.

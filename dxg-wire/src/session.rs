@@ -565,6 +565,22 @@ body! {
         arena_bytes: u64,
         /// Bytes of memory that this client may hold at once.
         quota_bytes: u64,
+        /// How CUDA behaves on this virtual GPU.
+        cuda: CudaSettings,
+    }
+}
+
+body! {
+    /// What the administrator decides about CUDA.
+    CudaSettings {
+        /// What runs kernels: 0 code of the host's processor, 1 the interpreter.
+        executor: u32,
+        /// Compute capability that is reported, 10 * major + minor; 0 for the host's choice.
+        compute_capability: u32,
+        /// Milliseconds that a grid may run; 0 for as long as it likes.
+        watchdog_ms: u32,
+        /// Zero.
+        reserved: u32,
     }
 }
 

@@ -13,19 +13,22 @@ use uuid::Uuid;
 pub enum AdapterChoice {
     /// [`super::null`]: `none`.
     None,
+    /// [`super::cuda`]: `cpu`.
+    Cpu,
     /// The Vulkan device with this UUID: `vulkan:<uuid>`.
     Vulkan(Uuid),
 }
 
 /// Text that names no adapter.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is neither \"none\" nor \"vulkan:<uuid>\"")]
+#[error("{0:?} is not \"none\", \"cpu\" or \"vulkan:<uuid>\"")]
 pub struct UnknownAdapter(String);
 
 impl fmt::Display for AdapterChoice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::None => f.write_str("none"),
+            Self::Cpu => f.write_str("cpu"),
             Self::Vulkan(uuid) => write!(f, "vulkan:{uuid}"),
         }
     }
@@ -38,6 +41,7 @@ impl FromStr for AdapterChoice {
         let unknown = || UnknownAdapter(text.to_owned());
         match text.split_once(':') {
             None if text == "none" => Ok(Self::None),
+            None if text == "cpu" => Ok(Self::Cpu),
             Some(("vulkan", uuid)) => uuid.parse().map(Self::Vulkan).map_err(|_| unknown()),
             _ => Err(unknown()),
         }
@@ -67,6 +71,7 @@ mod tests {
         let vulkan = AdapterChoice::Vulkan(Uuid::from_u128(7));
         assert_eq!(vulkan.to_string().parse(), Ok(vulkan));
         assert_eq!("none".parse(), Ok(AdapterChoice::None));
+        assert_eq!(AdapterChoice::Cpu.to_string().parse(), Ok(AdapterChoice::Cpu));
     }
 
     #[test]

@@ -23,9 +23,12 @@ pub use choice::AdapterChoice;
 pub use choice::UnknownAdapter;
 pub use windows::Windows;
 
+pub(crate) mod answer;
+pub(crate) mod cell;
 mod choice;
 mod windows;
 
+pub mod cuda;
 pub mod null;
 pub mod probe;
 pub mod vulkan;
@@ -102,6 +105,7 @@ impl AdapterIdentity {
             name: self.name.clone(),
             kind: match choice {
                 AdapterChoice::None => "none".to_owned(),
+                AdapterChoice::Cpu => "cpu".to_owned(),
                 AdapterChoice::Vulkan(_) => "vulkan".to_owned(),
             },
             vendor_id: self.vendor_id,
@@ -141,6 +145,8 @@ pub struct StreamSeat {
     pub calls: Arc<dyn SessionCalls>,
     /// Set when the client has closed the stream; the consumer's doorbell rings with it.
     pub closing: Arc<AtomicBool>,
+    /// What the administrator decided about CUDA.
+    pub cuda: cuda::Settings,
 }
 
 /// Why a command stream ended before its client closed it.

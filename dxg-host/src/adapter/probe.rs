@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::AdapterChoice;
 use super::AdapterIdentity;
+use super::cuda;
 use super::null;
 use super::vulkan;
 
@@ -16,11 +17,13 @@ use super::vulkan;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Wanted {
-    /// Every driver that is there, and the one without a driver where none is.
+    /// Every driver that is there, and the CPU.
     #[default]
     Auto,
     /// The adapter without a driver only.
     None,
+    /// The CPU only, which runs CUDA.
+    Cpu,
     /// Vulkan devices only.
     Vulkan,
 }
@@ -38,10 +41,13 @@ pub struct Found {
 #[must_use]
 pub fn probe(wanted: Wanted) -> Vec<Found> {
     let mut found = Vec::new();
-    if wanted != Wanted::None {
+    if matches!(wanted, Wanted::Auto | Wanted::Vulkan) {
         found.extend(probe_vulkan());
     }
-    if wanted == Wanted::None || (wanted == Wanted::Auto && found.is_empty()) {
+    if matches!(wanted, Wanted::Auto | Wanted::Cpu) {
+        found.push(Found { choice: AdapterChoice::Cpu, identity: cuda::identity() });
+    }
+    if wanted == Wanted::None {
         found.push(Found { choice: AdapterChoice::None, identity: null::identity() });
     }
     found

@@ -95,6 +95,7 @@ impl Broker {
             global_ring_bytes: accepted.global_ring_bytes,
             arena_bytes: ARENA_BYTES,
             quota_bytes: vgpu.client_quota_bytes,
+            cuda: vgpu.cuda.into(),
         };
         let welcome = Welcome {
             version: accepted.version,

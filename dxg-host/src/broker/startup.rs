@@ -21,7 +21,7 @@ use super::vgpu::DEFAULT_MAX_CLIENTS;
 use super::vgpu::Vgpu;
 use super::vgpu::default_uuid;
 use crate::adapter::AdapterChoice;
-use crate::adapter::null;
+use crate::adapter::cuda;
 use crate::adapter::probe::Found;
 use crate::adapter::probe::Wanted;
 use crate::config::Config;
@@ -51,7 +51,7 @@ pub(super) fn probe(wanted: Wanted, environment: &BTreeMap<String, String>) -> i
         (Ok(found), _) => Ok(found),
         (Err(error), Wanted::Auto) => {
             tracing::error!(%error, "the probe failed; going on without a driver");
-            Ok(vec![Found { choice: AdapterChoice::None, identity: null::identity() }])
+            Ok(vec![Found { choice: AdapterChoice::Cpu, identity: cuda::identity() }])
         }
         (Err(error), _) => Err(error),
     }
@@ -85,7 +85,8 @@ pub(super) fn vgpus(
 ) -> Result<BTreeMap<VgpuId, Vgpu>, StartError> {
     let default: Vec<VgpuConfig>;
     let wanted = if config.vgpu.is_empty() {
-        default = (0..found.len()).map(|adapter| VgpuConfig { adapter, ..VgpuConfig::default() }).collect();
+        let offered = default_adapters(found);
+        default = offered.map(|adapter| VgpuConfig { adapter, ..VgpuConfig::default() }).collect();
         &default
     } else {
         &config.vgpu
@@ -116,6 +117,7 @@ pub(super) fn vgpus(
             client_quota_bytes: wanted.client_quota_bytes.unwrap_or(quota_bytes).min(quota_bytes),
             max_clients: wanted.max_clients.unwrap_or(DEFAULT_MAX_CLIENTS),
             allowed_uids: access.allowed_uids.clone(),
+            cuda: wanted.cuda.or(&config.cuda).settings(),
             listener,
             path,
         };
@@ -123,6 +125,14 @@ pub(super) fn vgpus(
         vgpus.insert(id, vgpu);
     }
     Ok(vgpus)
+}
+
+/// The adapters that get a virtual GPU where none is configured. Each runs CUDA on the CPU, so that the CPU gets one of its own
+/// only where it is alone.
+fn default_adapters(found: &[Found]) -> impl Iterator<Item = usize> {
+    let others = found.iter().any(|found| found.choice != AdapterChoice::Cpu);
+    let is_offered = move |found: &Found| !others || found.choice != AdapterChoice::Cpu;
+    found.iter().enumerate().filter(move |(_, found)| is_offered(found)).map(|(index, _)| index)
 }
 
 /// Why the daemon does not start.
@@ -143,4 +153,24 @@ pub enum StartError {
     /// The configuration is unusable.
     #[error(transparent)]
     Config(#[from] ConfigError),
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::adapter::null;
+
+    fn found(choice: AdapterChoice) -> Found {
+        Found { choice, identity: null::identity() }
+    }
+
+    #[test]
+    fn cpu_has_a_virtual_gpu_of_its_own_only_where_it_is_alone() {
+        let gpu = found(AdapterChoice::Vulkan(Uuid::from_u128(1)));
+        let both = [gpu, found(AdapterChoice::Cpu)];
+        assert_eq!(default_adapters(&both).collect::<Vec<_>>(), [0]);
+        assert_eq!(default_adapters(&both[1..]).collect::<Vec<_>>(), [0]);
+    }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::ids::VgpuId;
 use crate::adapter::AdapterChoice;
 use crate::adapter::AdapterIdentity;
+use crate::adapter::cuda;
 
 /// Clients at once where nothing else is configured.
 pub(super) const DEFAULT_MAX_CLIENTS: usize = 256;
@@ -33,6 +34,8 @@ pub(super) struct Vgpu {
     pub(super) max_clients: usize,
     /// User ids that may connect, where limited.
     pub(super) allowed_uids: Option<Vec<u32>>,
+    /// How CUDA behaves on it.
+    pub(super) cuda: cuda::Settings,
     /// Where clients connect.
     pub(super) listener: OwnedFd,
     /// Path of that socket.
@@ -52,7 +55,7 @@ impl Vgpu {
     pub(super) fn offers(&self) -> Features {
         match self.choice {
             AdapterChoice::None => Features::SHARING.union(Features::BUDGET),
-            AdapterChoice::Vulkan(_) => Features::ALL,
+            AdapterChoice::Cpu | AdapterChoice::Vulkan(_) => Features::ALL,
         }
     }
 

@@ -40,6 +40,7 @@ use dxg_wire::shm::session_io::Message;
 use crate::adapter::Adapter;
 use crate::adapter::AdapterChoice;
 use crate::adapter::Windows;
+use crate::adapter::cuda;
 use crate::adapter::null::NullAdapter;
 use crate::adapter::vulkan;
 use crate::failure::Failure;
@@ -122,7 +123,8 @@ fn load(
 fn open(choice: AdapterChoice) -> Result<Arc<dyn Adapter>, Fault> {
     match choice {
         AdapterChoice::None => Ok(Arc::new(NullAdapter::open())),
-        AdapterChoice::Vulkan(uuid) => vulkan::open(uuid),
+        AdapterChoice::Cpu => Ok(cuda::cpu()),
+        AdapterChoice::Vulkan(uuid) => vulkan::open(uuid).map(cuda::beside),
     }
 }
 
@@ -231,7 +233,7 @@ impl Worker {
                 other => WorkerError::Protocol(other.to_string()),
             })?;
         self.state =
-            State::Bound(Streams::new(adapter, Arc::clone(&self.link)), Released::new(bind.quota_bytes));
+            State::Bound(Streams::new(adapter, Arc::clone(&self.link), bind.cuda.into()), Released::new(bind.quota_bytes));
         Ok(())
     }
 

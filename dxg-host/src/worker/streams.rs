@@ -25,6 +25,7 @@ use crate::adapter::Adapter;
 use crate::adapter::SessionCalls;
 use crate::adapter::StreamEnd;
 use crate::adapter::StreamSeat;
+use crate::adapter::cuda;
 
 /// Most stream threads of one session, ended ones not counted.
 const MAX_THREADS: usize = 96;
@@ -41,14 +42,15 @@ struct Stream {
 pub(super) struct Streams {
     adapter: Arc<dyn Adapter>,
     link: Arc<BrokerLink>,
+    cuda: cuda::Settings,
     open: HashMap<u32, Stream>,
     closing: Vec<JoinHandle<()>>,
 }
 
 impl Streams {
     /// A session without streams.
-    pub(super) fn new(adapter: Arc<dyn Adapter>, link: Arc<BrokerLink>) -> Self {
-        Self { adapter, link, open: HashMap::new(), closing: Vec::new() }
+    pub(super) fn new(adapter: Arc<dyn Adapter>, link: Arc<BrokerLink>, cuda: cuda::Settings) -> Self {
+        Self { adapter, link, cuda, open: HashMap::new(), closing: Vec::new() }
     }
 
     /// Starts a stream, and tells the broker whether it runs.
@@ -79,7 +81,9 @@ impl Streams {
         let closing = Arc::new(AtomicBool::new(false));
         let calls: Arc<dyn SessionCalls> = Arc::clone(&self.link) as _;
         let windows = Arc::clone(self.link.windows());
-        let seat = StreamSeat { kind: opened.kind, consumer, windows, calls, closing: Arc::clone(&closing) };
+        let cuda = self.cuda;
+        let seat =
+            StreamSeat { kind: opened.kind, consumer, windows, calls, closing: Arc::clone(&closing), cuda };
         let adapter = Arc::clone(&self.adapter);
         let link = Arc::clone(&self.link);
         let thread = thread::Builder::new()

@@ -20,7 +20,7 @@ use ash::vk;
 use parking_lot::Condvar;
 use parking_lot::Mutex;
 
-use super::cell::Cell;
+use super::super::cell::Cell;
 
 /// Longest single wait in the driver: how late a waiter thread notices that its queue is closing.
 const SLICE: Duration = Duration::from_millis(100);
@@ -247,7 +247,7 @@ mod tests {
     use super::Pending;
     use super::Progress;
     use super::Timeline;
-    use crate::adapter::vulkan::cell::Cell;
+    use crate::adapter::cell::Cell;
 
     /// A device whose progress a test decides.
     #[derive(Clone)]

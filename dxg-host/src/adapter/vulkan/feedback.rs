@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
-use super::cell::Cell;
+use super::super::cell::Cell;
 
 /// A timeline semaphore: the cell that the client reads, and how far submissions go.
 pub(crate) struct Feedback {

@@ -11,7 +11,6 @@
 // UNSAFETY: the driver is called through raw function pointers, with structures made of raw pointers.
 #![expect(unsafe_code, reason = "a Vulkan driver is foreign code behind raw pointers")]
 
-mod cell;
 mod chain;
 mod completion;
 pub(crate) mod context;

@@ -39,7 +39,7 @@ use super::context::DispatchError;
 use super::objects::Objects;
 use super::reader::Reader;
 use super::reader::arena;
-use super::serve::Answer;
+use super::super::answer::Answer;
 use crate::failure::Fault;
 use crate::generated::vulkan::native::DeviceFns;
 use crate::generated::vulkan::structs;

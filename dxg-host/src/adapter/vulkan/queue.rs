@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use ash::vk;
 
-use super::cell::Cell;
+use super::super::cell::Cell;
 use super::completion::OnLost;
 use super::completion::Progress;
 use super::completion::Timeline;

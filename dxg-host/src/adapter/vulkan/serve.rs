@@ -22,13 +22,12 @@ use dxg_wire::stream::Entry;
 use dxg_wire::stream::Idle;
 use dxg_wire::stream::Next;
 use dxg_wire::stream::OP_INDIRECT;
-use dxg_wire::stream::ReplyRequest;
-use dxg_wire::stream::ReplySlot;
-use dxg_wire::stream::SLOT_HEADER_BYTES;
 use dxg_wire::vulkan::op;
 
 use super::super::StreamEnd;
 use super::super::Windows;
+use super::super::answer::Answer;
+use super::super::answer::copy_indirect;
 use super::completion::Pending;
 use super::device::Outcome;
 use super::lost::Lost;
@@ -45,45 +44,6 @@ const SPIN_FOR_WORK: Duration = Duration::from_micros(100);
 const WAIT_IN_DRIVER: Duration = Duration::from_micros(200);
 /// Losses that one worker tells everybody of.
 const LOUD_LOSSES: u32 = 4;
-/// Most bytes that one indirect entry runs.
-const MAX_INDIRECT_BYTES: u64 = 256 << 20;
-/// Status of a reply that does not fit its slot: the payload is the number of bytes it takes, u64.
-const REPLY_TOO_LARGE: i32 = -1;
-
-/// Where an answer goes.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    slot: ReplySlot,
-    sequence: u32,
-}
-
-impl Answer {
-    /// The place that a request names.
-    ///
-    /// # Errors
-    /// It names none.
-    pub(crate) fn new(windows: &Windows, request: ReplyRequest) -> Result<Self, Violation> {
-        const OP: &str = "reply";
-        let slot_bytes = (SLOT_HEADER_BYTES as u64)
-            .checked_add(u64::from(request.capacity_bytes))
-            .ok_or(Violation::new(OP, "slot"))?;
-        let memory = windows
-            .resolve(request.address, slot_bytes)
-            .ok_or(Violation::new(OP, "no window at the slot"))?;
-        let slot = ReplySlot::new(memory).map_err(|_| Violation::new(OP, "misplaced slot"))?;
-        Ok(Self { slot, sequence: request.sequence })
-    }
-
-    /// Answers, or says how long the answer would be. Whether the slot takes even that.
-    #[must_use]
-    pub(crate) fn give(&self, payload: &[u8]) -> bool {
-        if self.slot.finish(self.sequence, 0, payload).is_ok() {
-            return true;
-        }
-        let needed = payload.len() as u64;
-        self.slot.finish(self.sequence, REPLY_TOO_LARGE, &needed.to_le_bytes()).is_ok()
-    }
-}
 
 /// Whether an operation is left to be executed.
 #[derive(Debug)]
@@ -187,7 +147,7 @@ impl Loop<'_> {
             }
             let entry = Entry::parse(&scratch).map_err(|_| Violation::new("stream", "malformed entry"))?;
             if entry.header.opcode == OP_INDIRECT {
-                self.copy_indirect(&entry, &mut indirect)?;
+                copy_indirect(self.windows, &entry, &mut indirect)?;
                 for entry in Entries::new(&indirect) {
                     let entry = entry.map_err(|_| Violation::new("INDIRECT", "malformed entry"))?;
                     self.serve(consumer, server, &entry, &mut reply)?;
@@ -197,21 +157,6 @@ impl Loop<'_> {
             }
             consumer.done();
         }
-    }
-
-    fn copy_indirect(&self, entry: &Entry<'_>, into: &mut Vec<u8>) -> Result<(), StreamEnd> {
-        const OP: &str = "INDIRECT";
-        let block = entry.indirect().ok_or(Violation::new(OP, "malformed entry"))?;
-        if block.size_bytes > MAX_INDIRECT_BYTES {
-            return Err(Violation::new(OP, "too long").into());
-        }
-        let memory = self
-            .windows
-            .resolve(block.address, block.size_bytes)
-            .ok_or(Violation::new(OP, "no window at the address"))?;
-        into.resize(memory.len(), 0);
-        memory.copy_out(0, into).map_err(|_| Violation::new(OP, "no window at the address"))?;
-        Ok(())
     }
 
     fn serve(

@@ -23,7 +23,7 @@ use super::objects::Objects;
 use super::reader::ReadError;
 use super::reader::Reader;
 use super::reader::arena;
-use super::serve::Answer;
+use super::super::answer::Answer;
 use super::serve::Server;
 use super::serve::Start;
 use crate::failure::Fault;

@@ -23,7 +23,7 @@ use dxg_wire::cell::FenceCell;
 use parking_lot::Condvar;
 use parking_lot::Mutex;
 
-use super::cell::Cell;
+use super::super::cell::Cell;
 use super::native::SyncFns;
 use crate::failure::Fault;
 

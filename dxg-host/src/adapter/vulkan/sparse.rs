@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ash::vk;
 
-use super::cell::Cell;
+use super::super::cell::Cell;
 use super::chain::Chain;
 use super::chain::array;
 use super::completion::Milestone;

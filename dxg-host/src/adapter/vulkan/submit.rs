@@ -12,7 +12,7 @@ use ash::vk::Handle;
 use dxg_wire::cell::FenceCell;
 use dxg_wire::generated::vulkan::ObjectKind;
 
-use super::cell::Cell;
+use super::super::cell::Cell;
 use super::completion::Milestone;
 use super::feedback::Feedback;
 use super::native::SubmitPath;

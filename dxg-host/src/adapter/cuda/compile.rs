@@ -1,0 +1,83 @@
+//! The way to the compiler: texts to one module, a module to something that runs.
+
+use std::sync::Arc;
+
+use dxg_ptx::exec::Executable;
+use dxg_ptx::exec::Needs;
+use dxg_ptx::exec::Placement;
+use dxg_ptx::interp::Interpreter;
+use dxg_ptx::ir::FuncId;
+use dxg_ptx::ir::Module;
+use dxg_wire::cuda::image_kind;
+
+use super::result;
+use super::settings::Executor;
+
+/// One image, in private memory.
+#[derive(Debug)]
+pub(super) struct Image {
+    /// Of [`dxg_wire::cuda::image_kind`].
+    pub(super) kind: u32,
+    /// Its name in messages.
+    pub(super) name: String,
+    /// Its bytes.
+    pub(super) bytes: Vec<u8>,
+}
+
+/// A module that cannot be had.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{log}")]
+pub(super) struct Refused {
+    /// A `CUresult`.
+    pub(super) result: i32,
+    /// For the error log.
+    pub(super) log: String,
+}
+
+impl Refused {
+    fn new(result: i32, log: impl Into<String>) -> Self {
+        Self { result, log: log.into() }
+    }
+
+    /// Its variables have no end.
+    pub(super) fn too_large() -> Self {
+        Self::new(result::OUT_OF_MEMORY, "the variables of the module are larger than any memory")
+    }
+
+    /// Its variables were placed where nothing is.
+    pub(super) fn no_memory() -> Self {
+        Self::new(result::ILLEGAL_ADDRESS, "the variables of the module have no memory")
+    }
+}
+
+/// Parses and links images.
+///
+/// # Errors
+/// What is wrong with them.
+pub(super) fn link(images: &[Image]) -> Result<Module, Refused> {
+    if images.iter().any(|image| image.kind != image_kind::PTX) {
+        return Err(Refused::new(result::NO_BINARY_FOR_GPU, "only PTX can be compiled for this device"));
+    }
+    Err(Refused::new(result::NOT_SUPPORTED, "no compiler"))
+}
+
+/// What each function of a module needs of its launches, by number.
+pub(super) fn needs(module: &Module) -> Vec<Needs> {
+    let interpreter = Interpreter::new(Arc::new(module.clone()), Placement::default());
+    let ids = 0..u32::try_from(module.functions.len()).unwrap_or(u32::MAX);
+    ids.map(|id| interpreter.needs(FuncId(id))).collect()
+}
+
+/// A module that runs, with its variables where the placement says.
+///
+/// # Errors
+/// When there is no code for it.
+pub(super) fn executable(
+    executor: Executor,
+    module: &Arc<Module>,
+    placement: Placement,
+) -> Result<Arc<dyn Executable>, Refused> {
+    match executor {
+        Executor::Native | Executor::Interpreter => Ok(Arc::new(Interpreter::new(Arc::clone(module), placement))),
+    }
+}

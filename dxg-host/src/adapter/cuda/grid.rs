@@ -1,0 +1,269 @@
+//! A grid that runs: threads take part, and the last to leave ends it.
+
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::Instant;
+
+use dxg_ptx::exec::Blocks;
+use dxg_ptx::exec::FaultKind;
+use dxg_ptx::exec::Host;
+use dxg_ptx::exec::Launch;
+use dxg_ptx::exec::Residency;
+use parking_lot::Mutex;
+
+use super::context::Context;
+use super::module::Placed;
+use super::queue::Queue;
+use super::result;
+use super::work::Kernel;
+
+/// A grid that is expected to take no longer than this is run by whoever has it: to wake others takes as long.
+pub(super) const SHORT: Duration = Duration::from_micros(20);
+/// Most threads of a block.
+const MOST_THREADS: u64 = 1024;
+/// Most threads of a block along x and y, and along z.
+const MOST_ALONG: [u32; 3] = [1024, 1024, 64];
+/// Most blocks along x, y and z.
+const MOST_BLOCKS: [u32; 3] = [0x7FFF_FFFF, 65_535, 65_535];
+/// Most shared memory of a block.
+pub(super) const MOST_SHARED_BYTES: u64 = 227 << 10;
+/// Most local memory of a block's threads together, which each thread of the pool holds while it runs one.
+const MOST_LOCAL_BYTES: u64 = 256 << 20;
+
+/// A launch that cannot be.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    pub(super) result: i32,
+    pub(super) why: &'static str,
+}
+
+/// What is known of how long grids of a function take.
+#[derive(Debug, Default)]
+pub(super) struct Cost {
+    /// Nanoseconds of 1024 threads of a grid, one after the other; 0 where nothing is known.
+    per_threads: AtomicU64,
+}
+
+impl Cost {
+    /// How long one thread of the host would need for a grid, going by earlier ones.
+    pub(super) fn estimate(&self, launch: &Launch) -> Option<Duration> {
+        let known = self.per_threads.load(Ordering::Relaxed);
+        let threads = threads(launch);
+        (known != 0).then(|| Duration::from_nanos(known.saturating_mul(threads) / 1024))
+    }
+
+    fn learn(&self, launch: &Launch, busy: Duration) {
+        let busy = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
+        let seen = busy.saturating_mul(1024) / threads(launch);
+        let known = self.per_threads.load(Ordering::Relaxed);
+        // A grid that took long is remembered for a while: to hold up the ring is worse than to wake a thread.
+        let next = if known == 0 { seen } else { seen.max(known - known / 8) };
+        self.per_threads.store(next.max(1), Ordering::Relaxed);
+    }
+}
+
+fn threads(launch: &Launch) -> u64 {
+    launch.block_count().saturating_mul(launch.thread_count()).max(1)
+}
+
+/// How a thread left a grid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The grid has ended with it: its stream goes on, on this thread.
+    Last,
+    /// Others are still at it, or it had ended before.
+    Others,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    threads: usize,
+    has_ended: bool,
+}
+
+/// A running grid.
+pub(super) struct Grid {
+    queue: Arc<Queue>,
+    sequence: u64,
+    kernel: Kernel,
+    blocks: Blocks,
+    stop: AtomicBool,
+    state: Mutex<State>,
+    busy_ns: AtomicU64,
+    since: Instant,
+}
+
+impl std::fmt::Debug for Grid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Grid").field("sequence", &self.sequence).finish_non_exhaustive()
+    }
+}
+
+impl Grid {
+    /// A grid that nobody runs yet.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub(super) fn new(queue: &Arc<Queue>, sequence: u64, mut kernel: Kernel) -> Result<Arc<Self>, Refused> {
+        check(&kernel.placed, kernel.function, &kernel.launch)?;
+        kernel.launch.grid_id = queue.context.grid_number();
+        let threads = match kernel.launch.residency {
+            Residency::Independent => queue.context.engine.pool.threads(),
+            // One thread gives every block its turn.
+            Residency::Cooperative => 1,
+        };
+        let blocks = Blocks::of(&kernel.launch, threads);
+        Ok(Arc::new(Self {
+            queue: Arc::clone(queue),
+            sequence,
+            kernel,
+            blocks,
+            stop: AtomicBool::new(false),
+            state: Mutex::default(),
+            busy_ns: AtomicU64::new(0),
+            since: Instant::now(),
+        }))
+    }
+
+    /// Its stream.
+    pub(super) fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// Its number on the stream.
+    pub(super) fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// How many threads it could use beside one.
+    pub(super) fn wants_helpers(&self) -> u64 {
+        match self.kernel.launch.residency {
+            Residency::Independent => self.kernel.launch.block_count().saturating_sub(1),
+            Residency::Cooperative => 0,
+        }
+    }
+
+    /// Whether there is nothing left to take.
+    pub(super) fn is_exhausted(&self) -> bool {
+        self.blocks.is_exhausted()
+    }
+
+    /// How many threads take part; `None` when it has ended.
+    pub(super) fn thread_count(&self) -> Option<usize> {
+        let state = self.state.lock();
+        (!state.has_ended).then_some(state.threads)
+    }
+
+    /// Asks one of the threads to leave before the end, for something else.
+    pub(super) fn recall(&self) {
+        self.blocks.recall();
+    }
+
+    /// Ends it soon, with an error of its context.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Release);
+        self.blocks.cancel();
+    }
+
+    /// How long it has run.
+    pub(super) fn has_run_for(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// Runs blocks on this thread until none is left, or it is called back.
+    pub(super) fn take_part(&self) -> Left {
+        {
+            let mut state = self.state.lock();
+            if state.has_ended {
+                return Left::Others;
+            }
+            state.threads += 1;
+        }
+        let since = Instant::now();
+        let entry = self.kernel.placed.entry(self.kernel.function);
+        let ran = self.kernel.placed.executable().run(entry, &self.kernel.launch, &self.blocks, self);
+        let busy = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.busy_ns.fetch_add(busy, Ordering::Relaxed);
+        if let Err(fault) = ran {
+            let context = &self.queue.context;
+            // Other threads of a grid that failed are stopped, and a client that is gone reads no errors. The error comes
+            // first: whoever is stopped by it finds it.
+            let is_stopped = fault.kind == FaultKind::Stopped && context.is_failed();
+            if !is_stopped && !context.is_over() {
+                context.fail(result::of_fault(fault.kind), &fault);
+            }
+            self.stop();
+        }
+        let mut state = self.state.lock();
+        state.threads -= 1;
+        if state.threads != 0 || state.has_ended || !self.is_exhausted() {
+            return Left::Others;
+        }
+        state.has_ended = true;
+        drop(state);
+        let busy = Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed));
+        self.kernel.placed.cost(self.kernel.function).learn(&self.kernel.launch, busy);
+        self.queue.context.grid_ends(self);
+        Left::Last
+    }
+
+    fn context(&self) -> &Context {
+        &self.queue.context
+    }
+}
+
+/// Whether a launch can be run.
+fn check(placed: &Placed, function: usize, launch: &Launch) -> Result<(), Refused> {
+    let refused = |result, why| Err(Refused { result, why });
+    let fits = |extents: [u32; 3], most: [u32; 3]| {
+        extents.iter().zip(most).all(|(extent, most)| (1..=most).contains(extent))
+    };
+    if !fits(launch.grid, MOST_BLOCKS) || !fits(launch.block, MOST_ALONG) {
+        return refused(result::INVALID_VALUE, "a grid or block of impossible extents");
+    }
+    let info = placed.limits(function);
+    if launch.thread_count() > MOST_THREADS.min(info.most_threads) {
+        return refused(result::INVALID_VALUE, "more threads in a block than the function takes");
+    }
+    if (launch.params.len() as u64) < info.param_bytes {
+        return refused(result::INVALID_VALUE, "fewer parameter bytes than the function has");
+    }
+    let shared = info.shared_bytes.saturating_add(launch.dynamic_shared_bytes.into());
+    if shared > MOST_SHARED_BYTES {
+        return refused(result::LAUNCH_OUT_OF_RESOURCES, "more shared memory than there is");
+    }
+    if info.local_bytes.saturating_mul(launch.thread_count()) > MOST_LOCAL_BYTES {
+        return refused(result::LAUNCH_OUT_OF_RESOURCES, "more local memory than there is");
+    }
+    Ok(())
+}
+
+impl Host for Grid {
+    fn memory(&self) -> Range<u64> {
+        self.context().addresses()
+    }
+
+    fn is_mapped(&self, address: u64, bytes: u64) -> bool {
+        self.context().memory.is_mapped(address, bytes)
+    }
+
+    fn print(&self, text: &[u8]) {
+        self.context().print(text);
+    }
+
+    fn allocate(&self, bytes: u64) -> u64 {
+        self.context().allocate(bytes)
+    }
+
+    fn release(&self, address: u64) -> bool {
+        self.context().release(address)
+    }
+
+    fn stop(&self) -> &AtomicBool {
+        &self.stop
+    }
+}

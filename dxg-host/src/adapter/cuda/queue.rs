@@ -1,0 +1,184 @@
+//! A stream: work in order, run by whichever thread has time.
+//!
+//! *Invariants.* At most one thread has a stream. An entry is taken when all before it are complete. A stream that waits belongs to
+//! whoever will wake it; it has no thread then.
+//!
+//! *Locks.* One mutex per stream; nobody holds two.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::super::cell::Cell;
+use super::context::Context;
+use super::work::Work;
+
+/// An entry of a stream.
+#[derive(Debug)]
+pub(super) struct Item {
+    /// Its number on the stream.
+    pub(super) sequence: u64,
+    /// What is done.
+    pub(super) work: Work,
+}
+
+/// Who has a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// Nobody: there is nothing to do.
+    Idle,
+    /// The pool, for its next free thread.
+    Ready,
+    /// A thread.
+    Running,
+    /// Whoever will wake it, so that the entry of this number is complete.
+    Parked(u64),
+}
+
+#[derive(Debug)]
+struct State {
+    items: VecDeque<Item>,
+    phase: Phase,
+    /// Number of the last complete entry.
+    completed: u64,
+    /// Streams that wait for an entry of this one.
+    waiters: Vec<(u64, Arc<Queue>)>,
+}
+
+/// A stream.
+pub(super) struct Queue {
+    pub(super) context: Arc<Context>,
+    pub(super) priority: i32,
+    cell: Cell,
+    state: Mutex<State>,
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("priority", &self.priority).finish_non_exhaustive()
+    }
+}
+
+/// What is to be done about a new entry.
+#[derive(Debug)]
+pub(super) enum Pushed {
+    /// Nothing: a thread comes to it.
+    Queued,
+    /// The caller has the stream now and runs the entry.
+    Yours(Item),
+}
+
+/// Whether the caller would rather run an entry than have it queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Eager {
+    /// It would, if nothing else is to be done before.
+    Yes,
+    /// It is for the pool.
+    No,
+}
+
+impl Queue {
+    /// A stream without work, whose progress is at 0.
+    pub(super) fn new(context: &Arc<Context>, priority: i32, cell: Cell) -> Arc<Self> {
+        let state = State { items: VecDeque::new(), phase: Phase::Idle, completed: 0, waiters: Vec::new() };
+        let queue = Arc::new(Self { context: Arc::clone(context), priority, cell, state: Mutex::new(state) });
+        context.add_queue(&queue);
+        queue
+    }
+
+    /// Adds an entry.
+    pub(super) fn push(self: &Arc<Self>, item: Item, eager: Eager) -> Pushed {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Idle {
+            state.items.push_back(item);
+            self.context.queued();
+            return Pushed::Queued;
+        }
+        self.context.enter();
+        if eager == Eager::Yes {
+            state.phase = Phase::Running;
+            return Pushed::Yours(item);
+        }
+        state.phase = Phase::Ready;
+        state.items.push_back(item);
+        drop(state);
+        self.context.queued();
+        self.context.engine.pool.submit(Arc::clone(self));
+        Pushed::Queued
+    }
+
+    /// A thread takes the stream from the pool, or goes on with it: the next entry, or none, and then the thread has it no more.
+    pub(super) fn next(&self) -> Option<Item> {
+        let mut state = self.state.lock();
+        if let Some(item) = state.items.pop_front() {
+            state.phase = Phase::Running;
+            drop(state);
+            self.context.taken(1);
+            return Some(item);
+        }
+        state.phase = Phase::Idle;
+        drop(state);
+        self.context.leave();
+        None
+    }
+
+    /// An entry is complete.
+    pub(super) fn complete(&self, sequence: u64) {
+        let reached = {
+            let mut state = self.state.lock();
+            state.completed = sequence;
+            if state.waiters.is_empty() {
+                Vec::new()
+            } else {
+                state.waiters.extract_if(.., |(wanted, _)| *wanted <= sequence).collect()
+            }
+        };
+        self.cell.publish(sequence);
+        reached.into_iter().for_each(|(_, waiter)| waiter.wake());
+    }
+
+    /// The thread that has the stream lets go of it until somebody wakes it; entry `sequence` is complete then.
+    pub(super) fn park(&self, sequence: u64) {
+        self.state.lock().phase = Phase::Parked(sequence);
+        self.context.leave();
+    }
+
+    /// The thread that parked the stream takes it back: nobody was asked to wake it.
+    pub(super) fn unpark(&self) {
+        self.context.enter();
+        self.state.lock().phase = Phase::Running;
+    }
+
+    /// Ends the wait of a stream that was parked.
+    pub(super) fn wake(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        let Phase::Parked(sequence) = state.phase else { return };
+        state.phase = Phase::Ready;
+        state.items.push_front(Item { sequence, work: Work::Nothing });
+        self.context.enter();
+        drop(state);
+        self.context.queued();
+        self.context.engine.pool.submit(Arc::clone(self));
+    }
+
+    /// Drops what is queued and who waits for it: the context ends.
+    pub(super) fn give_up(&self) {
+        let mut state = self.state.lock();
+        let waiters = std::mem::take(&mut state.waiters);
+        let dropped = std::mem::take(&mut state.items);
+        drop(state);
+        drop(waiters);
+        self.context.taken(dropped.len());
+    }
+
+    /// Has `waiter`, which is parked, woken once entry `sequence` is complete. Whether it has to be.
+    pub(super) fn wake_after(&self, sequence: u64, waiter: &Arc<Queue>) -> bool {
+        let mut state = self.state.lock();
+        if state.completed >= sequence {
+            return false;
+        }
+        state.waiters.push((sequence, Arc::clone(waiter)));
+        true
+    }
+}

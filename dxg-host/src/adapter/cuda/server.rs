@@ -1,0 +1,597 @@
+//! One CUDA stream of the ring kind: takes entries in order, keeps what exists, and gives work to the streams of the context.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::Duration;
+use std::time::Instant;
+
+use dxg_ptx::exec::Launch;
+use dxg_ptx::exec::Residency;
+use dxg_wire::cell::CELL_BYTES;
+use dxg_wire::cell::FenceCell;
+use dxg_wire::codec::Encoder;
+use dxg_wire::cuda;
+use dxg_wire::cuda::launch_flags;
+use dxg_wire::cuda::memory_kind;
+use dxg_wire::cuda::status;
+use dxg_wire::session::IoAddress;
+use dxg_wire::shm::SharedSlice;
+use dxg_wire::spin::Spin;
+use dxg_wire::stream::Consumer;
+use dxg_wire::stream::Entries;
+use dxg_wire::stream::Entry;
+use dxg_wire::stream::Idle;
+use dxg_wire::stream::Next;
+use dxg_wire::stream::OP_INDIRECT;
+use parking_lot::Mutex;
+
+use super::super::AdapterIdentity;
+use super::super::StreamEnd;
+use super::super::StreamSeat;
+use super::super::Windows;
+use super::super::answer::Answer;
+use super::super::answer::copy_indirect;
+use super::super::cell::Cell;
+use super::attributes::Machine;
+use super::attributes::attributes;
+use super::compile::Image;
+use super::context::Context;
+use super::engine::Engine;
+use super::fifo::Fifo;
+use super::heap::Heap;
+use super::memory::MapError;
+use super::memory::Memory;
+use super::module::Loaded;
+use super::module::Placed;
+use super::queue::Eager;
+use super::queue::Item;
+use super::queue::Pushed;
+use super::queue::Queue;
+use super::result;
+use super::settings::Settings;
+use super::validate;
+use super::validate::Command;
+use super::validate::Task;
+use super::work;
+use super::work::Kernel;
+use super::work::Work;
+use crate::failure::Violation;
+
+/// How long the thread looks at the ring after the last entry before it sleeps.
+const SPIN: Duration = Duration::from_micros(50);
+/// Modules that are compiled at once, beside the ring.
+const MOST_COMPILATIONS: usize = 4;
+/// Most modules of a context.
+const MOST_MODULES: usize = 1 << 16;
+
+/// Serves a stream until the client closes it.
+///
+/// # Errors
+/// Why it ended early.
+pub(super) fn run(
+    engine: Arc<Engine>,
+    identity: &AdapterIdentity,
+    machine: Machine,
+    seat: StreamSeat,
+) -> Result<(), StreamEnd> {
+    let StreamSeat { mut consumer, windows, closing, cuda: settings, .. } = seat;
+    let mut server = Server { engine, identity, machine, windows, settings, closing, opened: None };
+    let served = server.serve(&mut consumer);
+    if let Some(opened) = server.opened.take() {
+        opened.context.end();
+    }
+    served
+}
+
+/// A module of the guest.
+#[derive(Debug)]
+enum Module {
+    Loading,
+    Loaded(Arc<Loaded>),
+    Placed(Arc<Placed>, Arc<Loaded>),
+}
+
+type Modules = Arc<Mutex<HashMap<u64, Module>>>;
+
+struct Stream {
+    queue: Arc<Queue>,
+    /// Number of its last entry.
+    sequence: u64,
+}
+
+/// What exists once the context does.
+struct Opened {
+    context: Arc<Context>,
+    compute_capability: u32,
+    streams: HashMap<u32, Stream>,
+    modules: Modules,
+    compilations: Arc<AtomicUsize>,
+}
+
+struct Server<'a> {
+    engine: Arc<Engine>,
+    identity: &'a AdapterIdentity,
+    machine: Machine,
+    windows: Arc<Windows>,
+    settings: Settings,
+    closing: Arc<AtomicBool>,
+    opened: Option<Opened>,
+}
+
+/// How a command is answered.
+enum Done {
+    /// With these bytes, where an answer is wanted.
+    Answer(Encoder),
+    /// By somebody else.
+    Later,
+}
+
+impl Server<'_> {
+    fn serve(&mut self, consumer: &mut Consumer) -> Result<(), StreamEnd> {
+        let mut scratch = Vec::new();
+        let mut indirect = Vec::new();
+        loop {
+            let mut since = None;
+            let next = consumer.next(&mut scratch, &mut || {
+                if self.closing.load(Ordering::Acquire) {
+                    Idle::Stop
+                } else if since.get_or_insert_with(Spin::begin).again(SPIN) {
+                    Idle::Busy
+                } else {
+                    Idle::Sleep
+                }
+            });
+            match next {
+                Ok(Next::Entry(_)) => {}
+                Ok(Next::Closed) => return Ok(()),
+                Err(error) => {
+                    tracing::debug!(%error, "broken stream");
+                    return Err(Violation::new("stream", "broken ring").into());
+                }
+            }
+            let entry = Entry::parse(&scratch).map_err(|_| Violation::new("stream", "malformed entry"))?;
+            if entry.header.opcode == OP_INDIRECT {
+                copy_indirect(&self.windows, &entry, &mut indirect)?;
+                for entry in Entries::new(&indirect) {
+                    let entry = entry.map_err(|_| Violation::new("INDIRECT", "malformed entry"))?;
+                    self.take(&entry)?;
+                }
+            } else {
+                self.take(&entry)?;
+            }
+            consumer.done();
+        }
+    }
+
+    fn take(&mut self, entry: &Entry<'_>) -> Result<(), Violation> {
+        let opcode = entry.header.opcode;
+        let command = validate::command(opcode, entry.body)?;
+        let answer = entry.reply.map(|request| Answer::new(&self.windows, request)).transpose()?;
+        if answer.is_none() && validate::is_question(opcode) {
+            return Err(Violation::new(validate::name(opcode), "no place for the answer"));
+        }
+        let mut answer = answer;
+        match self.execute(command, &mut answer)? {
+            Done::Later => Ok(()),
+            Done::Answer(reply) => match answer {
+                Some(answer) if !answer.give(reply.as_slice()) => {
+                    Err(Violation::new("reply", "slot takes nothing"))
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+
+    fn execute(&mut self, command: Command, answer: &mut Option<Answer>) -> Result<Done, Violation> {
+        let nothing = Ok(Done::Answer(Encoder::new()));
+        match command {
+            Command::Open(open) => self.open(&open),
+            Command::Map(map) => self.map(&map).and(nothing),
+            Command::Unmap(unmap) => self.unmap(&unmap).and(nothing),
+            Command::LoadModule(load) => self.load(load, answer),
+            Command::ReadModule(read) => self.read_module(&read),
+            Command::PlaceModule(place) => self.place(&place).and(nothing),
+            Command::UnloadModule(module) => self.unload(module).and(nothing),
+            Command::CreateStream(create) => self.create_stream(&create).and(nothing),
+            Command::DestroyStream(stream) => {
+                let opened = self.opened("DESTROY_STREAM")?;
+                let known = opened.streams.remove(&stream).is_some();
+                if known { nothing } else { Err(Violation::new("DESTROY_STREAM", "no such stream")) }
+            }
+            Command::SetFifo(fifo) => self.set_fifo(&fifo).and(nothing),
+            Command::SetHeap(heap) => self.set_heap(&heap).and(nothing),
+            Command::SetLimit => self.opened("SET_LIMIT").map(|_| ()).and(nothing),
+            Command::Work { stream, sequence, task } => self.work(stream, sequence, task).and(nothing),
+        }
+    }
+
+    fn opened(&mut self, op: &'static str) -> Result<&mut Opened, Violation> {
+        self.opened.as_mut().ok_or(Violation::new(op, "no context"))
+    }
+
+    fn memory_at(&self, op: &'static str, io: u64, bytes: u64) -> Result<SharedSlice, Violation> {
+        self.windows.resolve(IoAddress(io), bytes).ok_or(Violation::new(op, "no window at the address"))
+    }
+
+    fn cell_at(&self, op: &'static str, io: u64) -> Result<FenceCell, Violation> {
+        let memory = self.memory_at(op, io, CELL_BYTES as u64)?;
+        FenceCell::new(memory).map_err(|_| Violation::new(op, "misplaced cell"))
+    }
+
+    fn open(&mut self, open: &cuda::Open) -> Result<Done, Violation> {
+        const OP: &str = "OPEN";
+        if self.opened.is_some() {
+            return Err(Violation::new(OP, "there is a context"));
+        }
+        let status = self.memory_at(OP, open.status_io, status::BYTES)?;
+        if status.atomic_u64(0).is_err() {
+            return Err(Violation::new(OP, "misplaced status"));
+        }
+        let memory = match Memory::reserve(open.range_start, open.range_bytes) {
+            Ok(memory) => memory,
+            Err(error) => {
+                tracing::debug!(%error, start = open.range_start, bytes = open.range_bytes, "range not free");
+                return Ok(Done::Answer(describe(result::OUT_OF_MEMORY, 0, self.identity, self.machine)));
+            }
+        };
+        let compute_capability = match open.compute_capability {
+            0 => self.settings.compute_capability,
+            wanted => wanted,
+        };
+        let context =
+            Context::new(Arc::clone(&self.engine), memory, status, self.settings, Arc::clone(&self.closing));
+        self.opened = Some(Opened {
+            context,
+            compute_capability,
+            streams: HashMap::new(),
+            modules: Modules::default(),
+            compilations: Arc::default(),
+        });
+        let answer = describe(result::SUCCESS, compute_capability, self.identity, self.machine);
+        Ok(Done::Answer(answer))
+    }
+
+    fn map(&mut self, map: &cuda::Map) -> Result<(), Violation> {
+        const OP: &str = "MAP";
+        let memory = self.memory_at(OP, map.io, map.bytes)?;
+        let context = &self.opened(OP)?.context;
+        match context.memory.map(map.address, memory) {
+            Ok(()) => Ok(()),
+            Err(MapError::Misused(what)) => Err(Violation::new(OP, what)),
+            Err(MapError::System(error)) => {
+                context.fail(result::OUT_OF_MEMORY, &error);
+                Ok(())
+            }
+        }
+    }
+
+    fn unmap(&mut self, unmap: &cuda::Unmap) -> Result<(), Violation> {
+        const OP: &str = "UNMAP";
+        let context = &self.opened(OP)?.context;
+        match context.memory.unmap(unmap.address, unmap.bytes) {
+            Ok(()) => Ok(()),
+            Err(MapError::Misused(what)) => Err(Violation::new(OP, what)),
+            Err(MapError::System(error)) => {
+                context.fail(result::OUT_OF_MEMORY, &error);
+                Ok(())
+            }
+        }
+    }
+
+    fn load(&mut self, load: cuda::LoadModule, answer: &mut Option<Answer>) -> Result<Done, Violation> {
+        const OP: &str = "LOAD_MODULE";
+        let mut images = Vec::with_capacity(load.images.0.len());
+        for image in &load.images.0 {
+            let mut bytes = Vec::new();
+            if image.bytes != 0 {
+                let memory = self.memory_at(OP, image.io, image.bytes)?;
+                bytes.resize(memory.len(), 0);
+                memory.copy_out(0, &mut bytes).map_err(|_| Violation::new(OP, "no window at the address"))?;
+            }
+            let name = String::from_utf8_lossy(&image.name).into_owned();
+            images.push(Image { kind: image.kind, name, bytes });
+        }
+        let opened = self.opened(OP)?;
+        {
+            let mut modules = opened.modules.lock();
+            if modules.len() >= MOST_MODULES {
+                return Err(Violation::new(OP, "too many modules"));
+            }
+            match modules.entry(load.module) {
+                Slot::Occupied(_) => return Err(Violation::new(OP, "the number is in use")),
+                Slot::Vacant(slot) => slot.insert(Module::Loading),
+            };
+        }
+        let Some(answer) = answer.take() else { return Err(Violation::new(OP, "no place for the answer")) };
+        let job = Compilation {
+            context: Arc::clone(&opened.context),
+            modules: Arc::clone(&opened.modules),
+            running: Arc::clone(&opened.compilations),
+            number: load.module,
+            log_bytes: load.log_bytes as usize,
+            compute_capability: opened.compute_capability,
+            images,
+            answer,
+        };
+        job.start();
+        Ok(Done::Later)
+    }
+
+    fn read_module(&mut self, read: &cuda::ReadModule) -> Result<Done, Violation> {
+        const OP: &str = "READ_MODULE";
+        let loaded = self.opened(OP)?.loaded(OP, read.module)?;
+        let start = usize::try_from(read.offset).ok().filter(|start| *start <= loaded.info.len());
+        let start = start.ok_or(Violation::new(OP, "behind the end"))?;
+        let end = usize::try_from(read.bytes).ok().and_then(|bytes| start.checked_add(bytes));
+        let end = end.unwrap_or(usize::MAX).min(loaded.info.len());
+        let mut reply = Encoder::new();
+        reply.bytes(loaded.info.get(start..end).unwrap_or_default());
+        Ok(Done::Answer(reply))
+    }
+
+    fn place(&mut self, place: &cuda::PlaceModule) -> Result<(), Violation> {
+        const OP: &str = "PLACE_MODULE";
+        let settings = self.settings;
+        let opened = self.opened(OP)?;
+        let loaded = opened.loaded(OP, place.module)?;
+        if matches!(opened.modules.lock().get(&place.module), Some(Module::Placed(..))) {
+            return Err(Violation::new(OP, "it has a place"));
+        }
+        let context = &opened.context;
+        let (base, bytes) = (place.address, loaded.variables.bytes);
+        if bytes != 0 && (!context.memory.is_mapped(base, bytes) || !base.is_multiple_of(loaded.variables.align)) {
+            return Err(Violation::new(OP, "no memory for the variables"));
+        }
+        match loaded.place(base, &context.memory, settings.executor) {
+            Ok(placed) => {
+                let placed = Module::Placed(Arc::new(placed), loaded);
+                opened.modules.lock().insert(place.module, placed);
+                Ok(())
+            }
+            Err(refused) => {
+                context.fail(refused.result, &refused);
+                Ok(())
+            }
+        }
+    }
+
+    fn unload(&mut self, module: u64) -> Result<(), Violation> {
+        const OP: &str = "UNLOAD_MODULE";
+        let opened = self.opened(OP)?;
+        let mut modules = opened.modules.lock();
+        match modules.remove(&module) {
+            Some(Module::Loading) => Err(Violation::new(OP, "it is being loaded")),
+            Some(_) => Ok(()),
+            None => Err(Violation::new(OP, "no such module")),
+        }
+    }
+
+    fn create_stream(&mut self, create: &cuda::CreateStream) -> Result<(), Violation> {
+        const OP: &str = "CREATE_STREAM";
+        let cell = self.cell_at(OP, create.progress_io)?;
+        let opened = self.opened(OP)?;
+        match opened.streams.entry(create.stream) {
+            Slot::Occupied(_) => Err(Violation::new(OP, "the number is in use")),
+            Slot::Vacant(slot) => {
+                let queue = Queue::new(&opened.context, create.priority, Cell::new(cell, 0));
+                slot.insert(Stream { queue, sequence: 0 });
+                Ok(())
+            }
+        }
+    }
+
+    fn set_fifo(&mut self, fifo: &cuda::SetFifo) -> Result<(), Violation> {
+        const OP: &str = "SET_FIFO";
+        let new = match fifo.bytes {
+            0 => None,
+            bytes => {
+                let memory = self.memory_at(OP, fifo.io, bytes)?;
+                Some(Fifo::new(memory).ok_or(Violation::new(OP, "memory that is no FIFO"))?)
+            }
+        };
+        self.opened(OP)?.context.set_fifo(new);
+        Ok(())
+    }
+
+    fn set_heap(&mut self, heap: &cuda::SetHeap) -> Result<(), Violation> {
+        const OP: &str = "SET_HEAP";
+        let context = &self.opened(OP)?.context;
+        let new = match heap.bytes {
+            0 => None,
+            bytes if context.memory.contains(heap.address, bytes) => Some(Heap::new(heap.address, bytes)),
+            _ => return Err(Violation::new(OP, "outside of the range")),
+        };
+        context.set_heap(new);
+        Ok(())
+    }
+
+    fn work(&mut self, stream: u32, sequence: u64, task: Task) -> Result<(), Violation> {
+        const OP: &str = "work";
+        let work = self.resolve(stream, sequence, task)?;
+        let opened = self.opened(OP)?;
+        let stream = opened.streams.get_mut(&stream).ok_or(Violation::new(OP, "no such stream"))?;
+        if stream.sequence.checked_add(1) != Some(sequence) {
+            return Err(Violation::new(OP, "a number out of order"));
+        }
+        stream.sequence = sequence;
+        let eager = if work.is_short() { Eager::Yes } else { Eager::No };
+        if let Pushed::Yours(item) = stream.queue.push(Item { sequence, work }, eager) {
+            work::run_now(&stream.queue, item);
+        }
+        opened.context.wait_for_room();
+        Ok(())
+    }
+
+    /// Finds what a task names.
+    fn resolve(&mut self, stream: u32, sequence: u64, task: Task) -> Result<Work, Violation> {
+        Ok(match task {
+            Task::Launch(launch) => Work::Launch(Box::new(self.kernel(launch)?)),
+            Task::Copy { to, from, bytes } => Work::Copy { to, from, bytes },
+            Task::Copy3d(copy) => Work::Copy3d(Box::new(copy)),
+            Task::Fill(rows) => Work::Fill(Box::new(rows)),
+            Task::WaitStream { other, sequence: wanted } => {
+                if other == stream && wanted >= sequence {
+                    return Err(Violation::new("WAIT_STREAM", "a stream that waits for itself"));
+                }
+                match self.opened("WAIT_STREAM")?.streams.get(&other) {
+                    Some(other) => Work::WaitStream { other: Arc::clone(&other.queue), sequence: wanted },
+                    None => Work::Nothing,
+                }
+            }
+            Task::WaitCell { cell_io, value } => {
+                Work::WaitCell { cell: self.cell_at("WAIT_CELL", cell_io)?, value }
+            }
+            Task::SignalCell { cell_io, value } => {
+                Work::SignalCell { cell: self.cell_at("SIGNAL_CELL", cell_io)?, value }
+            }
+            Task::Timestamp { io } => {
+                let place = self.memory_at("TIMESTAMP", io, 8)?;
+                if place.atomic_u64(0).is_err() {
+                    return Err(Violation::new("TIMESTAMP", "misplaced number"));
+                }
+                Work::Timestamp(place)
+            }
+            Task::WriteValue { number, value } => Work::WriteValue { number, value },
+            Task::WaitValue(awaited) => Work::WaitValue(Box::new(awaited)),
+        })
+    }
+
+    fn kernel(&mut self, launch: cuda::Launch) -> Result<Kernel, Violation> {
+        const OP: &str = "LAUNCH";
+        let modules = self.opened(OP)?.modules.lock();
+        let placed = match modules.get(&launch.module) {
+            Some(Module::Placed(placed, _)) => Arc::clone(placed),
+            Some(_) => return Err(Violation::new(OP, "the module has no place")),
+            None => return Err(Violation::new(OP, "no such module")),
+        };
+        let function = launch.function as usize;
+        if function >= placed.entry_count() {
+            return Err(Violation::new(OP, "no such function"));
+        }
+        let is_cooperative = launch.flags & launch_flags::COOPERATIVE != 0;
+        let launch = Launch {
+            grid: launch.grid,
+            block: launch.block,
+            dynamic_shared_bytes: launch.shared_bytes,
+            params: launch.params,
+            grid_id: 0,
+            workspace: 0,
+            residency: if is_cooperative { Residency::Cooperative } else { Residency::Independent },
+        };
+        Ok(Kernel { placed, function, launch })
+    }
+}
+
+impl Opened {
+    fn loaded(&self, op: &'static str, module: u64) -> Result<Arc<Loaded>, Violation> {
+        match self.modules.lock().get(&module) {
+            Some(Module::Loaded(loaded) | Module::Placed(_, loaded)) => Ok(Arc::clone(loaded)),
+            Some(Module::Loading) => Err(Violation::new(op, "the module is being loaded")),
+            None => Err(Violation::new(op, "no such module")),
+        }
+    }
+}
+
+fn describe(
+    result: i32,
+    compute_capability: u32,
+    identity: &AdapterIdentity,
+    machine: Machine,
+) -> Encoder {
+    let description = cuda::Description {
+        result,
+        version: cuda::VERSION,
+        memory_kind: memory_kind::SHARED,
+        compute_capability,
+        memory_bytes: identity.memory_bytes(),
+        name: identity.name.clone().into_bytes(),
+        attributes: cuda::List(attributes(machine, compute_capability)),
+    };
+    let mut reply = Encoder::new();
+    description.encode(&mut reply);
+    reply
+}
+
+/// A module that is compiled beside the ring.
+struct Compilation {
+    context: Arc<Context>,
+    modules: Modules,
+    running: Arc<AtomicUsize>,
+    number: u64,
+    log_bytes: usize,
+    compute_capability: u32,
+    images: Vec<Image>,
+    answer: Answer,
+}
+
+impl Compilation {
+    /// Compiles on a thread of its own, or on this one when there are many already.
+    fn start(self) {
+        self.context.enter();
+        if self.running.fetch_add(1, Ordering::AcqRel) >= MOST_COMPILATIONS {
+            return self.run();
+        }
+        // What cannot be moved into a thread has to be done here.
+        let job = Arc::new(Mutex::new(Some(self)));
+        let moved = Arc::clone(&job);
+        let run = move |job: &Mutex<Option<Self>>| {
+            if let Some(job) = job.lock().take() {
+                job.run();
+            }
+        };
+        let spawned = thread::Builder::new().name("cuda compile".to_owned()).spawn(move || run(&moved));
+        if spawned.is_err() {
+            run(&job);
+        }
+    }
+
+    fn run(self) {
+        let since = Instant::now();
+        let loaded = Loaded::new(&self.images, self.compute_capability);
+        let nanoseconds = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let mut modules = self.modules.lock();
+        let answer = match loaded {
+            Ok(loaded) => {
+                let answer = cuda::ModuleLoaded {
+                    result: result::SUCCESS,
+                    variable_bytes: loaded.variables.bytes,
+                    variable_align: loaded.variables.align,
+                    info_bytes: loaded.info.len() as u64,
+                    nanoseconds,
+                    info_log: Vec::new(),
+                    error_log: Vec::new(),
+                };
+                modules.insert(self.number, Module::Loaded(Arc::new(loaded)));
+                answer
+            }
+            Err(refused) => {
+                modules.remove(&self.number);
+                let mut error_log = refused.log.into_bytes();
+                error_log.truncate(self.log_bytes);
+                cuda::ModuleLoaded {
+                    result: refused.result,
+                    variable_bytes: 0,
+                    variable_align: 0,
+                    info_bytes: 0,
+                    nanoseconds,
+                    info_log: Vec::new(),
+                    error_log,
+                }
+            }
+        };
+        drop(modules);
+        let mut reply = Encoder::new();
+        answer.encode(&mut reply);
+        if !self.answer.give(reply.as_slice()) {
+            // The slot was judged when the entry was read; one that takes not even a number deceives its own guest.
+            tracing::debug!("the answer to LOAD_MODULE found no room");
+        }
+        self.running.fetch_sub(1, Ordering::AcqRel);
+        self.context.leave();
+    }
+}

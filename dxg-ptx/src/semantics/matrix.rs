@@ -1,0 +1,413 @@
+//! Matrix products of a warp: `mma`, and the fragments of `wmma`.
+//!
+//! *Sums.* Products of 8-, 16- and 19-bit floats are exact; they and the addend are summed in `f64` in the order addend, then k
+//! ascending, and rounded once to nearest. `f64` products are fused into the sum in the same order. Integers are summed exactly,
+//! then wrapped or clamped.
+//!
+//! *Fragments of `wmma`.* PTX leaves their layout open. Here the elements of the matrix, row by row, are dealt to the lanes in
+//! order, each lane getting as many as its registers hold; what is left over repeats the matrix from its start.
+
+use super::convert::byte_to_half;
+use super::integer::sign_extend;
+use super::integer::zero_extend;
+use super::soft;
+use super::warp::Lanes;
+use super::warp::lanes_of;
+use crate::ir::Fragment;
+use crate::ir::Integral;
+use crate::ir::Layout;
+use crate::ir::MatrixType;
+use crate::ir::Round;
+use crate::ir::Scalar;
+use crate::ir::Space;
+
+/// An `mma`.
+#[derive(Clone, Copy, Debug)]
+pub struct Product {
+    /// M, N, K.
+    pub shape: [u16; 3],
+    /// Layouts of A and B.
+    pub layouts: [Layout; 2],
+    /// Element types of D, A, B, C.
+    pub types: [MatrixType; 4],
+    /// `.satfinite`.
+    pub saturate: Integral,
+    /// Of one-bit matrices: `.and.popc`.
+    pub and_popc: Integral,
+}
+
+/// A `wmma.load` or `wmma.store`.
+#[derive(Clone, Copy, Debug)]
+pub struct Move {
+    /// Which matrix.
+    pub fragment: Fragment,
+    /// M, N, K.
+    pub shape: [u16; 3],
+    /// Layout in memory.
+    pub layout: Layout,
+    /// Element type.
+    pub ty: MatrixType,
+    /// The space of the address.
+    pub space: Space,
+    /// Added to the address.
+    pub offset: i32,
+}
+
+/// Bits of an element.
+const fn bits(ty: MatrixType) -> u32 {
+    match ty {
+        MatrixType::F16 | MatrixType::BF16 => 16,
+        MatrixType::TF32 | MatrixType::F32 | MatrixType::S32 => 32,
+        MatrixType::F64 => 64,
+        MatrixType::U8 | MatrixType::S8 | MatrixType::E4M3 | MatrixType::E5M2 => 8,
+        MatrixType::U4 | MatrixType::S4 => 4,
+        MatrixType::B1 => 1,
+    }
+}
+
+/// Elements in one register.
+const fn per_register(ty: MatrixType) -> u32 {
+    match bits(ty) {
+        64 => 1,
+        narrow => 32 / narrow,
+    }
+}
+
+/// An element by its bits: a float, or a whole number.
+fn value(ty: MatrixType, raw: u64) -> f64 {
+    match ty {
+        MatrixType::F16 => soft::to_f64(soft::F16, raw),
+        MatrixType::BF16 => soft::to_f64(soft::BF16, raw),
+        // The lower bits of a tf32 are ignored.
+        MatrixType::TF32 => soft::to_f64(soft::F32, raw & !0x1fff),
+        MatrixType::F32 => soft::to_f64(soft::F32, raw),
+        MatrixType::F64 => f64::from_bits(raw),
+        MatrixType::E4M3 => soft::to_f64(soft::F16, byte_to_half(Scalar::E4M3x2, raw)),
+        MatrixType::E5M2 => soft::to_f64(soft::F16, byte_to_half(Scalar::E5M2x2, raw)),
+        _ => whole(ty, raw) as f64,
+    }
+}
+
+fn whole(ty: MatrixType, raw: u64) -> i64 {
+    match ty {
+        MatrixType::S32 | MatrixType::S8 | MatrixType::S4 => sign_extend(raw, bits(ty)),
+        _ => raw as i64,
+    }
+}
+
+fn encode(ty: MatrixType, value: f64) -> u64 {
+    match ty {
+        MatrixType::F16 => soft::from_f64(soft::F16, value, Round::Nearest),
+        MatrixType::F64 => value.to_bits(),
+        _ => soft::from_f64(soft::F32, value, Round::Nearest),
+    }
+}
+
+/// A matrix by rows, elements as bits.
+struct Matrix {
+    columns: usize,
+    elements: Vec<u64>,
+}
+
+impl Matrix {
+    fn new([rows, columns]: [u32; 2]) -> Self {
+        Self { columns: columns as usize, elements: vec![0; (rows * columns) as usize] }
+    }
+
+    fn at(&self, row: usize, column: usize) -> u64 {
+        self.elements.get(row * self.columns + column).copied().unwrap_or(0)
+    }
+
+    fn set(&mut self, [row, column]: [u32; 2], raw: u64) {
+        if let Some(element) = self.elements.get_mut(row as usize * self.columns + column as usize) {
+            *element = raw;
+        }
+    }
+}
+
+/// Where a fragment's element lies: row and column of the element of this number of a lane.
+type Place = fn(&Product, u32, u32) -> [u32; 2];
+
+fn is_quad_pair(product: &Product) -> bool {
+    product.shape == [8, 8, 4] && product.types[1] == MatrixType::F16
+}
+
+/// A: each register holds neighbours in k; registers go over the lower rows first, then on in k.
+fn place_a(product: &Product, lane: u32, element: u32) -> [u32; 2] {
+    let width = per_register(product.types[1]);
+    let (register, within) = (element / width, element % width);
+    let halves = u32::from(product.shape[0]) / 8;
+    [lane / 4 + 8 * (register % halves), lane % 4 * width + within + register / halves * 4 * width]
+}
+
+fn place_b(product: &Product, lane: u32, element: u32) -> [u32; 2] {
+    let width = per_register(product.types[2]);
+    let (register, within) = (element / width, element % width);
+    [lane % 4 * width + within + register * 4 * width, lane / 4]
+}
+
+fn place_c(_: &Product, lane: u32, element: u32) -> [u32; 2] {
+    [lane / 4 + 8 * (element / 2), lane % 4 * 2 + element % 2]
+}
+
+/// The `m8n8k4` of halves, which four groups of eight lanes do each for itself.
+fn place_pair_a(product: &Product, lane: u32, element: u32) -> [u32; 2] {
+    let upper = 4 * (lane / 16);
+    match product.layouts[0] {
+        Layout::Row => [lane % 4 + upper, element],
+        Layout::Col => [element + upper, lane % 4],
+    }
+}
+
+fn place_pair_b(product: &Product, lane: u32, element: u32) -> [u32; 2] {
+    let upper = 4 * (lane / 16);
+    match product.layouts[1] {
+        Layout::Row => [lane % 4, element + upper],
+        Layout::Col => [element, lane % 4 + upper],
+    }
+}
+
+fn place_pair_c(product: &Product, lane: u32, element: u32) -> [u32; 2] {
+    let upper = 4 * (lane / 16);
+    if product.types[0] == MatrixType::F16 && product.types[3] == MatrixType::F16 {
+        return [lane % 4 + upper, element];
+    }
+    [(lane & 1) + (element & 2) + upper, (element & 4) + (lane & 2) + (element & 1)]
+}
+
+fn place_pair_half(_: &Product, lane: u32, element: u32) -> [u32; 2] {
+    [lane % 4 + 4 * (lane / 16), element]
+}
+
+/// The bits of an element of a lane's registers, which start at source `first`.
+fn element<L: Lanes>(lanes: &L, lane: u32, first: usize, ty: MatrixType, index: u32) -> u64 {
+    let width = per_register(ty);
+    let word = lanes.source(lane, first + (index / width) as usize);
+    match bits(ty) {
+        64 => word,
+        narrow => zero_extend(word >> (index % width * narrow), narrow),
+    }
+}
+
+/// Writes elements of a lane as registers from destination 0.
+fn scatter<L: Lanes>(lanes: &mut L, lane: u32, ty: MatrixType, elements: impl Iterator<Item = u64>) {
+    let width = per_register(ty) as usize;
+    let elements: Vec<u64> = elements.collect();
+    for (register, parts) in elements.chunks(width).enumerate() {
+        let word = parts.iter().rev().fold(0, |word, &part| match bits(ty) {
+            64 => part,
+            narrow => word << narrow | zero_extend(part, narrow),
+        });
+        lanes.set(lane, register, word);
+    }
+}
+
+/// One group of lanes that multiplies.
+struct Group<'p> {
+    product: &'p Product,
+    lanes: Vec<u32>,
+}
+
+impl Group<'_> {
+    fn gather<L: Lanes>(
+        &self,
+        lanes: &L,
+        extent: [u32; 2],
+        (first, ty, place): (usize, MatrixType, Place),
+    ) -> Matrix {
+        let mut matrix = Matrix::new(extent);
+        let count = extent[0] * extent[1] / self.lanes.len() as u32;
+        for &lane in &self.lanes {
+            for index in 0..count {
+                matrix.set(place(self.product, lane, index), element(lanes, lane, first, ty, index));
+            }
+        }
+        matrix
+    }
+}
+
+/// Runs an `mma`.
+pub fn multiply<L: Lanes>(product: &Product, mask: u32, lanes: &mut L) {
+    let [m, n, k] = product.shape.map(u32::from);
+    let [ty_d, ty_a, ty_b, ty_c] = product.types;
+    let paired = is_quad_pair(product);
+    let groups: Vec<Vec<u32>> = if paired {
+        (0..4).map(|quad| (0..8).map(|i| quad * 4 + i % 4 + i / 4 * 16).collect()).collect()
+    } else {
+        vec![(0..32).collect()]
+    };
+    let half =
+        |ty: MatrixType, place: Place| if ty == MatrixType::F16 { place_pair_half as Place } else { place };
+    let [pa, pb, pc, pd]: [Place; 4] = if paired {
+        [place_pair_a, place_pair_b, half(ty_c, place_pair_c), half(ty_d, place_pair_c)]
+    } else {
+        [place_a, place_b, place_c, place_c]
+    };
+    for members in groups {
+        let group = Group { product, lanes: members };
+        let count = group.lanes.len() as u32;
+        let registers = |elements: u32, ty: MatrixType| (elements / count / per_register(ty)) as usize;
+        let first_b = registers(m * k, ty_a);
+        let first_c = first_b + registers(k * n, ty_b);
+        let a = group.gather(lanes, [m, k], (0, ty_a, pa));
+        let b = group.gather(lanes, [k, n], (first_b, ty_b, pb));
+        let c = group.gather(lanes, [m, n], (first_c, ty_c, pc));
+        let d = product_of(product, &a, &b, &c);
+        for &lane in group.lanes.iter().filter(|&&lane| mask >> lane & 1 == 1) {
+            let elements = (0..m * n / count).map(|index| {
+                let [row, column] = pd(product, lane, index);
+                d.at(row as usize, column as usize)
+            });
+            scatter(lanes, lane, ty_d, elements);
+        }
+    }
+}
+
+fn product_of(product: &Product, a: &Matrix, b: &Matrix, c: &Matrix) -> Matrix {
+    let [m, n, k] = product.shape.map(usize::from);
+    let [ty_d, ty_a, ty_b, ty_c] = product.types;
+    let mut d = Matrix::new([u32::from(product.shape[0]), u32::from(product.shape[1])]);
+    for row in 0..m {
+        for column in 0..n {
+            let terms = (0..k).map(|at| (a.at(row, at), b.at(at, column)));
+            let start = c.at(row, column);
+            let raw = if ty_d == MatrixType::S32 {
+                let sum = terms.fold(whole(ty_c, start), |sum, (x, y)| match (ty_a, product.and_popc) {
+                    (MatrixType::B1, Integral::Yes) => sum + (x & y) as i64,
+                    (MatrixType::B1, Integral::No) => sum + (x ^ y) as i64,
+                    _ => sum + whole(ty_a, x) * whole(ty_b, y),
+                });
+                match product.saturate {
+                    Integral::Yes => sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u64,
+                    Integral::No => sum as u64,
+                }
+            } else {
+                let sum =
+                    terms.fold(value(ty_c, start), |sum, (x, y)| value(ty_a, x).mul_add(value(ty_b, y), sum));
+                encode(ty_d, sum)
+            };
+            d.set([row as u32, column as u32], raw);
+        }
+    }
+    d
+}
+
+/// Rows and columns of a fragment's matrix.
+fn extent(fragment: Fragment, shape: [u16; 3]) -> [u32; 2] {
+    let [m, n, k] = shape.map(u32::from);
+    match fragment {
+        Fragment::A => [m, k],
+        Fragment::B => [k, n],
+        Fragment::C | Fragment::D => [m, n],
+    }
+}
+
+/// Elements that a lane holds of a fragment.
+fn held(fragment: Fragment, ty: MatrixType, shape: [u16; 3]) -> u32 {
+    let [rows, columns] = extent(fragment, shape);
+    match (fragment, ty) {
+        // Always eight registers.
+        (Fragment::A | Fragment::B, MatrixType::F16) => 16,
+        _ => (rows * columns / 32).max(per_register(ty)),
+    }
+}
+
+/// The matrix of a fragment whose registers start at source `first`.
+fn assemble<L: Lanes>(
+    lanes: &L,
+    first: usize,
+    fragment: Fragment,
+    ty: MatrixType,
+    shape: [u16; 3],
+) -> Matrix {
+    let [rows, columns] = extent(fragment, shape);
+    let held = held(fragment, ty, shape);
+    let mut matrix = Matrix::new([rows, columns]);
+    for index in 0..rows * columns {
+        let raw = element(lanes, index / held, first, ty, index % held);
+        matrix.set([index / columns, index % columns], raw);
+    }
+    matrix
+}
+
+fn distribute<L: Lanes>(lanes: &mut L, mask: u32, held: u32, ty: MatrixType, matrix: &Matrix) {
+    let total = matrix.elements.len();
+    for lane in lanes_of(mask) {
+        let start = (lane * held) as usize;
+        let elements = (start..start + held as usize)
+            .map(|index| matrix.elements.get(index % total.max(1)).copied().unwrap_or(0));
+        scatter(lanes, lane, ty, elements);
+    }
+}
+
+/// Runs a `wmma.mma`.
+pub fn multiply_fragments<L: Lanes>(
+    shape: [u16; 3],
+    types: [MatrixType; 4],
+    saturate: Integral,
+    mask: u32,
+    lanes: &mut L,
+) {
+    let [ty_d, ty_a, ty_b, ty_c] = types;
+    let registers =
+        |fragment: Fragment, ty: MatrixType| (held(fragment, ty, shape) / per_register(ty)) as usize;
+    let first_b = registers(Fragment::A, ty_a);
+    let first_c = first_b + registers(Fragment::B, ty_b);
+    let a = assemble(lanes, 0, Fragment::A, ty_a, shape);
+    let b = assemble(lanes, first_b, Fragment::B, ty_b, shape);
+    let c = assemble(lanes, first_c, Fragment::C, ty_c, shape);
+    let layouts = [Layout::Row, Layout::Col];
+    let product = Product { shape, layouts, types, saturate, and_popc: Integral::No };
+    let d = product_of(&product, &a, &b, &c);
+    distribute(lanes, mask, held(Fragment::D, ty_d, shape), ty_d, &d);
+}
+
+impl Move {
+    /// The address of an element, and the bit within its byte.
+    fn address(&self, base: u64, stride: u64, [row, column]: [u32; 2]) -> (u64, u64) {
+        let [row, column] = [row, column].map(u64::from);
+        let index = match self.layout {
+            Layout::Row => row.wrapping_mul(stride).wrapping_add(column),
+            Layout::Col => column.wrapping_mul(stride).wrapping_add(row),
+        };
+        let bit = index.wrapping_mul(u64::from(bits(self.ty)));
+        (base.wrapping_add_signed(i64::from(self.offset)).wrapping_add(bit / 8), bit % 8)
+    }
+}
+
+/// Runs a `wmma.load`.
+///
+/// # Errors
+/// An access failed.
+pub fn load<L: Lanes>(what: &Move, mask: u32, lanes: &mut L) -> Result<(), L::Error> {
+    let Some(leader) = lanes_of(mask).next() else { return Ok(()) };
+    let (base, stride) = (lanes.source(leader, 0), zero_extend(lanes.source(leader, 1), 32));
+    let [rows, columns] = extent(what.fragment, what.shape);
+    let mut matrix = Matrix::new([rows, columns]);
+    for index in 0..rows * columns {
+        let place = [index / columns, index % columns];
+        let (address, bit) = what.address(base, stride, place);
+        let raw = lanes.load(leader, what.space, address, bits(what.ty).div_ceil(8))?;
+        matrix.set(place, zero_extend(raw >> bit, bits(what.ty)));
+    }
+    distribute(lanes, mask, held(what.fragment, what.ty, what.shape), what.ty, &matrix);
+    Ok(())
+}
+
+/// Runs a `wmma.store`.
+///
+/// # Errors
+/// An access failed.
+pub fn store<L: Lanes>(what: &Move, mask: u32, lanes: &mut L) -> Result<(), L::Error> {
+    let Some(leader) = lanes_of(mask).next() else { return Ok(()) };
+    let (base, stride) = (lanes.source(leader, 0), zero_extend(lanes.source(leader, 1), 32));
+    let matrix = assemble(lanes, 2, Fragment::D, what.ty, what.shape);
+    let [rows, columns] = extent(Fragment::D, what.shape);
+    for index in 0..rows * columns {
+        let place = [index / columns, index % columns];
+        let (address, _) = what.address(base, stride, place);
+        let raw = matrix.at(place[0] as usize, place[1] as usize);
+        lanes.store(leader, what.space, address, bits(what.ty).div_ceil(8), raw)?;
+    }
+    Ok(())
+}
