@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
 use std::time::Instant;
 
 use dxg_ptx::exec::Launch;
@@ -21,13 +20,6 @@ use dxg_wire::cuda::memory_kind;
 use dxg_wire::cuda::status;
 use dxg_wire::session::IoAddress;
 use dxg_wire::shm::SharedSlice;
-use dxg_wire::spin::Spin;
-use dxg_wire::stream::Consumer;
-use dxg_wire::stream::Entries;
-use dxg_wire::stream::Entry;
-use dxg_wire::stream::Idle;
-use dxg_wire::stream::Next;
-use dxg_wire::stream::OP_INDIRECT;
 use parking_lot::Mutex;
 
 use super::super::AdapterIdentity;
@@ -35,7 +27,6 @@ use super::super::StreamEnd;
 use super::super::StreamSeat;
 use super::super::Windows;
 use super::super::answer::Answer;
-use super::super::answer::copy_indirect;
 use super::super::cell::Cell;
 use super::attributes::Machine;
 use super::attributes::attributes;
@@ -52,9 +43,11 @@ use super::queue::Eager;
 use super::queue::Item;
 use super::queue::Pushed;
 use super::queue::Queue;
+use super::reader;
+use super::reader::Commands;
+use super::reader::Done;
 use super::result;
 use super::settings::Settings;
-use super::validate;
 use super::validate::Command;
 use super::validate::Task;
 use super::work;
@@ -62,8 +55,6 @@ use super::work::Kernel;
 use super::work::Work;
 use crate::failure::Violation;
 
-/// How long the thread looks at the ring after the last entry before it sleeps.
-const SPIN: Duration = Duration::from_micros(50);
 /// Modules that are compiled at once, beside the ring.
 const MOST_COMPILATIONS: usize = 4;
 /// Most modules of a context.
@@ -81,7 +72,8 @@ pub(super) fn run(
 ) -> Result<(), StreamEnd> {
     let StreamSeat { mut consumer, windows, closing, cuda: settings, .. } = seat;
     let mut server = Server { engine, identity, machine, windows, settings, closing, opened: None };
-    let served = server.serve(&mut consumer);
+    let around = (Arc::clone(&server.windows), Arc::clone(&server.closing));
+    let served = reader::run(&mut consumer, &around.0, &around.1, &mut server);
     if let Some(opened) = server.opened.take() {
         opened.context.end();
     }
@@ -123,70 +115,7 @@ struct Server<'a> {
     opened: Option<Opened>,
 }
 
-/// How a command is answered.
-enum Done {
-    /// With these bytes, where an answer is wanted.
-    Answer(Encoder),
-    /// By somebody else.
-    Later,
-}
-
-impl Server<'_> {
-    fn serve(&mut self, consumer: &mut Consumer) -> Result<(), StreamEnd> {
-        let mut scratch = Vec::new();
-        let mut indirect = Vec::new();
-        loop {
-            let mut since = None;
-            let next = consumer.next(&mut scratch, &mut || {
-                if self.closing.load(Ordering::Acquire) {
-                    Idle::Stop
-                } else if since.get_or_insert_with(Spin::begin).again(SPIN) {
-                    Idle::Busy
-                } else {
-                    Idle::Sleep
-                }
-            });
-            match next {
-                Ok(Next::Entry(_)) => {}
-                Ok(Next::Closed) => return Ok(()),
-                Err(error) => {
-                    tracing::debug!(%error, "broken stream");
-                    return Err(Violation::new("stream", "broken ring").into());
-                }
-            }
-            let entry = Entry::parse(&scratch).map_err(|_| Violation::new("stream", "malformed entry"))?;
-            if entry.header.opcode == OP_INDIRECT {
-                copy_indirect(&self.windows, &entry, &mut indirect)?;
-                for entry in Entries::new(&indirect) {
-                    let entry = entry.map_err(|_| Violation::new("INDIRECT", "malformed entry"))?;
-                    self.take(&entry)?;
-                }
-            } else {
-                self.take(&entry)?;
-            }
-            consumer.done();
-        }
-    }
-
-    fn take(&mut self, entry: &Entry<'_>) -> Result<(), Violation> {
-        let opcode = entry.header.opcode;
-        let command = validate::command(opcode, entry.body)?;
-        let answer = entry.reply.map(|request| Answer::new(&self.windows, request)).transpose()?;
-        if answer.is_none() && validate::is_question(opcode) {
-            return Err(Violation::new(validate::name(opcode), "no place for the answer"));
-        }
-        let mut answer = answer;
-        match self.execute(command, &mut answer)? {
-            Done::Later => Ok(()),
-            Done::Answer(reply) => match answer {
-                Some(answer) if !answer.give(reply.as_slice()) => {
-                    Err(Violation::new("reply", "slot takes nothing"))
-                }
-                _ => Ok(()),
-            },
-        }
-    }
-
+impl Commands for Server<'_> {
     fn execute(&mut self, command: Command, answer: &mut Option<Answer>) -> Result<Done, Violation> {
         let nothing = Ok(Done::Answer(Encoder::new()));
         match command {
@@ -209,7 +138,9 @@ impl Server<'_> {
             Command::Work { stream, sequence, task } => self.work(stream, sequence, task).and(nothing),
         }
     }
+}
 
+impl Server<'_> {
     fn opened(&mut self, op: &'static str) -> Result<&mut Opened, Violation> {
         self.opened.as_mut().ok_or(Violation::new(op, "no context"))
     }
@@ -344,7 +275,9 @@ impl Server<'_> {
         }
         let context = &opened.context;
         let (base, bytes) = (place.address, loaded.variables.bytes);
-        if bytes != 0 && (!context.memory.is_mapped(base, bytes) || !base.is_multiple_of(loaded.variables.align)) {
+        if bytes != 0
+            && (!context.memory.is_mapped(base, bytes) || !base.is_multiple_of(loaded.variables.align))
+        {
             return Err(Violation::new(OP, "no memory for the variables"));
         }
         match loaded.place(base, &context.memory, settings.executor) {
@@ -497,12 +430,7 @@ impl Opened {
     }
 }
 
-fn describe(
-    result: i32,
-    compute_capability: u32,
-    identity: &AdapterIdentity,
-    machine: Machine,
-) -> Encoder {
+fn describe(result: i32, compute_capability: u32, identity: &AdapterIdentity, machine: Machine) -> Encoder {
     let description = cuda::Description {
         result,
         version: cuda::VERSION,
