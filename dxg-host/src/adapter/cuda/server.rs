@@ -122,6 +122,9 @@ impl Commands for Server<'_> {
             Command::Open(open) => self.open(&open),
             Command::Map(map) => self.map(&map).and(nothing),
             Command::Unmap(unmap) => self.unmap(&unmap).and(nothing),
+            // Memory is the guest's.
+            Command::Allocate(_) => Err(Violation::new("ALLOCATE", "memory is shared")),
+            Command::Free(_) => Err(Violation::new("FREE", "memory is shared")),
             Command::LoadModule(load) => self.load(load, answer),
             Command::ReadModule(read) => self.read_module(&read),
             Command::PlaceModule(place) => self.place(&place).and(nothing),
@@ -167,7 +170,7 @@ impl Server<'_> {
             Ok(memory) => memory,
             Err(error) => {
                 tracing::debug!(%error, start = open.range_start, bytes = open.range_bytes, "range not free");
-                return Ok(Done::Answer(describe(result::OUT_OF_MEMORY, 0, self.identity, self.machine)));
+                return Ok(Done::Answer(describe(result::ALREADY_MAPPED, 0, self.identity, self.machine)));
             }
         };
         let compute_capability = match open.compute_capability {
