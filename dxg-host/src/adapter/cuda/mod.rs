@@ -19,6 +19,7 @@ mod grid;
 mod heap;
 mod identity;
 mod layout;
+pub mod libcuda;
 mod memory;
 mod module;
 mod pool;

@@ -137,7 +137,8 @@ impl Commands for Server<'_> {
             }
             Command::SetFifo(fifo) => self.set_fifo(&fifo).and(nothing),
             Command::SetHeap(heap) => self.set_heap(&heap).and(nothing),
-            Command::SetLimit => self.opened("SET_LIMIT").map(|_| ()).and(nothing),
+            // The guest keeps limits; those that matter here come as FIFO and heap.
+            Command::SetLimit(_) => self.opened("SET_LIMIT").map(|_| ()).and(nothing),
             Command::Work { stream, sequence, task } => self.work(stream, sequence, task).and(nothing),
         }
     }

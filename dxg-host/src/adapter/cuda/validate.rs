@@ -61,7 +61,7 @@ pub(super) enum Command {
     DestroyStream(u32),
     SetFifo(cuda::SetFifo),
     SetHeap(cuda::SetHeap),
-    SetLimit,
+    SetLimit(cuda::SetLimit),
     Work { stream: u32, sequence: u64, task: Task },
 }
 
@@ -138,11 +138,7 @@ fn decode(opcode: u16, from: &mut Decoder<'_>) -> Result<Option<Command>, Decode
         op::DESTROY_STREAM => Command::DestroyStream(cuda::StreamRef::decode(from)?.stream),
         op::SET_FIFO => Command::SetFifo(cuda::SetFifo::decode(from)?),
         op::SET_HEAP => Command::SetHeap(cuda::SetHeap::decode(from)?),
-        op::SET_LIMIT => {
-            // The guest keeps limits; those that matter here come as FIFO and heap.
-            cuda::SetLimit::decode(from)?;
-            Command::SetLimit
-        }
+        op::SET_LIMIT => Command::SetLimit(cuda::SetLimit::decode(from)?),
         _ => return decode_work(opcode, from),
     }))
 }
