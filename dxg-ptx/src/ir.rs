@@ -770,7 +770,7 @@ pub enum Fragment {
 /// What the lanes of a warp do together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WarpOp {
-    /// `shfl`: sources are value, lane, clamp-and-segment; destinations value and predicate.
+    /// `shfl`: sources are value, lane, clamp-and-segment; two destinations, value and predicate, each `None` if not wanted.
     Shuffle(ShuffleMode),
     /// `vote`: source a predicate (`negate` already applied by a preceding instruction); destination a predicate, or 32 bits.
     Vote(VoteMode),
@@ -861,6 +861,8 @@ pub enum WarpOp {
         types: [MatrixType; 4],
         /// `.satfinite`.
         saturate: Integral,
+        /// As of `Mma`.
+        and_popc: Integral,
     },
 }
 
@@ -1106,6 +1108,8 @@ pub struct Function {
     pub blocks: Vec<Block>,
     /// Directives.
     pub limits: LaunchLimits,
+    /// Who may see it; `Extern` if this module only declares it.
+    pub linkage: Linkage,
     /// Where it stands in the text.
     pub place: Place,
 }

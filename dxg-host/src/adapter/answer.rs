@@ -52,7 +52,11 @@ impl Answer {
 ///
 /// # Errors
 /// It names none.
-pub(crate) fn copy_indirect(windows: &Windows, entry: &Entry<'_>, into: &mut Vec<u8>) -> Result<(), Violation> {
+pub(crate) fn copy_indirect(
+    windows: &Windows,
+    entry: &Entry<'_>,
+    into: &mut Vec<u8>,
+) -> Result<(), Violation> {
     const OP: &str = "INDIRECT";
     let block = entry.indirect().ok_or(Violation::new(OP, "malformed entry"))?;
     if block.size_bytes > MAX_INDIRECT_BYTES {

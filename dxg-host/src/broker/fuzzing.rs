@@ -89,6 +89,7 @@ impl BrokerStage {
             client_quota_bytes: QUOTA_BYTES,
             max_clients: 16,
             allowed_uids: None,
+            cuda: Default::default(),
             listener: doorbell::create()?,
             path: dir.join("vgpu.sock"),
         };

@@ -241,8 +241,10 @@ impl Worker {
                 Failure::Violation(violation) => self.link.end(Reason::VIOLATION, &violation.to_string()),
                 other => WorkerError::Protocol(other.to_string()),
             })?;
-        self.state =
-            State::Bound(Streams::new(adapter, Arc::clone(&self.link), bind.cuda.into()), Released::new(bind.quota_bytes));
+        self.state = State::Bound(
+            Streams::new(adapter, Arc::clone(&self.link), bind.cuda.into()),
+            Released::new(bind.quota_bytes),
+        );
         Ok(())
     }
 

@@ -15,6 +15,7 @@ use dxg_host::adapter::SessionCalls;
 use dxg_host::adapter::StreamEnd;
 use dxg_host::adapter::StreamSeat;
 use dxg_host::adapter::Windows;
+use dxg_host::adapter::cuda::Settings;
 use dxg_wire::cell::DEFAULT_SPIN;
 use dxg_wire::cell::FenceCell;
 use dxg_wire::cell::WaitOutcome;
@@ -88,6 +89,11 @@ fn shared(len: usize) -> Arc<Mapping> {
 impl Guest {
     /// Opens a stream that `adapter` serves.
     pub(crate) fn open(adapter: &Arc<dyn Adapter>, kind: StreamKind) -> Self {
+        Self::open_with(adapter, kind, Settings::default())
+    }
+
+    /// Opens a stream for which the administrator has decided something about CUDA.
+    pub(crate) fn open_with(adapter: &Arc<dyn Adapter>, kind: StreamKind, cuda: Settings) -> Self {
         let layout = Layout::new(1 << 20).unwrap();
         let ring = shared(usize::try_from(layout.total_bytes()).unwrap());
         let bell = doorbell::create().unwrap();
@@ -104,6 +110,7 @@ impl Guest {
             consumer,
             windows,
             calls: Arc::clone(&ledger) as Arc<dyn SessionCalls>,
+            cuda,
         };
         let adapter = Arc::clone(adapter);
         let host = std::thread::spawn(move || adapter.run_stream(seat));

@@ -6,7 +6,7 @@ use crate::ir::ReduceOp;
 
 /// A barrier that threads have come to.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Barrier {
+pub(crate) struct Barrier {
     /// Threads that it needs; `None` for all.
     threads: Option<u32>,
     /// Arrived threads of each warp.
@@ -17,15 +17,15 @@ pub(super) struct Barrier {
 
 /// A thread that may go on, and what its barrier's reduction gives.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Release {
-    pub(super) thread: usize,
-    pub(super) arrival: Arrival,
-    pub(super) result: u64,
+pub(crate) struct Release {
+    pub(crate) thread: usize,
+    pub(crate) arrival: Arrival,
+    pub(crate) result: u64,
 }
 
 impl Barrier {
     /// Notes a thread of a block of so many warps.
-    pub(super) fn arrive(&mut self, thread: usize, arrival: Arrival, warps: usize) {
+    pub(crate) fn arrive(&mut self, thread: usize, arrival: Arrival, warps: usize) {
         if self.arrived.is_empty() {
             self.arrived.resize(warps, 0);
             self.threads = arrival.threads;
@@ -39,7 +39,7 @@ impl Barrier {
     }
 
     /// Lets the threads go on if enough have arrived; `live` are the threads of each warp that have not ended.
-    pub(super) fn release(&mut self, live: &[u32]) -> Vec<Release> {
+    pub(crate) fn release(&mut self, live: &[u32]) -> Vec<Release> {
         if self.arrived.is_empty() {
             return Vec::new();
         }

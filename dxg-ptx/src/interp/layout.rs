@@ -17,21 +17,21 @@ use crate::ir::Symbol;
 const OPEN_STACK_BYTES: u64 = 64 << 10;
 
 /// What a call takes of the stack at least, so that no recursion is endless.
-pub(super) const CALL_BYTES: u64 = 16;
+pub(crate) const CALL_BYTES: u64 = 16;
 
 /// Registers of a function: how wide they are, and where the upper halves of those of 128 bits are.
 #[derive(Debug)]
-pub(super) struct Registers {
+pub(crate) struct Registers {
     /// The bits that a register has, by its number.
-    pub(super) masks: Vec<u64>,
+    pub(crate) masks: Vec<u64>,
     /// The slot of the upper half, for registers of 128 bits.
-    pub(super) upper: Vec<Option<u32>>,
+    pub(crate) upper: Vec<Option<u32>>,
     /// Slots in all: one per register, then the upper halves.
-    pub(super) slots: usize,
+    pub(crate) slots: usize,
 }
 
 impl Registers {
-    pub(super) fn of(function: &Function) -> Self {
+    pub(crate) fn of(function: &Function) -> Self {
         let mask = |class: &RegClass| match class {
             RegClass::Pred => 1,
             RegClass::B8 => 0xff,
@@ -53,21 +53,21 @@ impl Registers {
 
 /// The memory of an entry.
 #[derive(Clone, Debug, Default)]
-pub(super) struct EntryLayout {
+pub(crate) struct EntryLayout {
     /// The offset of each shared variable, by its number in the module.
-    pub(super) shared: Vec<u64>,
+    pub(crate) shared: Vec<u64>,
     /// Static shared memory.
-    pub(super) static_bytes: u64,
+    pub(crate) static_bytes: u64,
     /// Where dynamic shared memory starts.
-    pub(super) dynamic_start: u64,
+    pub(crate) dynamic_start: u64,
     /// Local memory of a thread.
-    pub(super) stack_bytes: u64,
+    pub(crate) stack_bytes: u64,
     /// For [`crate::exec::Executable::needs`].
-    pub(super) needs: Needs,
+    pub(crate) needs: Needs,
 }
 
 /// The next multiple, or the greatest number.
-pub(super) fn align_up(value: u64, align: u64) -> u64 {
+pub(crate) fn align_up(value: u64, align: u64) -> u64 {
     value.checked_next_multiple_of(align.max(1)).unwrap_or(u64::MAX)
 }
 
@@ -168,7 +168,7 @@ impl Depths<'_> {
 }
 
 /// The layouts of all functions that are entries; of others an empty one.
-pub(super) fn of(module: &Module) -> Vec<EntryLayout> {
+pub(crate) fn of(module: &Module) -> Vec<EntryLayout> {
     let all: Vec<Names> = module.functions.iter().map(names).collect();
     let ids = 0..u32::try_from(module.functions.len()).unwrap_or(u32::MAX);
     ids.map(FuncId)

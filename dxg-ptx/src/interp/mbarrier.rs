@@ -37,7 +37,7 @@ fn arrive(old: u64, count: u64, dropped: u64) -> u64 {
 type Update<'u> = &'u mut dyn FnMut(&dyn Fn(u64) -> u64) -> Result<u64, FaultKind>;
 
 /// Runs an operation; its result, if it has one.
-pub(super) fn run(op: MbarrierOp, srcs: [Option<u64>; 2], update: Update<'_>) -> Result<u64, FaultKind> {
+pub(crate) fn run(op: MbarrierOp, srcs: [Option<u64>; 2], update: Update<'_>) -> Result<u64, FaultKind> {
     let first = srcs[0].unwrap_or(0);
     let count = srcs[0].unwrap_or(1) & COUNT;
     match op {

@@ -33,7 +33,7 @@ const BUFFER_ALIGN: usize = 1024;
 
 /// Zeroed memory of our own, untouched pages of which cost nothing.
 #[derive(Debug)]
-pub(super) struct Buffer {
+pub(crate) struct Buffer {
     base: NonNull<u8>,
     layout: Layout,
     range: Range<u64>,
@@ -41,7 +41,7 @@ pub(super) struct Buffer {
 
 impl Buffer {
     /// Memory of so many bytes.
-    pub(super) fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         // Rounded by hand: the allocator gives fresh zero pages for small alignments only.
         let layout =
             Layout::array::<u128>((bytes + BUFFER_ALIGN).div_ceil(16)).unwrap_or(Layout::new::<u128>());
@@ -52,7 +52,7 @@ impl Buffer {
         Self { base, layout, range: start..start + bytes as u64 }
     }
 
-    pub(super) fn range(&self) -> Range<u64> {
+    pub(crate) fn range(&self) -> Range<u64> {
         self.range.clone()
     }
 }
@@ -65,7 +65,7 @@ impl Drop for Buffer {
 }
 
 /// What the threads of a block may touch, besides their own stacks.
-pub(super) struct Memory<'h> {
+pub(crate) struct Memory<'h> {
     host: &'h dyn Host,
     global: Range<u64>,
     shared: Range<u64>,
@@ -76,11 +76,11 @@ pub(super) struct Memory<'h> {
 
 /// A thread's view of local memory.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Stack {
+pub(crate) struct Stack {
     /// All of it.
-    pub(super) range: Range<u64>,
+    pub(crate) range: Range<u64>,
     /// Where the running function's frame starts.
-    pub(super) frame: u64,
+    pub(crate) frame: u64,
 }
 
 /// Serialises atomics that the host has no instruction for.
@@ -97,14 +97,14 @@ fn pointer<T>(address: u64) -> *mut T {
 
 impl<'h> Memory<'h> {
     /// Memory of a block: its shared memory is the first buffer (of which `shared_bytes` count), its parameters are the second.
-    pub(super) fn new(host: &'h dyn Host, buffers: &'h [Buffer; 2], shared_bytes: u64) -> Self {
+    pub(crate) fn new(host: &'h dyn Host, buffers: &'h [Buffer; 2], shared_bytes: u64) -> Self {
         let shared = buffers[0].range();
         let shared = shared.start..shared.end.min(shared.start + shared_bytes);
         Self { host, global: host.memory(), shared, params: buffers[1].range(), _buffers: buffers }
     }
 
     /// Writes the parameter block.
-    pub(super) fn set_params(&self, params: &[u8]) {
+    pub(crate) fn set_params(&self, params: &[u8]) {
         for (at, &byte) in params.iter().enumerate() {
             let stored =
                 self.store(Space::Param, at as u64, (1, u64::from(byte)), &Stack::default(), Order::Weak);
@@ -112,12 +112,12 @@ impl<'h> Memory<'h> {
         }
     }
 
-    pub(super) fn host(&self) -> &'h dyn Host {
+    pub(crate) fn host(&self) -> &'h dyn Host {
         self.host
     }
 
     /// Where a space starts in generic addresses.
-    pub(super) fn window(&self, space: Space, stack: &Stack) -> u64 {
+    pub(crate) fn window(&self, space: Space, stack: &Stack) -> u64 {
         match space {
             Space::Shared => self.shared.start,
             Space::Local => stack.frame,
@@ -127,7 +127,7 @@ impl<'h> Memory<'h> {
     }
 
     /// Which space a generic address lies in; global if in no other.
-    pub(super) fn space_of(&self, address: u64, stack: &Stack) -> Space {
+    pub(crate) fn space_of(&self, address: u64, stack: &Stack) -> Space {
         match address {
             _ if self.shared.contains(&address) => Space::Shared,
             _ if stack.range.contains(&address) => Space::Local,
@@ -137,7 +137,7 @@ impl<'h> Memory<'h> {
     }
 
     /// The generic address of an access, if it is allowed.
-    pub(super) fn check(
+    pub(crate) fn check(
         &self,
         space: Space,
         address: u64,
@@ -174,7 +174,7 @@ impl<'h> Memory<'h> {
     }
 
     /// Reads 1, 2, 4 or 8 bytes.
-    pub(super) fn load(
+    pub(crate) fn load(
         &self,
         space: Space,
         address: u64,
@@ -215,7 +215,7 @@ impl<'h> Memory<'h> {
     }
 
     /// Writes 1, 2, 4 or 8 bytes.
-    pub(super) fn store(
+    pub(crate) fn store(
         &self,
         space: Space,
         address: u64,
@@ -256,7 +256,7 @@ impl<'h> Memory<'h> {
     }
 
     /// Changes 2, 4 or 8 bytes at once; what was there before.
-    pub(super) fn update(
+    pub(crate) fn update(
         &self,
         space: Space,
         address: u64,
@@ -291,7 +291,7 @@ impl<'h> Memory<'h> {
     }
 
     /// Changes 16 bytes at once, low half first; atomic against other such changes.
-    pub(super) fn update_wide(
+    pub(crate) fn update_wide(
         &self,
         space: Space,
         address: u64,

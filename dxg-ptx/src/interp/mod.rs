@@ -15,15 +15,15 @@
 //!
 //! *Faults* end the grid; the place is that of the instruction.
 
-mod barrier;
+pub(crate) mod barrier;
 mod block;
 mod calls;
 mod execute;
-mod layout;
-mod mbarrier;
-mod memory;
+pub(crate) mod layout;
+pub(crate) mod mbarrier;
+pub(crate) mod memory;
 mod special;
-mod thread;
+pub(crate) mod thread;
 mod warp;
 
 use std::sync::Arc;

@@ -41,12 +41,12 @@ pub(super) enum Pause {
 
 /// A thread at a barrier.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Arrival {
-    pub(super) kind: BarrierKind,
-    pub(super) id: usize,
-    pub(super) threads: Option<u32>,
-    pub(super) dst: Option<Reg>,
-    pub(super) predicate: bool,
+pub(crate) struct Arrival {
+    pub(crate) kind: BarrierKind,
+    pub(crate) id: usize,
+    pub(crate) threads: Option<u32>,
+    pub(crate) dst: Option<Reg>,
+    pub(crate) predicate: bool,
 }
 
 /// An activation of a function.

@@ -15,6 +15,7 @@ use dxg_host::adapter::SessionCalls;
 use dxg_host::adapter::StreamEnd;
 use dxg_host::adapter::StreamSeat;
 use dxg_host::adapter::Windows;
+use dxg_host::adapter::cuda::Settings;
 use dxg_wire::codec::Encoder;
 use dxg_wire::doorbell;
 use dxg_wire::session::IoAddress;
@@ -106,6 +107,7 @@ pub fn vulkan_stream(data: &[u8]) {
         windows,
         calls: Arc::clone(&ledger) as Arc<dyn SessionCalls>,
         closing: Arc::clone(&closing),
+        cuda: Settings::default(),
     };
     let end = thread::scope(|scope| {
         let host = scope.spawn(|| driver.adapter.run_stream(seat));

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
+use dxg_ptx::DiagnosticKind;
+use dxg_ptx::Diagnostics;
 use dxg_ptx::exec::Executable;
 use dxg_ptx::exec::Needs;
 use dxg_ptx::exec::Placement;
 use dxg_ptx::interp::Interpreter;
 use dxg_ptx::ir::FuncId;
 use dxg_ptx::ir::Module;
+use dxg_ptx::native::NativeProgram;
 use dxg_wire::cuda::image_kind;
 
 use super::result;
@@ -44,6 +47,11 @@ impl Refused {
         Self::new(result::OUT_OF_MEMORY, "the variables of the module are larger than any memory")
     }
 
+    /// The client may hold no more memory.
+    pub(super) fn quota() -> Self {
+        Self::new(result::OUT_OF_MEMORY, "the module is large and the quota has no room for it")
+    }
+
     /// Its variables were placed where nothing is.
     pub(super) fn no_memory() -> Self {
         Self::new(result::ILLEGAL_ADDRESS, "the variables of the module have no memory")
@@ -58,7 +66,24 @@ pub(super) fn link(images: &[Image]) -> Result<Module, Refused> {
     if images.iter().any(|image| image.kind != image_kind::PTX) {
         return Err(Refused::new(result::NO_BINARY_FOR_GPU, "only PTX can be compiled for this device"));
     }
-    Err(Refused::new(result::NOT_SUPPORTED, "no compiler"))
+    let mut modules = Vec::with_capacity(images.len());
+    for image in images {
+        modules.push(dxg_ptx::parse(&image.bytes, &image.name).map_err(|problems| wrong(&problems))?);
+    }
+    // A single image is the usual case, and its name then that of the module.
+    let name = images.first().map_or("module", |image| image.name.as_str());
+    let module = dxg_ptx::link::link(modules, name).map_err(|problems| wrong(&problems))?;
+    dxg_ptx::link::check_resolved(&module, name).map_err(|problems| wrong(&problems))?;
+    Ok(module)
+}
+
+fn wrong(problems: &Diagnostics) -> Refused {
+    let result = match problems.kind() {
+        DiagnosticKind::UnsupportedVersion => result::UNSUPPORTED_PTX_VERSION,
+        DiagnosticKind::Unsupported => result::NOT_SUPPORTED,
+        _ => result::INVALID_PTX,
+    };
+    Refused::new(result, problems.to_string())
 }
 
 /// What each function of a module needs of its launches, by number.
@@ -78,6 +103,11 @@ pub(super) fn executable(
     placement: Placement,
 ) -> Result<Arc<dyn Executable>, Refused> {
     match executor {
-        Executor::Native | Executor::Interpreter => Ok(Arc::new(Interpreter::new(Arc::clone(module), placement))),
+        Executor::Native => {
+            let program = NativeProgram::new(Arc::clone(module), placement);
+            let program = program.map_err(|error| Refused::new(result::NOT_SUPPORTED, error.to_string()))?;
+            Ok(Arc::new(program))
+        }
+        Executor::Interpreter => Ok(Arc::new(Interpreter::new(Arc::clone(module), placement))),
     }
 }

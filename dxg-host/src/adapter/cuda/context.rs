@@ -21,6 +21,7 @@ use dxg_wire::shm::SharedSlice;
 use parking_lot::Condvar;
 use parking_lot::Mutex;
 
+use super::super::SessionCalls;
 use super::engine::Engine;
 use super::fifo::Fifo;
 use super::grid::Grid;
@@ -28,6 +29,7 @@ use super::heap::Heap;
 use super::memory::Memory;
 use super::queue::Queue;
 use super::settings::Settings;
+use super::workspace::Workspaces;
 
 /// Errors of kernels that one worker tells everybody of.
 const LOUD_ERRORS: u32 = 8;
@@ -39,6 +41,8 @@ pub(super) struct Context {
     pub(super) engine: Arc<Engine>,
     pub(super) memory: Memory,
     pub(super) settings: Settings,
+    pub(super) calls: Arc<dyn SessionCalls>,
+    pub(super) workspaces: Workspaces,
     status: SharedSlice,
     /// The sticky `CUresult`; 0 for none.
     error: AtomicU32,
@@ -57,18 +61,26 @@ pub(super) struct Context {
     change: Mutex<()>,
 }
 
+/// What a context is made of.
+pub(super) struct Parts {
+    pub(super) engine: Arc<Engine>,
+    pub(super) memory: Memory,
+    pub(super) workspaces: Workspaces,
+    pub(super) status: SharedSlice,
+    pub(super) settings: Settings,
+    pub(super) calls: Arc<dyn SessionCalls>,
+    pub(super) closing: Arc<AtomicBool>,
+}
+
 impl Context {
-    pub(super) fn new(
-        engine: Arc<Engine>,
-        memory: Memory,
-        status: SharedSlice,
-        settings: Settings,
-        closing: Arc<AtomicBool>,
-    ) -> Arc<Self> {
+    pub(super) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { engine, memory, workspaces, status, settings, calls, closing } = parts;
         let context = Arc::new(Self {
             engine,
             memory,
             settings,
+            calls,
+            workspaces,
             status,
             error: AtomicU32::new(0),
             ended: AtomicBool::new(false),

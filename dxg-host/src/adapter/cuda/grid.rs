@@ -2,24 +2,30 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
+use std::thread;
 use std::time::Duration;
 use std::time::Instant;
 
 use dxg_ptx::exec::Blocks;
+use dxg_ptx::exec::Fault;
 use dxg_ptx::exec::FaultKind;
 use dxg_ptx::exec::Host;
 use dxg_ptx::exec::Launch;
 use dxg_ptx::exec::Residency;
 use parking_lot::Mutex;
 
+use super::charge::Charge;
 use super::context::Context;
 use super::module::Placed;
 use super::queue::Queue;
 use super::result;
 use super::work::Kernel;
+use super::workspace::Workspace;
 
 /// A grid that is expected to take no longer than this is run by whoever has it: to wake others takes as long.
 pub(super) const SHORT: Duration = Duration::from_micros(20);
@@ -33,6 +39,8 @@ const MOST_BLOCKS: [u32; 3] = [0x7FFF_FFFF, 65_535, 65_535];
 pub(super) const MOST_SHARED_BYTES: u64 = 227 << 10;
 /// Most local memory of a block's threads together, which each thread of the pool holds while it runs one.
 const MOST_LOCAL_BYTES: u64 = 256 << 20;
+/// As much as that is not charged to the client.
+const FREE_LOCAL_BYTES: u64 = 1 << 20;
 
 /// A launch that cannot be.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +54,8 @@ pub(super) struct Refused {
 pub(super) struct Cost {
     /// Nanoseconds of 1024 threads of a grid, one after the other; 0 where nothing is known.
     per_threads: AtomicU64,
+    /// The first grid has run. It took its code's compilation, too, and is no measure.
+    is_warm: AtomicBool,
 }
 
 impl Cost {
@@ -57,6 +67,9 @@ impl Cost {
     }
 
     fn learn(&self, launch: &Launch, busy: Duration) {
+        if !self.is_warm.swap(true, Ordering::Relaxed) {
+            return;
+        }
         let busy = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
         let seen = busy.saturating_mul(1024) / threads(launch);
         let known = self.per_threads.load(Ordering::Relaxed);
@@ -85,13 +98,24 @@ struct State {
     has_ended: bool,
 }
 
+/// What a grid holds.
+#[derive(Debug)]
+struct Held {
+    workspace: Option<Workspace>,
+    _charge: Charge,
+}
+
 /// A running grid.
 pub(super) struct Grid {
     queue: Arc<Queue>,
     sequence: u64,
     kernel: Kernel,
     blocks: Blocks,
+    /// What it holds until it ends.
+    held: Mutex<Option<Held>>,
     stop: AtomicBool,
+    /// The pool knows it.
+    is_open: AtomicBool,
     state: Mutex<State>,
     busy_ns: AtomicU64,
     since: Instant,
@@ -110,19 +134,29 @@ impl Grid {
     /// When it cannot be run.
     pub(super) fn new(queue: &Arc<Queue>, sequence: u64, mut kernel: Kernel) -> Result<Arc<Self>, Refused> {
         check(&kernel.placed, kernel.function, &kernel.launch)?;
-        kernel.launch.grid_id = queue.context.grid_number();
-        let threads = match kernel.launch.residency {
-            Residency::Independent => queue.context.engine.pool.threads(),
-            // One thread gives every block its turn.
-            Residency::Cooperative => 1,
+        let context = &queue.context;
+        kernel.launch.grid_id = context.grid_number();
+        let pool_threads = context.engine.pool.threads();
+        let charge = charge(context, &kernel, pool_threads)?;
+        let (threads, workspace) = match kernel.launch.residency {
+            Residency::Independent => (pool_threads, None),
+            // All blocks are one thread's, who shares them out.
+            Residency::Cooperative => {
+                let none =
+                    Refused { result: result::LAUNCH_OUT_OF_RESOURCES, why: "too many cooperative grids" };
+                (1, Some(context.workspaces.take().ok_or(none)?))
+            }
         };
+        kernel.launch.workspace = workspace.map_or(0, |workspace| workspace.address);
         let blocks = Blocks::of(&kernel.launch, threads);
         Ok(Arc::new(Self {
             queue: Arc::clone(queue),
             sequence,
             kernel,
             blocks,
+            held: Mutex::new(Some(Held { workspace, _charge: charge })),
             stop: AtomicBool::new(false),
+            is_open: AtomicBool::new(false),
             state: Mutex::default(),
             busy_ns: AtomicU64::new(0),
             since: Instant::now(),
@@ -137,6 +171,11 @@ impl Grid {
     /// Its number on the stream.
     pub(super) fn sequence(&self) -> u64 {
         self.sequence
+    }
+
+    /// The pool knows it, until it ends.
+    pub(super) fn opened(&self) {
+        self.is_open.store(true, Ordering::Release);
     }
 
     /// How many threads it could use beside one.
@@ -184,8 +223,10 @@ impl Grid {
             state.threads += 1;
         }
         let since = Instant::now();
-        let entry = self.kernel.placed.entry(self.kernel.function);
-        let ran = self.kernel.placed.executable().run(entry, &self.kernel.launch, &self.blocks, self);
+        let ran = match self.kernel.launch.residency {
+            Residency::Independent => self.run(&self.blocks),
+            Residency::Cooperative => self.run_together(),
+        };
         let busy = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.busy_ns.fetch_add(busy, Ordering::Relaxed);
         if let Err(fault) = ran {
@@ -207,13 +248,80 @@ impl Grid {
         drop(state);
         let busy = Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed));
         self.kernel.placed.cost(self.kernel.function).learn(&self.kernel.launch, busy);
-        self.queue.context.grid_ends(self);
+        let context = self.context();
+        if let Some(workspace) = self.held.lock().take().and_then(|held| held.workspace) {
+            context.workspaces.give_back(workspace);
+        }
+        context.grid_ends(self);
+        if self.is_open.load(Ordering::Acquire) {
+            context.engine.pool.close(self);
+        }
         Left::Last
+    }
+
+    fn run(&self, blocks: &Blocks) -> Result<(), Fault> {
+        let Kernel { placed, function, launch } = &self.kernel;
+        placed.executable().run(placed.entry(*function), launch, blocks, self)
+    }
+
+    /// Runs all blocks, each on one of as many threads as can be had, which all run at once: blocks may wait for each other.
+    fn run_together(&self) -> Result<(), Fault> {
+        if self.blocks.take().is_none() {
+            return Ok(());
+        }
+        let wanted = u64::try_from(self.context().engine.pool.threads()).unwrap_or(1);
+        let wanted = wanted.min(self.kernel.launch.block_count());
+        // How many threads there are is known once they are started; until then they wait for their shares.
+        let shares = OnceLock::new();
+        let run = || {
+            let Some(shares) = shares.get() else { return Ok(()) };
+            let ran = self.run(shares);
+            if ran.is_err() {
+                self.stop.store(true, Ordering::Release);
+            }
+            ran
+        };
+        thread::scope(|scope| {
+            let mut started = Vec::new();
+            for _ in 1..wanted {
+                let (begin, begins) = mpsc::channel::<()>();
+                let wait_and_run = move || {
+                    // Whoever waits is told, or its channel is closed; both mean that the shares are known.
+                    let _ = begins.recv();
+                    run()
+                };
+                let thread = thread::Builder::new().name("cuda together".to_owned());
+                match thread.spawn_scoped(scope, wait_and_run) {
+                    Ok(thread) => started.push((begin, thread)),
+                    Err(_) => break,
+                }
+            }
+            let _ = shares.set(Blocks::of(&self.kernel.launch, started.len() + 1));
+            let threads: Vec<_> = started.into_iter().map(|(_, thread)| thread).collect();
+            let mut worst = run();
+            for thread in threads {
+                let Ok(ran) = thread.join() else { continue };
+                // The first to fail has the others stopped.
+                if worst.is_ok() || worst.as_ref().is_err_and(|fault| fault.kind == FaultKind::Stopped) {
+                    worst = ran.and(worst);
+                }
+            }
+            worst
+        })
     }
 
     fn context(&self) -> &Context {
         &self.queue.context
     }
+}
+
+/// Charges the local memory of a grid's threads, where it is much.
+fn charge(context: &Context, kernel: &Kernel, threads: usize) -> Result<Charge, Refused> {
+    let limits = kernel.placed.limits(kernel.function);
+    let of_block = limits.local_bytes.saturating_mul(kernel.launch.thread_count());
+    let bytes = if of_block > FREE_LOCAL_BYTES { of_block.saturating_mul(threads as u64) } else { 0 };
+    let refused = Refused { result: result::OUT_OF_MEMORY, why: "the quota has no room for local memory" };
+    Charge::new(&context.calls, bytes).ok_or(refused)
 }
 
 /// Whether a launch can be run.

@@ -4,9 +4,8 @@ use dxg_ptx::exec::Placement;
 use dxg_ptx::ir::Global;
 use dxg_ptx::ir::Linkage;
 use dxg_ptx::ir::Module;
-use dxg_ptx::ir::Relocation;
 use dxg_ptx::ir::Space;
-use dxg_ptx::ir::Symbol;
+use dxg_ptx::layout::write_variables;
 
 use super::memory::Memory;
 use super::memory::NotMapped;
@@ -53,7 +52,7 @@ impl Variables {
             most = most.max(align);
             let offset = end.checked_next_multiple_of(align).ok_or(TooLarge)?;
             offsets.push(Some(offset));
-            end = offset.checked_add(global.size).filter(|end| *end < 1 << 46).ok_or(TooLarge)?;
+            end = offset.checked_add(global.size.max(1)).filter(|end| *end < 1 << 46).ok_or(TooLarge)?;
         }
         Ok(Self { offsets, bytes: end, align: most })
     }
@@ -73,52 +72,18 @@ impl Variables {
             return Ok(());
         }
         memory.fill(base, self.bytes, 0, FillUnit::Byte)?;
-        let placement = self.placement(base);
-        for (global, offset) in module.globals.iter().zip(&self.offsets) {
-            let Some(offset) = offset else { continue };
-            let bytes = initial(module, global, &placement);
-            if !bytes.is_empty() {
-                memory.write(base + offset, &bytes)?;
+        let mut done = Ok(());
+        write_variables(module, &self.placement(base), |address, bytes| {
+            if done.is_ok() {
+                done = memory.write(address, bytes);
             }
-        }
-        Ok(())
+        });
+        done
     }
-}
-
-/// The first bytes of a variable, with the addresses in them.
-fn initial(module: &Module, global: &Global, placement: &Placement) -> Vec<u8> {
-    let size = usize::try_from(global.size).unwrap_or(usize::MAX);
-    let mut bytes = global.init.clone();
-    bytes.truncate(size);
-    for relocation in &global.relocations {
-        let value = value_of(module, relocation, placement) >> u32::from(relocation.shift).min(63);
-        let Ok(at) = usize::try_from(relocation.offset) else { continue };
-        let Some(end) = at.checked_add(relocation.size.into()).filter(|end| *end <= size) else { continue };
-        if bytes.len() < end {
-            bytes.resize(end, 0);
-        }
-        let whole = value.to_le_bytes();
-        if let (Some(place), Some(value)) = (bytes.get_mut(at..end), whole.get(..end - at)) {
-            place.copy_from_slice(value);
-        }
-    }
-    bytes
-}
-
-fn value_of(module: &Module, relocation: &Relocation, placement: &Placement) -> u64 {
-    let address = match relocation.symbol {
-        Symbol::Global(id) => placement.addresses.get(id.0 as usize).copied().unwrap_or(0),
-        Symbol::Function(id) if (id.0 as usize) < module.functions.len() => Module::function_address(id),
-        _ => 0,
-    };
-    address.wrapping_add_signed(relocation.addend)
 }
 
 #[cfg(test)]
 mod tests {
-    use dxg_ptx::ir::FuncId;
-    use dxg_ptx::ir::Function;
-    use dxg_ptx::ir::GlobalId;
     use dxg_ptx::ir::Place;
 
     use super::*;
@@ -156,35 +121,5 @@ mod tests {
     fn variables_without_an_end_are_refused() {
         let module = Module { globals: vec![global(Space::Global, u64::MAX, 1)], ..Module::default() };
         assert_eq!(Variables::of(&module), Err(TooLarge));
-    }
-
-    #[test]
-    fn addresses_in_initialisers_are_those_of_the_placement() {
-        let relocation = |offset, size, shift, symbol, addend| Relocation {
-            offset,
-            size,
-            shift,
-            symbol,
-            addend,
-            is_generic: false,
-        };
-        let mut table = global(Space::Global, 24, 8);
-        table.init = vec![9];
-        table.relocations = vec![
-            relocation(8, 8, 0, Symbol::Global(GlobalId(1)), 4),
-            relocation(16, 1, 8, Symbol::Global(GlobalId(1)), 0),
-            relocation(17, 4, 0, Symbol::Function(FuncId(0)), 0),
-            relocation(22, 4, 0, Symbol::Function(FuncId(0)), 0),
-        ];
-        let module = Module {
-            globals: vec![table, global(Space::Global, 8, 8)],
-            functions: vec![Function::default()],
-            ..Module::default()
-        };
-        let placement = Variables::of(&module).unwrap().placement(0x5000);
-        let bytes = initial(&module, &module.globals[0], &placement);
-        assert_eq!(bytes[..8], [9, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(bytes[8..16], (0x5018_u64 + 4).to_le_bytes());
-        assert_eq!(bytes[16..], [0x50, 0x10, 0, 0, 0]);
     }
 }

@@ -164,11 +164,7 @@ impl Memory {
     }
 
     /// Does something with bytes that stay mapped meanwhile.
-    fn with<R>(
-        &self,
-        needed: &[(u64, u64)],
-        run: impl FnOnce(&[Mapped<'_>]) -> R,
-    ) -> Result<R, NotMapped> {
+    fn with<R>(&self, needed: &[(u64, u64)], run: impl FnOnce(&[Mapped<'_>]) -> R) -> Result<R, NotMapped> {
         let _kept = self.pieces.read();
         let mut mapped = Vec::with_capacity(needed.len());
         for &(at, bytes) in needed {
@@ -295,7 +291,8 @@ impl Pages {
     fn has_all(&self, mut pages: Range<u64>) -> bool {
         while pages.start < pages.end {
             let (mask, end) = Self::mask(&pages);
-            let there = self.word(pages.start).is_some_and(|word| word.load(Ordering::Acquire) & mask == mask);
+            let there =
+                self.word(pages.start).is_some_and(|word| word.load(Ordering::Acquire) & mask == mask);
             if !there {
                 return false;
             }

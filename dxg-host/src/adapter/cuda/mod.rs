@@ -11,6 +11,7 @@
 //! context or the end of its session.
 
 mod attributes;
+mod charge;
 mod compile;
 mod context;
 mod engine;
@@ -32,6 +33,7 @@ mod settings;
 mod validate;
 mod watch;
 mod work;
+mod workspace;
 
 use std::sync::Arc;
 

@@ -18,6 +18,8 @@ use dxg_wire::cuda::ParamInfo;
 use dxg_wire::cuda::SymbolInfo;
 use dxg_wire::cuda::symbol_kind;
 
+use super::super::SessionCalls;
+use super::charge::Charge;
 use super::compile;
 use super::compile::Refused;
 use super::grid::Cost;
@@ -27,6 +29,10 @@ use super::settings::Executor;
 
 /// Most threads of a block, whatever its function says.
 const MOST_THREADS: u64 = 1024;
+/// Bytes that a byte of text becomes, roughly: its meaning, its regions, its code.
+const PER_TEXT_BYTE: u64 = 32;
+/// What is charged is a multiple of this; modules of usual size cost nothing.
+const CHARGED_BYTES: u64 = 16 << 20;
 
 /// A module that is compiled and has no memory yet.
 #[derive(Debug)]
@@ -36,6 +42,7 @@ pub(super) struct Loaded {
     /// The encoded [`ModuleInfo`].
     pub(super) info: Vec<u8>,
     entries: Vec<Entry>,
+    _charge: Charge,
 }
 
 /// What launches of an entry are checked against.
@@ -71,7 +78,14 @@ impl Loaded {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(super) fn new(images: &[compile::Image], binary_version: u32) -> Result<Self, Refused> {
+    pub(super) fn new(
+        images: &[compile::Image],
+        binary_version: u32,
+        calls: &Arc<dyn SessionCalls>,
+    ) -> Result<Self, Refused> {
+        let text_bytes = images.iter().fold(0_u64, |sum, image| sum.saturating_add(image.bytes.len() as u64));
+        let large_bytes = text_bytes.saturating_mul(PER_TEXT_BYTE) / CHARGED_BYTES * CHARGED_BYTES;
+        let charge = Charge::new(calls, large_bytes).ok_or_else(Refused::quota)?;
         let module = compile::link(images)?;
         let variables = Variables::of(&module).map_err(|_| Refused::too_large())?;
         let needs = compile::needs(&module);
@@ -95,7 +109,8 @@ impl Loaded {
         let mut encoder = Encoder::new();
         info.encode(&mut encoder);
         let entries = entries.into_iter().map(|(entry, ..)| entry).collect();
-        Ok(Self { variables, info: encoder.as_slice().to_vec(), entries, module: Arc::new(module) })
+        let info = encoder.as_slice().to_vec();
+        Ok(Self { variables, info, entries, module: Arc::new(module), _charge: charge })
     }
 
     /// Gives the variables their first values at `base` and makes the code that finds them there.

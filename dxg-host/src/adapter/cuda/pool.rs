@@ -113,6 +113,7 @@ impl Pool {
 
     /// A grid runs and has blocks for more than its first thread.
     pub(super) fn open(&self, grid: &Arc<Grid>) {
+        grid.opened();
         let wanted = usize::try_from(grid.wants_helpers()).unwrap_or(usize::MAX);
         let mut state = self.0.state.lock();
         state.grids.push(Arc::clone(grid));
@@ -122,6 +123,18 @@ impl Pool {
         for _ in 0..helpers {
             self.0.work.notify_one();
         }
+    }
+}
+
+impl Pool {
+    /// A grid that was opened has ended.
+    pub(super) fn close(&self, grid: &Grid) {
+        let mut state = self.0.state.lock();
+        let at = state.grids.iter().position(|other| std::ptr::eq(&**other, grid));
+        let closed = at.map(|at| state.grids.swap_remove(at));
+        drop(state);
+        // With it may go its context, and with that everything.
+        drop(closed);
     }
 }
 
@@ -211,9 +224,14 @@ impl State {
         self.grids.retain(|grid| grid.thread_count().is_some());
         let needs = |grid: &&Arc<Grid>| {
             let threads = grid.thread_count();
-            if grid.is_exhausted() { threads == Some(0) } else { threads == Some(0) || grid.wants_helpers() > 0 }
+            if grid.is_exhausted() {
+                threads == Some(0)
+            } else {
+                threads == Some(0) || grid.wants_helpers() > 0
+            }
         };
-        let best = self.grids.iter().filter(needs).min_by_key(|grid| (grid.queue().priority, grid.thread_count()));
+        let best =
+            self.grids.iter().filter(needs).min_by_key(|grid| (grid.queue().priority, grid.thread_count()));
         best.map(Arc::clone)
     }
 }

@@ -23,6 +23,7 @@ use dxg_wire::shm::SharedSlice;
 use parking_lot::Mutex;
 
 use super::super::AdapterIdentity;
+use super::super::SessionCalls;
 use super::super::StreamEnd;
 use super::super::StreamSeat;
 use super::super::Windows;
@@ -32,6 +33,7 @@ use super::attributes::Machine;
 use super::attributes::attributes;
 use super::compile::Image;
 use super::context::Context;
+use super::context::Parts;
 use super::engine::Engine;
 use super::fifo::Fifo;
 use super::heap::Heap;
@@ -53,6 +55,7 @@ use super::validate::Task;
 use super::work;
 use super::work::Kernel;
 use super::work::Work;
+use super::workspace::Workspaces;
 use crate::failure::Violation;
 
 /// Modules that are compiled at once, beside the ring.
@@ -70,8 +73,8 @@ pub(super) fn run(
     machine: Machine,
     seat: StreamSeat,
 ) -> Result<(), StreamEnd> {
-    let StreamSeat { mut consumer, windows, closing, cuda: settings, .. } = seat;
-    let mut server = Server { engine, identity, machine, windows, settings, closing, opened: None };
+    let StreamSeat { mut consumer, windows, calls, closing, cuda: settings, .. } = seat;
+    let mut server = Server { engine, identity, machine, windows, calls, settings, closing, opened: None };
     let around = (Arc::clone(&server.windows), Arc::clone(&server.closing));
     let served = reader::run(&mut consumer, &around.0, &around.1, &mut server);
     if let Some(opened) = server.opened.take() {
@@ -110,6 +113,7 @@ struct Server<'a> {
     identity: &'a AdapterIdentity,
     machine: Machine,
     windows: Arc<Windows>,
+    calls: Arc<dyn SessionCalls>,
     settings: Settings,
     closing: Arc<AtomicBool>,
     opened: Option<Opened>,
@@ -167,8 +171,10 @@ impl Server<'_> {
         if status.atomic_u64(0).is_err() {
             return Err(Violation::new(OP, "misplaced status"));
         }
-        let memory = match Memory::reserve(open.range_start, open.range_bytes) {
-            Ok(memory) => memory,
+        let reserved = Memory::reserve(open.range_start, open.range_bytes)
+            .and_then(|memory| Ok((Workspaces::new(&memory)?, memory)));
+        let (workspaces, memory) = match reserved {
+            Ok(reserved) => reserved,
             Err(error) => {
                 tracing::debug!(%error, start = open.range_start, bytes = open.range_bytes, "range not free");
                 return Ok(Done::Answer(describe(result::ALREADY_MAPPED, 0, self.identity, self.machine)));
@@ -178,8 +184,15 @@ impl Server<'_> {
             0 => self.settings.compute_capability,
             wanted => wanted,
         };
-        let context =
-            Context::new(Arc::clone(&self.engine), memory, status, self.settings, Arc::clone(&self.closing));
+        let context = Context::new(Parts {
+            engine: Arc::clone(&self.engine),
+            memory,
+            workspaces,
+            status,
+            settings: self.settings,
+            calls: Arc::clone(&self.calls),
+            closing: Arc::clone(&self.closing),
+        });
         self.opened = Some(Opened {
             context,
             compute_capability,
@@ -484,7 +497,7 @@ impl Compilation {
 
     fn run(self) {
         let since = Instant::now();
-        let loaded = Loaded::new(&self.images, self.compute_capability);
+        let loaded = Loaded::new(&self.images, self.compute_capability, &self.context.calls);
         let nanoseconds = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let mut modules = self.modules.lock();
         let answer = match loaded {

@@ -231,7 +231,10 @@ fn check(command: &Command) -> Result<(), &'static str> {
             let bytes = images.iter().fold(0_u64, |sum, image| sum.saturating_add(image.bytes));
             refuse(bytes > MOST_IMAGE_BYTES, "images too large")?;
             refuse(load.optimization > 4, "unknown optimisation level")?;
-            refuse(images.iter().any(|image| image.kind > cuda::image_kind::BINARY), "unknown kind of image")?;
+            refuse(
+                images.iter().any(|image| image.kind > cuda::image_kind::BINARY),
+                "unknown kind of image",
+            )?;
             refuse(images.iter().any(|image| image.name.len() > MOST_NAME_BYTES), "name too long")
         }
         Command::CreateStream(create) => refuse(create.stream >= STREAMS, "stream number too large"),
@@ -241,9 +244,7 @@ fn check(command: &Command) -> Result<(), &'static str> {
 }
 
 fn check_task(task: &Task) -> Result<(), &'static str> {
-    let is_number = |number: &Number| {
-        matches!(number.bytes, 4 | 8) && number.at.is_multiple_of(number.bytes)
-    };
+    let is_number = |number: &Number| matches!(number.bytes, 4 | 8) && number.at.is_multiple_of(number.bytes);
     match task {
         Task::Launch(launch) if launch.flags & !launch_flags::COOPERATIVE != 0 => Err("unknown flags"),
         Task::Launch(launch) if launch.params.len() > MOST_PARAM_BYTES => Err("too many parameter bytes"),

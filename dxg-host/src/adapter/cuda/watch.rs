@@ -186,7 +186,8 @@ impl Shared {
             look = if woken.is_empty() { (look * 2).min(LONGEST_LOOK) } else { FIRST_LOOK };
             woken.iter().for_each(Queue::wake);
             drop(woken);
-            let is_active = last_active.elapsed() < QUIET || contexts.iter().any(|context| context.has_grids());
+            let is_active =
+                last_active.elapsed() < QUIET || contexts.iter().any(|context| context.has_grids());
             if is_active {
                 contexts.iter().for_each(|context| context.watch_grids());
                 self.pool.relieve();

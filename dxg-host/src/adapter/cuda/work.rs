@@ -101,14 +101,30 @@ pub(super) enum Work {
     /// It is complete already.
     Nothing,
     Launch(Box<Kernel>),
-    Copy { to: u64, from: u64, bytes: u64 },
+    Copy {
+        to: u64,
+        from: u64,
+        bytes: u64,
+    },
     Copy3d(Box<Box3d>),
     Fill(Box<Rows>),
-    WaitStream { other: Arc<Queue>, sequence: u64 },
-    WaitCell { cell: FenceCell, value: u64 },
-    SignalCell { cell: FenceCell, value: u64 },
+    WaitStream {
+        other: Arc<Queue>,
+        sequence: u64,
+    },
+    WaitCell {
+        cell: FenceCell,
+        value: u64,
+    },
+    SignalCell {
+        cell: FenceCell,
+        value: u64,
+    },
     Timestamp(SharedSlice),
-    WriteValue { number: Number, value: u64 },
+    WriteValue {
+        number: Number,
+        value: u64,
+    },
     WaitValue(Box<Awaited>),
 }
 
@@ -292,8 +308,7 @@ fn copy_box(queue: &Queue, copy: &Box3d) -> Result<(), NotMapped> {
             let offset = z.checked_mul(side.slice)?.checked_add(y.checked_mul(side.pitch)?)?;
             side.at.checked_add(offset)
         };
-        let place =
-            |side: &Side, y: u64| row(side, y).ok_or(NotMapped { address: side.at });
+        let place = |side: &Side, y: u64| row(side, y).ok_or(NotMapped { address: side.at });
         if is_flat(&copy.to) && is_flat(&copy.from) {
             let bytes = copy.width_bytes.saturating_mul(copy.height);
             memory.copy(place(&copy.to, 0)?, place(&copy.from, 0)?, bytes)?;

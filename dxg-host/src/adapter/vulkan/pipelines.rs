@@ -35,11 +35,11 @@ use dxg_wire::spin::Spin;
 use parking_lot::Condvar;
 use parking_lot::Mutex;
 
+use super::super::answer::Answer;
 use super::context::DispatchError;
 use super::objects::Objects;
 use super::reader::Reader;
 use super::reader::arena;
-use super::super::answer::Answer;
 use crate::failure::Fault;
 use crate::generated::vulkan::native::DeviceFns;
 use crate::generated::vulkan::structs;

@@ -11,6 +11,7 @@ use dxg_wire::generated::vulkan::VkOp;
 use dxg_wire::vulkan::op;
 
 use super::super::StreamEnd;
+use super::super::answer::Answer;
 use super::completion::Pending;
 use super::context::InstanceContext;
 use super::device::Device;
@@ -23,7 +24,6 @@ use super::objects::Objects;
 use super::reader::ReadError;
 use super::reader::Reader;
 use super::reader::arena;
-use super::super::answer::Answer;
 use super::serve::Server;
 use super::serve::Start;
 use crate::failure::Fault;

@@ -1,0 +1,503 @@
+//! Addresses, their checks, loads and stores.
+
+use cranelift_codegen::ir::BlockArg;
+use cranelift_codegen::ir::InstBuilder as _;
+use cranelift_codegen::ir::MemFlagsData;
+use cranelift_codegen::ir::TrapCode;
+use cranelift_codegen::ir::Type;
+use cranelift_codegen::ir::Value;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types;
+
+use super::Emitter;
+use super::READONLY;
+use super::checks::Check;
+use super::checks::Plan;
+use super::types::integer;
+use super::values::Extend;
+use crate::ir::Address;
+use crate::ir::Base;
+use crate::ir::CvtaDirection;
+use crate::ir::Guard;
+use crate::ir::Op;
+use crate::ir::Operand;
+use crate::ir::Order;
+use crate::ir::Reg;
+use crate::ir::Scalar;
+use crate::ir::Space;
+use crate::ir::Symbol;
+use crate::native::context::fault;
+use crate::native::helpers::ATOMIC;
+use crate::native::helpers::Helper;
+
+/// Where an access goes: a pointer and what is added to it.
+#[derive(Clone, Copy)]
+pub(super) struct Pointer {
+    pub(super) base: Value,
+    pub(super) offset: i32,
+}
+
+/// An access to memory that the program names.
+pub(super) const fn program_flags() -> MemFlagsData {
+    MemFlagsData::new().with_trap_code(Some(TrapCode::HEAP_OUT_OF_BOUNDS))
+}
+
+impl Emitter<'_, '_> {
+    /// The number under which a limit of a space is known.
+    fn limit_of(&mut self, space: Space) -> Option<Value> {
+        match space {
+            Space::Global | Space::Const | Space::Generic => Some(self.shared.memory_bytes),
+            Space::Shared => Some(self.shared.shared_bytes),
+            Space::Local | Space::Param => None,
+        }
+    }
+
+    /// How many places there are for a range of `bytes` aligned to `align` in a space; computed before the loop over lanes.
+    fn bound(&mut self, space: Space, bytes: u32, align: u32) -> Value {
+        let key = (if matches!(space, Space::Shared) { 1 } else { 0 }, bytes, align);
+        if let Some((_, value)) = self.bounds.iter().find(|(known, _)| *known == key) {
+            return *value;
+        }
+        let limit = self.limit_of(space).unwrap_or(self.shared.memory_bytes);
+        let value = self.at_entry(|cursor, _| {
+            let fits = cursor.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, limit, i64::from(bytes));
+            let room = cursor.ins().iadd_imm_s(limit, -i64::from(bytes));
+            let places = cursor.ins().ushr_imm_u(room, i64::from(align.trailing_zeros()));
+            let count = cursor.ins().iadd_imm_s(places, 1);
+            let zero = cursor.ins().iconst(types::I64, 0);
+            cursor.ins().select(fits, count, zero)
+        });
+        self.bounds.push((key, value));
+        value
+    }
+
+    /// The start of the range, turned so that a misaligned start looks huge.
+    fn turned(&mut self, start: Value, align: u32) -> Value {
+        match align.trailing_zeros() {
+            0 => start,
+            bits => self.b.ins().rotr_imm_u(start, i64::from(bits)),
+        }
+    }
+
+    /// The generic address of where the frame's variables are.
+    pub(super) fn local_base(&mut self) -> Value {
+        self.b.ins().iadd_imm_s(self.frame, i64::from(self.unit.regions.frame.locals))
+    }
+
+    /// Checks a range in a space, from a register's value.
+    fn check(&mut self, space: Space, value: Value, check: Check) {
+        let start = match check.low {
+            0 => value,
+            low => self.b.ins().iadd_imm_s(value, low),
+        };
+        match space {
+            Space::Global | Space::Const | Space::Generic => {
+                let from = self.b.ins().isub(start, self.shared.memory_base);
+                let turned = self.turned(from, check.align);
+                let bound = self.bound(space, check.bytes, check.align);
+                let ok = self.b.ins().icmp(IntCC::UnsignedLessThan, turned, bound);
+                if space == Space::Generic {
+                    self.check_elsewhere(ok, start, check);
+                } else {
+                    self.fail_unless(ok, check.align, Some(start));
+                }
+            }
+            Space::Shared => {
+                let turned = self.turned(start, check.align);
+                let bound = self.bound(space, check.bytes, check.align);
+                let ok = self.b.ins().icmp(IntCC::UnsignedLessThan, turned, bound);
+                let address = self.b.ins().iadd(self.shared.shared, start);
+                self.fail_unless(ok, check.align, Some(address));
+            }
+            Space::Local if self.unit.has_alloca => {
+                let base = self.local_base();
+                let address = self.b.ins().iadd(base, start);
+                let never = self.constant(0, types::I8);
+                self.check_elsewhere(never, address, check);
+            }
+            Space::Local | Space::Param => {
+                let (base, room) = match space {
+                    Space::Local => (self.local_base(), self.unit.function.local_bytes),
+                    _ => (self.shared.params, self.unit.function.param_bytes),
+                };
+                let count = (room.checked_sub(check.bytes)).map_or(0, |left| left / check.align + 1);
+                let turned = self.turned(start, check.align);
+                let ok = self.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, turned, i64::from(count));
+                let address = self.b.ins().iadd(base, start);
+                self.fail_unless(ok, check.align, Some(address));
+            }
+        }
+    }
+
+    /// A generic address that is not in global memory: a helper looks at the other spaces.
+    fn check_elsewhere(&mut self, ok: Value, start: Value, check: Check) {
+        let [slow, next] = [self.b.create_block(), self.b.create_block()];
+        self.b.set_cold_block(slow);
+        self.b.ins().brif(ok, next, &[], slow, &[]);
+        self.b.switch_to_block(slow);
+        self.b.seal_block(slow);
+        let bytes = self.b.ins().iconst(types::I32, i64::from(check.bytes));
+        let kind = if self.is_atomic { ATOMIC } else { 0 };
+        let align = self.b.ins().iconst(types::I32, i64::from(check.align | kind));
+        let is_fine = self.call(Helper::Reach, &[self.shared.context, start, bytes, align]);
+        let args = self.fail_args(check.align, Some(start));
+        self.b.ins().brif(is_fine, next, &[], self.fail, &args);
+        self.b.switch_to_block(next);
+        self.b.seal_block(next);
+    }
+
+    /// What is added to an address of the space to get a pointer.
+    fn origin(&mut self, space: Space) -> Option<Value> {
+        match space {
+            Space::Global | Space::Const | Space::Generic => None,
+            Space::Shared => Some(self.shared.shared),
+            Space::Local => Some(self.local_base()),
+            Space::Param => Some(self.shared.params),
+        }
+    }
+
+    /// Whether an access to a symbol is within what is certainly there.
+    fn is_inside(&self, symbol: Symbol, space: Space, offset: i64, bytes: u32) -> bool {
+        let end = offset.saturating_add(i64::from(bytes));
+        let (size, align_offset) = match symbol {
+            Symbol::Global(id) => match self.module.globals.get(id.0 as usize) {
+                Some(global) if global.size > 0 && space != Space::Generic => {
+                    (i64::try_from(global.size).unwrap_or(0), i64::from(global.align))
+                }
+                _ => return false,
+            },
+            Symbol::Local(id) => match self.unit.function.locals.get(id.0 as usize) {
+                Some(slot) => (i64::from(slot.size), i64::from(slot.align)),
+                None => return false,
+            },
+            Symbol::Param(index) => match self.unit.function.params.get(index as usize) {
+                Some(slot) => {
+                    let start = i64::from(slot.offset) + offset;
+                    return offset >= 0
+                        && start + i64::from(bytes) <= i64::from(self.unit.function.param_bytes);
+                }
+                None => return false,
+            },
+            Symbol::Function(_) => return false,
+        };
+        // The symbol is aligned; so is the access if its offset is, or if its alignment is small enough.
+        let align = i64::from(bytes.next_power_of_two()).min(16);
+        offset >= 0 && end <= size && (offset % align == 0 && align_offset >= align)
+    }
+
+    /// The pointer of an access, checked.
+    pub(super) fn locate(&mut self, space: Space, address: Address, bytes: u32, at: usize) -> Pointer {
+        match address.base {
+            Base::Reg(reg) => {
+                let value = self.read(reg);
+                let value = self.convert(value, types::I64, Extend::Zero);
+                match self.plans.get(at).copied().flatten() {
+                    Some(Plan::Covered) => {}
+                    Some(Plan::Check(check)) => self.check(space, value, check),
+                    None => self.check(space, value, Check { low: address.offset, bytes, align: bytes }),
+                }
+                let base = match self.origin(space) {
+                    Some(origin) => self.b.ins().iadd(origin, value),
+                    None => value,
+                };
+                self.pointer(base, address.offset)
+            }
+            Base::Symbol(symbol) => {
+                let value = self.symbol(symbol);
+                let is_inside = self.is_inside(symbol, space, address.offset, bytes);
+                if !is_inside {
+                    self.check(space, value, Check { low: address.offset, bytes, align: bytes });
+                }
+                let base = match self.origin(space) {
+                    Some(origin) => self.b.ins().iadd(origin, value),
+                    None => value,
+                };
+                self.pointer(base, address.offset)
+            }
+            Base::Zero => {
+                let value = self.constant(0, types::I64);
+                self.check(space, value, Check { low: address.offset, bytes, align: bytes });
+                let base = self.origin(space).unwrap_or(value);
+                self.pointer(base, address.offset)
+            }
+        }
+    }
+
+    fn pointer(&mut self, base: Value, offset: i64) -> Pointer {
+        match i32::try_from(offset) {
+            Ok(offset) if offset < i32::MAX - 64 => Pointer { base, offset },
+            _ => Pointer { base: self.b.ins().iadd_imm_s(base, offset), offset: 0 },
+        }
+    }
+
+    /// The address of a symbol in its own space.
+    pub(super) fn symbol(&mut self, symbol: Symbol) -> Value {
+        match symbol {
+            Symbol::Global(id) => match self.module.globals.get(id.0 as usize) {
+                Some(global) if global.space == Space::Shared => {
+                    let offset = self.prepared.shared_offset(id);
+                    self.constant(offset, types::I64)
+                }
+                _ => {
+                    let offset = i32::try_from(id.0 * 8).unwrap_or(0);
+                    self.b.ins().load(types::I64, READONLY, self.shared.globals, offset)
+                }
+            },
+            Symbol::Local(id) => {
+                let slot = self.unit.function.locals.get(id.0 as usize);
+                self.constant(slot.map_or(0, |slot| u64::from(slot.offset)), types::I64)
+            }
+            Symbol::Param(index) => {
+                let slot = self.unit.function.params.get(index as usize);
+                self.constant(slot.map_or(0, |slot| u64::from(slot.offset)), types::I64)
+            }
+            Symbol::Function(id) => self.constant(crate::ir::Module::function_address(id), types::I64),
+        }
+    }
+
+    pub(super) fn address_of(&mut self, dst: Reg, symbol: Symbol, offset: i64, guard: Option<Guard>) {
+        let base = self.symbol(symbol);
+        let value = self.b.ins().iadd_imm_s(base, offset);
+        self.write(dst, value, Extend::Zero, guard);
+    }
+
+    pub(super) fn cvta(
+        &mut self,
+        dst: Reg,
+        src: Operand,
+        (space, direction): (Space, CvtaDirection),
+        guard: Option<Guard>,
+    ) {
+        let value = self.word(src);
+        let value = match (self.origin(space), direction) {
+            (None, _) => value,
+            (Some(origin), CvtaDirection::ToGeneric) => self.b.ins().iadd(value, origin),
+            (Some(origin), CvtaDirection::FromGeneric) => self.b.ins().isub(value, origin),
+        };
+        self.write(dst, value, Extend::Zero, guard);
+    }
+
+    pub(super) fn is_spacep(&mut self, dst: Reg, src: Operand, space: Space, guard: Option<Guard>) {
+        let value = self.word(src);
+        let (start, bytes) = match space {
+            Space::Global | Space::Const | Space::Generic => {
+                (self.shared.memory_base, self.shared.memory_bytes)
+            }
+            Space::Shared => (self.shared.shared, self.shared.shared_bytes),
+            Space::Local => {
+                let bytes = self.shared.frame_stride;
+                let base = match self.unit.is_alone {
+                    true => self.shared.frames,
+                    false => {
+                        let lane = self.b.ins().uextend(types::I64, self.lane);
+                        let offset = self.b.ins().imul(lane, bytes);
+                        self.b.ins().iadd(self.shared.frames, offset)
+                    }
+                };
+                (base, bytes)
+            }
+            Space::Param => {
+                let bytes = self.constant(u64::from(self.unit.function.param_bytes), types::I64);
+                (self.shared.params, bytes)
+            }
+        };
+        let from = self.b.ins().isub(value, start);
+        let inside = self.b.ins().icmp(IntCC::UnsignedLessThan, from, bytes);
+        self.write(dst, inside, Extend::Zero, guard);
+    }
+
+    /// The type in which a value of this scalar is loaded into a register.
+    fn loaded_type(&self, ty: Scalar, dst: Reg) -> Type {
+        let own = self.types[dst.0 as usize];
+        let raw = integer(ty);
+        if own.bits() == raw.bits() { own } else { raw }
+    }
+
+    pub(super) fn load(&mut self, op: &Op, at: usize) {
+        let Op::Load { space, ty, order, dsts, address } = op else { return };
+        let size = ty.size_bytes();
+        let bytes = size * u32::try_from(dsts.len()).unwrap_or(1);
+        let pointer = self.locate(*space, *address, bytes, at);
+        let mut values = Vec::with_capacity(dsts.len());
+        for (dst, index) in dsts.iter().zip(0_i32..) {
+            let Some(dst) = dst else { continue };
+            let offset = pointer.offset + index * size as i32;
+            let value = if *space == Space::Param {
+                let wanted = self.loaded_type(*ty, *dst);
+                self.b.ins().load(wanted, READONLY.with_aligned(), pointer.base, offset)
+            } else if *order == Order::Weak || size > 8 {
+                let wanted = self.loaded_type(*ty, *dst);
+                self.b.ins().load(wanted, program_flags(), pointer.base, offset)
+            } else {
+                let address = self.b.ins().iadd_imm_s(pointer.base, i64::from(offset));
+                self.b.ins().atomic_load(integer(*ty), program_flags(), address)
+            };
+            values.push((*dst, value));
+        }
+        for (dst, value) in values {
+            self.write(dst, value, Extend::of(*ty), None);
+        }
+    }
+
+    pub(super) fn store(&mut self, op: &Op, at: usize) {
+        let Op::Store { space, ty, order, srcs, address } = op else { return };
+        let size = ty.size_bytes();
+        let bytes = size * u32::try_from(srcs.len()).unwrap_or(1);
+        let pointer = self.locate(*space, *address, bytes, at);
+        for (src, index) in srcs.iter().zip(0_i32..) {
+            let wanted = match src {
+                Operand::Reg(reg) => self.loaded_type(*ty, *reg),
+                _ => integer(*ty),
+            };
+            let value = self.operand(*src, wanted);
+            let offset = pointer.offset + index * size as i32;
+            let is_plain = matches!(order, Order::Weak | Order::Volatile | Order::Relaxed) || size > 8;
+            if is_plain {
+                self.b.ins().store(program_flags(), value, pointer.base, offset);
+            } else {
+                let value = self.convert(value, integer(*ty), Extend::Zero);
+                let address = self.b.ins().iadd_imm_s(pointer.base, i64::from(offset));
+                self.b.ins().atomic_store(program_flags(), value, address);
+            }
+        }
+    }
+
+    /// A checked address as one value.
+    pub(super) fn checked_address(&mut self, space: Space, address: Address, bytes: u32, at: usize) -> Value {
+        let pointer = self.locate(space, address, bytes, at);
+        match pointer.offset {
+            0 => pointer.base,
+            offset => self.b.ins().iadd_imm_s(pointer.base, i64::from(offset)),
+        }
+    }
+
+    /// `cp.async`: copies at once.
+    pub(super) fn copy_async(&mut self, op: &Op) {
+        let Op::CopyAsync { to, to_space, from, from_space, bytes, read_bytes } = op else { return };
+        let unplanned = usize::MAX;
+        let to = self.checked_address(*to_space, *to, *bytes, unplanned);
+        let Some(read_bytes) = read_bytes else {
+            let from = self.checked_address(*from_space, *from, *bytes, unplanned);
+            self.copy(to, from, *bytes);
+            return;
+        };
+        // What is not read need not be there: nothing is touched if nothing is read.
+        let read = self.operand(*read_bytes, types::I32);
+        let all = self.b.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, read, i64::from(*bytes));
+        let [whole, part, next] = [self.b.create_block(), self.b.create_block(), self.b.create_block()];
+        self.b.ins().brif(all, whole, &[], part, &[]);
+        self.b.switch_to_block(whole);
+        self.b.seal_block(whole);
+        let source = self.checked_address(*from_space, *from, *bytes, unplanned);
+        self.copy(to, source, *bytes);
+        self.b.ins().jump(next, &[]);
+
+        self.b.switch_to_block(part);
+        self.b.seal_block(part);
+        let zero = self.constant(0, types::I32);
+        for step in 0..i32::try_from(*bytes / 4).unwrap_or(0) {
+            self.b.ins().store(program_flags(), zero, to, 4 * step);
+        }
+        let byte_loop = self.b.create_block();
+        let count = self.b.append_block_param(byte_loop, types::I32);
+        let start = self.constant(0, types::I32);
+        let any = self.b.ins().icmp_imm_u(IntCC::NotEqual, read, 0);
+        self.b.ins().brif(any, byte_loop, &[BlockArg::Value(start)], next, &[]);
+        self.b.switch_to_block(byte_loop);
+        let offset = self.b.ins().uextend(types::I64, count);
+        let base = self.checked_address_at(*from_space, *from, offset);
+        let byte = self.b.ins().load(types::I8, program_flags(), base, 0);
+        let target = self.b.ins().iadd(to, offset);
+        self.b.ins().store(program_flags(), byte, target, 0);
+        let more = self.b.ins().iadd_imm_s(count, 1);
+        let go_on = self.b.ins().icmp(IntCC::UnsignedLessThan, more, read);
+        self.b.ins().brif(go_on, byte_loop, &[BlockArg::Value(more)], next, &[]);
+        self.b.seal_block(byte_loop);
+        self.b.switch_to_block(next);
+        self.b.seal_block(next);
+    }
+
+    /// One byte at an address plus a value.
+    fn checked_address_at(&mut self, space: Space, address: Address, more: Value) -> Value {
+        let base = match address.base {
+            Base::Reg(reg) => {
+                let value = self.read(reg);
+                self.convert(value, types::I64, Extend::Zero)
+            }
+            Base::Symbol(symbol) => self.symbol(symbol),
+            Base::Zero => self.constant(0, types::I64),
+        };
+        let value = self.b.ins().iadd(base, more);
+        let value = self.b.ins().iadd_imm_s(value, address.offset);
+        self.check(space, value, Check { low: 0, bytes: 1, align: 1 });
+        match self.origin(space) {
+            Some(origin) => self.b.ins().iadd(origin, value),
+            None => value,
+        }
+    }
+
+    fn copy(&mut self, to: Value, from: Value, bytes: u32) {
+        let ty = match bytes {
+            4 => types::I32,
+            8 => types::I64,
+            _ => types::I128,
+        };
+        let value = self.b.ins().load(ty, program_flags(), from, 0);
+        self.b.ins().store(program_flags(), value, to, 0);
+    }
+
+    /// More memory in the frame: the lane's stack grows.
+    pub(super) fn alloca(&mut self, dst: Reg, size: Operand, align: u32) {
+        let size = self.word(size);
+        let top =
+            self.b.ins().load(types::I64, MemFlagsData::trusted(), self.frame, crate::regions::TOP_OFFSET);
+        let align = i64::from(align.max(16));
+        let up = self.b.ins().iadd_imm_s(top, align - 1);
+        let start = self.b.ins().band_imm_s(up, -align);
+        let end = self.b.ins().iadd(start, size);
+        let stack_end = self.stack_end();
+        let room = self.b.ins().isub(stack_end, start);
+        let fits = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, size, room);
+        let is_sane = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, start, stack_end);
+        let ok = self.b.ins().band(fits, is_sane);
+        self.fail_unless(ok, fault::STACK_OVERFLOW, None);
+        let end = self.b.ins().iadd_imm_s(end, 15);
+        let end = self.b.ins().band_imm_s(end, -16);
+        let end = self.b.ins().umin(end, stack_end);
+        self.b.ins().store(MemFlagsData::trusted(), end, self.frame, crate::regions::TOP_OFFSET);
+        let base = self.local_base();
+        let value = self.b.ins().isub(start, base);
+        self.write(dst, value, Extend::Zero, None);
+    }
+
+    pub(super) fn stack_save(&mut self, dst: Reg) {
+        let top =
+            self.b.ins().load(types::I64, MemFlagsData::trusted(), self.frame, crate::regions::TOP_OFFSET);
+        let value = self.b.ins().isub(top, self.frame);
+        self.write(dst, value, Extend::Zero, None);
+    }
+
+    /// Only what is within the frame's own memory is taken.
+    pub(super) fn stack_restore(&mut self, src: Operand) {
+        let value = self.word(src);
+        let top =
+            self.b.ins().load(types::I64, MemFlagsData::trusted(), self.frame, crate::regions::TOP_OFFSET);
+        let used = self.b.ins().isub(top, self.frame);
+        let least = self.constant(u64::from(self.unit.regions.frame.bytes), types::I64);
+        let value = self.b.ins().umin(value, used);
+        let value = self.b.ins().umax(value, least);
+        let value = self.b.ins().iadd(self.frame, value);
+        self.b.ins().store(MemFlagsData::trusted(), value, self.frame, crate::regions::TOP_OFFSET);
+    }
+
+    /// Where the lane's stack ends.
+    pub(super) fn stack_end(&mut self) -> Value {
+        let mut number = self.b.ins().uextend(types::I64, self.lane);
+        if self.unit.is_alone {
+            number = self.constant(0, types::I64);
+        }
+        let next = self.b.ins().iadd_imm_s(number, 1);
+        let offset = self.b.ins().imul(next, self.shared.frame_stride);
+        self.b.ins().iadd(self.shared.frames, offset)
+    }
+}

@@ -1,0 +1,485 @@
+//! IR to machine code, by Cranelift.
+//!
+//! *Shape.* One function of the module becomes one machine function `(context, begin, end, point) -> status` that runs the lanes
+//! `begin..end` from one point, one after the other, each until its next point or its end. What is uniform is computed before the
+//! loop over lanes. There are no relocations: helpers are called through a table that the context points to, and variables of
+//! the module are found through another.
+
+mod alu;
+mod atomic;
+mod checks;
+mod convert;
+mod cuts;
+mod float;
+mod integer;
+mod memory;
+mod special;
+mod types;
+mod values;
+
+use cranelift_codegen::cursor::Cursor as _;
+use cranelift_codegen::cursor::FuncCursor;
+use cranelift_codegen::ir;
+use cranelift_codegen::ir::BlockArg;
+use cranelift_codegen::ir::InstBuilder as _;
+use cranelift_codegen::ir::MemFlagsData;
+use cranelift_codegen::ir::Type;
+use cranelift_codegen::ir::Value;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::isa::TargetIsa;
+use cranelift_frontend::FunctionBuilder;
+use cranelift_frontend::FunctionBuilderContext;
+use cranelift_frontend::Variable;
+
+use self::checks::Plan;
+use crate::ir::BlockId;
+use crate::ir::Guard;
+use crate::ir::Inst;
+use crate::ir::Module;
+use crate::ir::Op;
+use crate::ir::Reg;
+use crate::ir::Special;
+use crate::ir::Terminator;
+use crate::native::context::EXITED;
+use crate::native::context::at;
+use crate::native::context::fault;
+use crate::native::context::status;
+use crate::native::prepare::Prepared;
+use crate::native::prepare::Unit;
+
+/// Why a function could not be compiled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{function}: {what}")]
+pub struct EmitError {
+    /// Which.
+    pub function: String,
+    /// What Cranelift or we said.
+    pub what: String,
+}
+
+/// Machine code of a unit.
+pub(crate) struct Emitted {
+    pub(crate) code: Vec<u8>,
+    /// From code offsets to instructions of the unit, in order.
+    pub(crate) places: Vec<(u32, u32)>,
+}
+
+/// Values that hold for all lanes of a call.
+struct Shared {
+    context: Value,
+    helpers: Value,
+    globals: Value,
+    params: Value,
+    memory_base: Value,
+    memory_bytes: Value,
+    shared: Value,
+    shared_bytes: Value,
+    frames: Value,
+    frame_stride: Value,
+    lanes: Value,
+    block_extent: [Value; 3],
+}
+
+pub(super) struct Emitter<'a, 'f> {
+    b: FunctionBuilder<'f>,
+    isa: &'a dyn TargetIsa,
+    module: &'a Module,
+    prepared: &'a Prepared,
+    unit: &'a Unit,
+    types: Vec<Type>,
+    vars: Vec<Option<Variable>>,
+    apart: Vec<Option<Value>>,
+    blocks: Vec<Option<ir::Block>>,
+    plans: Vec<Option<Plan>>,
+    shared: Shared,
+    entry_end: ir::Inst,
+    bounds: Vec<((u8, u32, u32), Value)>,
+    /// The lane's number, `%tid` and frame.
+    lane: Value,
+    thread: [Value; 3],
+    frame: Value,
+    next_lane: ir::Block,
+    fail: ir::Block,
+    /// Where lanes go on, by point.
+    resumes: Vec<ir::Block>,
+    back_edges: Vec<(ir::Block, BlockId, u32)>,
+    fuel: Option<Variable>,
+    spins: Option<Variable>,
+    /// The instruction that is emitted.
+    inst: u32,
+    /// Whether the access that is emitted is an atomic operation.
+    is_atomic: bool,
+    has_fma: bool,
+    has_round: bool,
+    helper_signatures: [Option<ir::SigRef>; 8],
+}
+
+pub(super) const READONLY: MemFlagsData = MemFlagsData::trusted().with_readonly().with_can_move();
+
+/// Compiles a unit.
+pub(crate) fn emit(
+    isa: &dyn TargetIsa,
+    module: &Module,
+    (prepared, unit): (&Prepared, &Unit),
+    contexts: (&mut cranelift_codegen::Context, &mut FunctionBuilderContext),
+) -> Result<Emitted, EmitError> {
+    let (context, builder_context) = contexts;
+    context.clear();
+    let mut signature = ir::Signature::new(isa.default_call_conv());
+    signature
+        .params
+        .extend([ir::types::I64, ir::types::I32, ir::types::I32, ir::types::I32].map(ir::AbiParam::new));
+    signature.returns.push(ir::AbiParam::new(ir::types::I32));
+    context.func.signature = signature;
+    let builder = FunctionBuilder::new(&mut context.func, builder_context);
+    let mut emitter = Emitter::start(builder, isa, module, (prepared, unit));
+    emitter.function();
+    emitter.b.seal_all_blocks();
+    emitter.b.finalize(isa.frontend_config());
+    let fail = |what: String| EmitError { function: unit.function.name.clone(), what };
+    let mut control = cranelift_codegen::control::ControlPlane::default();
+    let compiled = context.compile(isa, &mut control).map_err(|error| fail(format!("{:?}", error.inner)))?;
+    if !compiled.buffer.relocs().is_empty() {
+        return Err(fail("the code has relocations".to_owned()));
+    }
+    let places =
+        compiled.buffer.get_srclocs_sorted().iter().map(|place| (place.start, place.loc.bits())).collect();
+    Ok(Emitted { code: compiled.code_buffer().to_vec(), places })
+}
+
+impl<'a, 'f> Emitter<'a, 'f> {
+    fn start(
+        mut b: FunctionBuilder<'f>,
+        isa: &'a dyn TargetIsa,
+        module: &'a Module,
+        (prepared, unit): (&'a Prepared, &'a Unit),
+    ) -> Self {
+        use cranelift_codegen::ir::types::I32;
+        use cranelift_codegen::ir::types::I64;
+        let entry = b.create_block();
+        b.append_block_params_for_function_params(entry);
+        b.switch_to_block(entry);
+        let context = b.block_params(entry)[0];
+        let begin = b.block_params(entry)[1];
+        let mut word = |offset: i32| b.ins().load(I64, READONLY, context, offset);
+        let [helpers, globals, params] = [at::HELPERS, at::GLOBALS, at::PARAMS].map(&mut word);
+        let [memory_base, memory_bytes, shared, shared_bytes] =
+            [at::MEMORY_BASE, at::MEMORY_BYTES, at::SHARED, at::SHARED_BYTES].map(&mut word);
+        let [frames, frame_stride, lanes] = [at::FRAMES, at::FRAME_STRIDE, at::LANES].map(&mut word);
+        let block_extent =
+            [0, 4, 8].map(|more| b.ins().load(I32, READONLY, context, at::BLOCK_EXTENT + more));
+        let shared = Shared {
+            context,
+            helpers,
+            globals,
+            params,
+            memory_base,
+            memory_bytes,
+            shared,
+            shared_bytes,
+            frames,
+            frame_stride,
+            lanes,
+            block_extent,
+        };
+        let first = [0, 4, 8].map(|more| b.ins().load(I32, READONLY, context, at::FIRST_THREAD + more));
+        let fuel = unit.flow.is_header.contains(&true).then(|| {
+            let fuel = b.declare_var(I64);
+            let left = b.ins().load(I64, MemFlagsData::trusted(), context, at::FUEL);
+            b.def_var(fuel, left);
+            fuel
+        });
+        let spins = unit.regions.heads.iter().any(Option::is_some).then(|| b.declare_var(I32));
+        let types = types::choose(&unit.function, &unit.flow);
+        let vars = vec![None; types.len()];
+        let flags = isa.isa_flags();
+        let is_set = |name: &str| flags.iter().any(|flag| flag.name == name && flag.as_bool() == Some(true));
+        let is_x86 = matches!(isa.triple().architecture.to_string().as_str(), "x86_64");
+        let mut emitter = Self {
+            apart: vec![None; types.len()],
+            blocks: vec![None; unit.function.blocks.len()],
+            plans: Vec::new(),
+            entry_end: ir::Inst::from_u32(0),
+            bounds: Vec::new(),
+            lane: begin,
+            thread: first,
+            frame: frames,
+            next_lane: b.create_block(),
+            fail: b.create_block(),
+            inst: 0,
+            is_atomic: false,
+            has_fma: !is_x86 || is_set("has_fma"),
+            has_round: !is_x86 || is_set("has_sse41"),
+            helper_signatures: [None; 8],
+            b,
+            isa,
+            module,
+            prepared,
+            unit,
+            resumes: Vec::new(),
+            back_edges: Vec::new(),
+            types,
+            vars,
+            shared,
+            fuel,
+            spins,
+        };
+        emitter.uniform();
+        emitter.lane_loop(entry, begin, first);
+        emitter
+    }
+
+    /// Computes the uniform registers.
+    fn uniform(&mut self) {
+        let unit = self.unit;
+        for &(block, at) in &unit.uniform.order {
+            self.inst = unit.inst_number(block, at);
+            let inst = &unit.function.blocks[block as usize].insts[at as usize];
+            self.instruction(inst, at as usize);
+        }
+    }
+
+    fn reads_special(&self, wanted: &[Special]) -> bool {
+        self.unit.specials.iter().any(|special| wanted.contains(special))
+    }
+
+    /// The loop over lanes, up to where a lane starts.
+    fn lane_loop(&mut self, entry: ir::Block, begin: Value, first: [Value; 3]) {
+        use cranelift_codegen::ir::types::I32;
+        let [y_used, z_used] =
+            [self.reads_special(&[Special::TidY, Special::TidZ]), self.reads_special(&[Special::TidZ])];
+        let used = [y_used || self.reads_special(&[Special::TidX]), y_used, z_used];
+        let head = self.b.create_block();
+        let lane = self.b.append_block_param(head, I32);
+        let thread =
+            [0, 1, 2].map(|axis| if used[axis] { self.b.append_block_param(head, I32) } else { first[axis] });
+        let args = |lane: Value, thread: [Value; 3]| {
+            let axes = (0..3).filter(|&axis| used[axis]).map(|axis| thread[axis]);
+            std::iter::once(lane).chain(axes).map(BlockArg::Value).collect::<Vec<_>>()
+        };
+        let (end, point) = (self.b.block_params(entry)[2], self.b.block_params(entry)[3]);
+        self.entry_end = self.b.ins().jump(head, &args(begin, first));
+
+        self.b.switch_to_block(self.next_lane);
+        let next = self.b.ins().iadd_imm_s(lane, 1);
+        let mut next_thread = thread;
+        let mut carry = None;
+        for axis in 0..3 {
+            if !used[axis] {
+                break;
+            }
+            let step = match carry {
+                None => self.b.ins().iadd_imm_s(thread[axis], 1),
+                Some(carry) => {
+                    let carry = self.b.ins().uextend(I32, carry);
+                    self.b.ins().iadd(thread[axis], carry)
+                }
+            };
+            let is_over = self.b.ins().icmp(IntCC::Equal, step, self.shared.block_extent[axis]);
+            let zero = self.b.ins().iconst(I32, 0);
+            next_thread[axis] = self.b.ins().select(is_over, zero, step);
+            carry = Some(is_over);
+        }
+        let more = self.b.ins().icmp(IntCC::UnsignedLessThan, next, end);
+        let done = self.b.create_block();
+        self.b.ins().brif(more, head, &args(next, next_thread), done, &[]);
+
+        self.b.switch_to_block(done);
+        if let Some(fuel) = self.fuel {
+            let left = self.b.use_var(fuel);
+            self.b.ins().store(MemFlagsData::trusted(), left, self.shared.context, at::FUEL);
+        }
+        let ok = self.b.ins().iconst(I32, i64::from(status::DONE));
+        self.b.ins().return_(&[ok]);
+
+        self.emit_fail();
+        self.b.switch_to_block(head);
+        (self.lane, self.thread) = (lane, thread);
+        self.find_frame();
+        self.dispatch(point);
+    }
+
+    /// Where failed checks go: kind, instruction, address, lane.
+    fn emit_fail(&mut self) {
+        use cranelift_codegen::ir::types::I32;
+        use cranelift_codegen::ir::types::I64;
+        let fail = self.fail;
+        self.b.set_cold_block(fail);
+        let [kind, inst, address, lane] = [I32, I32, I64, I32].map(|ty| self.b.append_block_param(fail, ty));
+        self.b.switch_to_block(fail);
+        let flags = MemFlagsData::trusted();
+        for (value, offset) in [
+            (kind, at::FAULT_KIND),
+            (inst, at::FAULT_INST),
+            (address, at::FAULT_ADDRESS),
+            (lane, at::FAULT_LANE),
+        ] {
+            self.b.ins().store(flags, value, self.shared.context, offset);
+        }
+        let failed = self.b.ins().iconst(I32, i64::from(status::FAULT));
+        self.b.ins().return_(&[failed]);
+    }
+
+    fn fail_args(&mut self, kind: u32, address: Option<Value>) -> [BlockArg; 4] {
+        use cranelift_codegen::ir::types::I32;
+        let kind = self.b.ins().iconst(I32, i64::from(kind));
+        let inst = self.b.ins().iconst(I32, i64::from(self.inst));
+        let address = address.unwrap_or_else(|| self.b.ins().iconst(ir::types::I64, 0));
+        [kind, inst, address, self.lane].map(BlockArg::Value)
+    }
+
+    /// Ends the block here with a fault.
+    pub(super) fn fail_always(&mut self, kind: u32) {
+        let args = self.fail_args(kind, None);
+        self.b.ins().jump(self.fail, &args);
+    }
+
+    /// Goes on in a new block if `ok` is not 0, fails otherwise.
+    pub(super) fn fail_unless(&mut self, ok: Value, kind: u32, address: Option<Value>) {
+        let args = self.fail_args(kind, address);
+        let next = self.b.create_block();
+        self.b.ins().brif(ok, next, &[], self.fail, &args);
+        self.b.switch_to_block(next);
+        self.b.seal_block(next);
+    }
+
+    /// Emits pure instructions at the end of the entry block.
+    pub(super) fn at_entry<T>(&mut self, emit: impl FnOnce(&mut FuncCursor<'_>, &[Value; 4]) -> T) -> T {
+        let known = [
+            self.shared.memory_base,
+            self.shared.memory_bytes,
+            self.shared.shared_bytes,
+            self.shared.context,
+        ];
+        let mut cursor = FuncCursor::new(self.b.func).at_inst(self.entry_end);
+        cursor.set_srcloc(ir::SourceLoc::default());
+        emit(&mut cursor, &known)
+    }
+
+    fn cl_block(&mut self, block: BlockId) -> ir::Block {
+        let b = &mut self.b;
+        *self.blocks[block.0 as usize].get_or_insert_with(|| b.create_block())
+    }
+
+    /// All blocks.
+    fn function(&mut self) {
+        let unit = self.unit;
+        for &block in &unit.flow.order {
+            let target = self.cl_block(block);
+            self.b.switch_to_block(target);
+            self.plans = checks::plan(&unit.function.blocks[block.0 as usize]);
+            let source = &unit.function.blocks[block.0 as usize];
+            for (at, inst) in source.insts.iter().enumerate() {
+                let number = unit.inst_number(block.0, at as u32);
+                self.inst = number;
+                self.b.set_srcloc(ir::SourceLoc::new(number));
+                if self.is_apart(inst) {
+                    continue;
+                }
+                if let Some(point) = unit.regions.cut_after(block, at as u32) {
+                    self.cut(inst, point);
+                } else {
+                    self.instruction(inst, at);
+                }
+            }
+            self.inst = unit.inst_number(block.0, source.insts.len() as u32);
+            self.b.set_srcloc(ir::SourceLoc::new(self.inst));
+            self.end(block, &source.end);
+            self.emit_back_edges();
+        }
+    }
+
+    /// Whether it was computed before the loop over lanes.
+    fn is_apart(&self, inst: &Inst) -> bool {
+        let mut apart = false;
+        crate::analysis::visit::writes(inst, |reg| apart |= self.unit.uniform.regs.has(reg));
+        apart
+    }
+
+    fn end(&mut self, block: BlockId, end: &Terminator) {
+        match end {
+            Terminator::Jump(to) => {
+                let to = self.edge(block, *to);
+                self.b.ins().jump(to, &[]);
+            }
+            Terminator::Branch { guard, then, otherwise } => {
+                let holds = self.condition(*guard);
+                let [then, otherwise] = [*then, *otherwise].map(|to| self.edge(block, to));
+                self.b.ins().brif(holds, then, &[], otherwise, &[]);
+            }
+            Terminator::Switch { index, targets } => {
+                let index = self.operand(*index, ir::types::I32);
+                let trap = self.b.create_block();
+                let targets: Vec<ir::Block> = targets.iter().map(|&to| self.edge(block, to)).collect();
+                let calls: Vec<ir::BlockCall> = {
+                    let pool = &mut self.b.func.dfg.value_lists;
+                    targets.iter().map(|&to| ir::BlockCall::new(to, [], pool)).collect()
+                };
+                let other = ir::BlockCall::new(trap, [], &mut self.b.func.dfg.value_lists);
+                let table = self.b.create_jump_table(ir::JumpTableData::new(other, &calls));
+                self.b.ins().br_table(index, table);
+                self.b.switch_to_block(trap);
+                self.fail_always(fault::INVALID_TARGET);
+            }
+            Terminator::Return if !self.unit.function.is_entry => self.leave(),
+            Terminator::Return | Terminator::Exit => {
+                if !self.unit.is_alone {
+                    self.store_state(EXITED);
+                }
+                self.b.ins().jump(self.next_lane, &[]);
+            }
+            Terminator::Trap => self.fail_always(fault::TRAP),
+        }
+    }
+
+    pub(super) fn condition(&mut self, guard: Guard) -> Value {
+        let value = self.read(guard.reg);
+        if guard.when { value } else { self.b.ins().bxor_imm_u(value, 1) }
+    }
+
+    fn instruction(&mut self, inst: &Inst, at: usize) {
+        match &inst.op {
+            Op::Alu(alu) => self.alu(alu, inst.guard),
+            Op::Pack { ty, dst, parts } => self.pack(*ty, *dst, parts, inst.guard),
+            Op::Unpack { ty, parts, src } => self.unpack(*ty, parts, *src, inst.guard),
+            Op::AddressOf { dst, symbol, offset } => self.address_of(*dst, *symbol, *offset, inst.guard),
+            Op::Cvta { dst, src, space, direction } => {
+                self.cvta(*dst, *src, (*space, *direction), inst.guard)
+            }
+            Op::IsSpacep { dst, src, space } => self.is_spacep(*dst, *src, *space, inst.guard),
+            Op::Load { .. } => self.load(&inst.op, at),
+            Op::Store { .. } => self.store(&inst.op, at),
+            Op::Atomic { .. } => self.atomic(&inst.op, at),
+            Op::Fence => {
+                self.b.ins().fence();
+            }
+            Op::CopyAsync { .. } => self.copy_async(&inst.op),
+            Op::Mbarrier { .. } => self.mbarrier(&inst.op),
+            Op::Call(_) => {
+                self.effect(&[]);
+            }
+            Op::Alloca { dst, size, align } => self.alloca(*dst, *size, *align),
+            Op::StackSave { dst } => self.stack_save(*dst),
+            Op::StackRestore { src } => self.stack_restore(*src),
+            Op::Trap | Op::Breakpoint => {
+                self.fail_always(fault::TRAP);
+                let next = self.b.create_block();
+                self.b.switch_to_block(next);
+            }
+            // These are points: see `cut`.
+            Op::Barrier { .. } | Op::Warp { .. } | Op::Yield => {}
+        }
+    }
+
+    pub(super) fn var(&mut self, reg: Reg) -> Variable {
+        let index = reg.0 as usize;
+        match self.vars[index] {
+            Some(var) => var,
+            None => {
+                let var = self.b.declare_var(self.types[index]);
+                self.vars[index] = Some(var);
+                var
+            }
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Functions of ours that generated code calls.
+
+// UNSAFETY: generated code passes the context of the running call; the launch that it points to outlives the call.
+#![expect(unsafe_code, reason = "generated code calls these with pointers")]
+
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use cranelift_codegen::ir::Type;
+use cranelift_codegen::ir::types::I32;
+use cranelift_codegen::ir::types::I64;
+
+use crate::exec::FaultKind;
+use crate::ir::Op;
+use crate::native::context::Context;
+use crate::native::context::fault;
+use crate::native::run::Run;
+use crate::native::system;
+use crate::semantics;
+
+/// Which helper.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Helper {
+    /// Computes a pure instruction.
+    Alu,
+    /// Whether a thread may use a range of generic addresses outside global memory.
+    Reach,
+    /// More fuel, or 0 to stop.
+    Poll,
+    /// The new value of memory that an atomic operation changes.
+    Combine,
+    /// `vprintf` and the like. Whether the thread goes on.
+    Effect,
+    /// Clocks.
+    Ask,
+}
+
+/// What [`Helper::Ask`] is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Question {
+    Clock,
+    Time,
+}
+
+impl Question {
+    pub(crate) const fn code(self) -> u32 {
+        match self {
+            Self::Clock => 0,
+            Self::Time => 1,
+        }
+    }
+}
+
+impl Helper {
+    /// Its place in the table, its parameters and its result.
+    pub(crate) const fn signature(self) -> (usize, &'static [Type], Type) {
+        match self {
+            Self::Alu => (0, &[I64, I32, I64, I64, I64, I64], I64),
+            Self::Reach => (1, &[I64, I64, I32, I32], I32),
+            Self::Poll => (2, &[I64], I64),
+            Self::Combine => (3, &[I64, I32, I32, I64, I64], I64),
+            Self::Effect => (4, &[I64, I32, I32, I64, I32], I32),
+            Self::Ask => (5, &[I64, I32, I32], I64),
+        }
+    }
+}
+
+/// The table, in the order of [`Helper::signature`].
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Helpers {
+    alu: extern "C" fn(&mut Context, u32, u64, u64, u64, u64) -> u64,
+    reach: extern "C" fn(&mut Context, u64, u32, u32) -> u32,
+    poll: extern "C" fn(&mut Context) -> u64,
+    combine: extern "C" fn(&mut Context, u32, u32, u64, u64) -> u64,
+    effect: extern "C" fn(&mut Context, u32, u32, u64, u32) -> u32,
+    ask: extern "C" fn(&mut Context, u32, u32) -> u64,
+}
+
+/// The helpers.
+pub(crate) static HELPERS: Helpers = Helpers { alu, reach, poll, combine, effect, ask };
+
+/// Iterations of loops between two looks at the stop flag.
+pub(crate) const FUEL: u64 = 1 << 16;
+
+/// Set in the alignment that [`Helper::Reach`] is given for an atomic operation.
+pub(crate) const ATOMIC: u32 = 1 << 16;
+
+fn run_of(context: &Context) -> &Run<'_> {
+    // SAFETY: `run` is set by `Run::enter` to itself for the time of the call, and generated code does not change it.
+    unsafe { &*context.run.cast::<Run<'_>>() }
+}
+
+extern "C" fn alu(context: &mut Context, inst: u32, a: u64, b: u64, c: u64, d: u64) -> u64 {
+    let unit = context.unit;
+    let results = match run_of(context).inst(unit, inst).map(|inst| &inst.op) {
+        Some(Op::Alu(alu)) => semantics::alu(alu, [a, b, c, d]),
+        _ => [0; 2],
+    };
+    context.scratch[0] = results[1];
+    results[0]
+}
+
+extern "C" fn reach(context: &mut Context, address: u64, bytes: u32, align: u32) -> u32 {
+    let run = run_of(context);
+    let (align, is_atomic) = (align & !ATOMIC, align & ATOMIC != 0);
+    if !address.is_multiple_of(u64::from(align.max(1))) {
+        return 0;
+    }
+    match run.space_of(context, address, bytes) {
+        Some(crate::ir::Space::Shared) => 1,
+        Some(_) if is_atomic => {
+            run.tell(FaultKind::InvalidSpace);
+            0
+        }
+        Some(_) => 1,
+        None => 0,
+    }
+}
+
+extern "C" fn poll(context: &mut Context) -> u64 {
+    if run_of(context).is_stopped() { 0 } else { FUEL }
+}
+
+extern "C" fn combine(context: &mut Context, unit: u32, inst: u32, old: u64, b: u64) -> u64 {
+    match run_of(context).inst(unit, inst).map(|inst| &inst.op) {
+        Some(Op::Atomic { op, ty, .. }) => semantics::atomic(*op, *ty, old, b, 0),
+        _ => old,
+    }
+}
+
+extern "C" fn effect(context: &mut Context, unit: u32, inst: u32, locals: u64, lane: u32) -> u32 {
+    let scratch = context.scratch;
+    let run = run_of(context);
+    let thread = run.thread_index(context, lane);
+    match system::effect(run, context, (unit, inst), locals, (scratch, thread)) {
+        Ok(result) => {
+            context.scratch[0] = result;
+            1
+        }
+        Err(kind) => {
+            run.tell(kind);
+            context.fault_kind = fault::TOLD;
+            0
+        }
+    }
+}
+
+extern "C" fn ask(context: &mut Context, question: u32, _lane: u32) -> u64 {
+    let nanoseconds = |span: std::time::Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    if question == Question::Clock.code() {
+        return nanoseconds(run_of(context).started().elapsed());
+    }
+    nanoseconds(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}

@@ -1,0 +1,230 @@
+//! Native code: a module compiled for this machine, the default way to run it.
+//!
+//! *Why.* It is hundreds of times faster than the interpreter and does the same.
+//!
+//! *Shape.* See [`emit`]: machine functions run many lanes in a call. Kernels without synchronisation run a block in one call; for
+//! others `schedule` lets threads go on from point to point, see [`crate::regions`].
+//!
+//! *Faults.* Ranges and alignment are checked inline. Pages of the host's memory that are not mapped fault in the processor; install
+//! handlers for that ([`install_handlers`]) in a process that must survive it.
+
+mod call;
+mod code;
+mod context;
+pub mod emit;
+mod helpers;
+mod jit_memory;
+mod prepare;
+mod run;
+mod schedule;
+mod signals;
+mod simplify;
+mod system;
+mod words;
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Instant;
+
+use cranelift_codegen::isa::OwnedTargetIsa;
+
+pub use self::signals::install_handlers;
+use crate::exec::Blocks;
+use crate::exec::Executable;
+use crate::exec::Fault;
+use crate::exec::FaultKind;
+use crate::exec::Host;
+use crate::exec::Launch;
+use crate::exec::Needs;
+use crate::exec::Placement;
+use crate::exec::Residency;
+use crate::interp::Interpreter;
+use crate::interp::layout;
+use crate::interp::layout::EntryLayout;
+use crate::ir::FuncId;
+use crate::ir::Module;
+use crate::ir::Place;
+use crate::native::code::Code;
+use crate::native::code::CodeImage;
+use crate::native::prepare::Prepared;
+use crate::native::run::Grid;
+use crate::native::run::Resources;
+use crate::native::run::Run;
+use crate::native::schedule::Block;
+
+/// Threads of a block that there may be.
+const MOST_THREADS: u64 = 1024;
+/// Shared memory of a block that there may be.
+const MOST_SHARED_BYTES: u64 = 256 << 10;
+
+/// Why there is no native code.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no native code: {what}")]
+pub struct NativeError {
+    /// What went wrong.
+    pub what: String,
+}
+
+/// An entry, ready to run.
+#[derive(Debug)]
+struct Entry {
+    prepared: Prepared,
+    code: Code,
+}
+
+/// A placed module that runs as native code. Entries are compiled when they are first needed.
+pub struct NativeProgram {
+    module: Arc<Module>,
+    placement: Placement,
+    layouts: Vec<EntryLayout>,
+    entries: Vec<OnceLock<Result<Entry, NativeError>>>,
+    target: OwnedTargetIsa,
+    /// Runs what cannot be compiled.
+    interpreter: Interpreter,
+}
+
+impl std::fmt::Debug for NativeProgram {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("NativeProgram").field("entries", &self.entries).finish_non_exhaustive()
+    }
+}
+
+impl NativeProgram {
+    /// A module whose variables lie where the placement says.
+    ///
+    /// # Errors
+    /// There is no code generator for this machine.
+    pub fn new(module: Arc<Module>, placement: Placement) -> Result<Self, NativeError> {
+        let target = code::target().map_err(|what| NativeError { what })?;
+        let layouts = layout::of(&module);
+        let entries = module.functions.iter().map(|_| OnceLock::new()).collect();
+        let interpreter = Interpreter::new(Arc::clone(&module), placement.clone());
+        let mut addresses = placement.addresses.clone();
+        addresses.resize(module.globals.len(), 0);
+        let placement = Placement { addresses };
+        Ok(Self { module, placement, layouts, entries, target, interpreter })
+    }
+
+    /// Compiles an entry now rather than at its first launch.
+    ///
+    /// # Errors
+    /// It cannot be compiled; a launch interprets it.
+    pub fn compile(&self, entry: FuncId) -> Result<(), NativeError> {
+        match self.entry(entry) {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(error)) => Err(error.clone()),
+            None => Err(NativeError { what: "no such entry".to_owned() }),
+        }
+    }
+
+    fn entry(&self, id: FuncId) -> Option<&Result<Entry, NativeError>> {
+        let index = id.0 as usize;
+        let function = self.module.functions.get(index)?;
+        if !function.is_entry || function.blocks.is_empty() {
+            return None;
+        }
+        Some(self.entries.get(index)?.get_or_init(|| self.make(id).map_err(|what| NativeError { what })))
+    }
+
+    fn make(&self, id: FuncId) -> Result<Entry, String> {
+        let layout = self.layouts.get(id.0 as usize).ok_or("no layout")?;
+        let prepared = Prepared::of(&self.module, id, layout)?;
+        let image =
+            CodeImage::compile(&self.target, &self.module, &prepared).map_err(|error| error.to_string())?;
+        let code = Code::new(image).map_err(|error| error.to_string())?;
+        Ok(Entry { prepared, code })
+    }
+
+    fn launch_fault(&self, entry: FuncId) -> Fault {
+        let function = self.module.functions.get(entry.0 as usize);
+        Fault {
+            kind: FaultKind::Launch,
+            function: function.map(|function| function.name.clone()).unwrap_or_default(),
+            place: Place::default(),
+            block: [0; 3],
+            thread: None,
+        }
+    }
+
+    /// Whether the launch can be done at all.
+    fn check(&self, entry: FuncId, launch: &Launch, grid: &Grid<'_>) -> Result<(), Fault> {
+        let limits = &self.module.functions[entry.0 as usize].limits;
+        let threads = launch.thread_count();
+        let most: u64 = limits.max_threads.iter().map(|&extent| u64::from(extent.max(1))).product();
+        let fits = (1..=MOST_THREADS).contains(&threads)
+            && (limits.max_threads == [0; 3] || threads <= most)
+            && (limits.required_threads == [0; 3]
+                || limits.required_threads.map(|extent| extent.max(1)) == launch.block)
+            && launch.params.len() >= self.module.functions[entry.0 as usize].param_bytes as usize
+            && grid.shared_bytes() <= MOST_SHARED_BYTES;
+        if fits { Ok(()) } else { Err(self.launch_fault(entry)) }
+    }
+}
+
+impl Executable for NativeProgram {
+    fn module(&self) -> &Module {
+        &self.module
+    }
+
+    fn needs(&self, entry: FuncId) -> Needs {
+        self.layouts.get(entry.0 as usize).map(|layout| layout.needs).unwrap_or_default()
+    }
+
+    fn run(&self, entry: FuncId, launch: &Launch, blocks: &Blocks, host: &dyn Host) -> Result<(), Fault> {
+        let Some(made) = self.entry(entry) else { return Err(self.launch_fault(entry)) };
+        let Ok(made) = made else { return self.interpreter.run(entry, launch, blocks, host) };
+        let grid = Grid {
+            module: &self.module,
+            prepared: &made.prepared,
+            code: &made.code,
+            globals: &self.placement.addresses,
+            launch,
+            host,
+            started: Instant::now(),
+        };
+        self.check(entry, launch, &grid)?;
+        if made.prepared.is_alone() {
+            let resources = Resources::new(&grid);
+            let mut run = Run::new(&grid, &resources);
+            while let Some(range) = blocks.take() {
+                for number in range {
+                    schedule::run_alone(&mut run, number)?;
+                }
+            }
+            return Ok(());
+        }
+        match launch.residency {
+            Residency::Independent => {
+                let resources = Resources::new(&grid);
+                let mut block = Block::new(&grid, &resources);
+                while let Some(range) = blocks.take() {
+                    for number in range {
+                        block.start(number);
+                        while block.step()? {}
+                    }
+                }
+            }
+            Residency::Cooperative => {
+                while let Some(range) = blocks.take() {
+                    let resources: Vec<Resources> = range.clone().map(|_| Resources::new(&grid)).collect();
+                    let mut running: Vec<Block<'_>> = Vec::new();
+                    for (number, resources) in range.zip(&resources) {
+                        let mut block = Block::new(&grid, resources);
+                        block.start(number);
+                        running.push(block);
+                    }
+                    while !running.is_empty() {
+                        let mut going = Vec::with_capacity(running.len());
+                        for mut block in running {
+                            if block.step()? {
+                                going.push(block);
+                            }
+                        }
+                        running = going;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,275 @@
+//! An entry made ready for code generation: its functions, simplified and cut into regions.
+//!
+//! It depends on the module only, so that what tables say about generated code holds for code that was kept from earlier.
+
+use crate::analysis::flow::Flow;
+use crate::analysis::guards;
+use crate::analysis::liveness::Liveness;
+use crate::analysis::uniform::Uniform;
+use crate::exec::Needs;
+use crate::interp::layout::EntryLayout;
+use crate::ir::Callee;
+use crate::ir::FuncId;
+use crate::ir::Function;
+use crate::ir::GlobalId;
+use crate::ir::Inst;
+use crate::ir::Module;
+use crate::ir::Op;
+use crate::ir::Operand;
+use crate::ir::Place;
+use crate::ir::Reg;
+use crate::ir::Special;
+use crate::regions::Point;
+use crate::regions::Regions;
+use crate::regions::verify;
+
+/// Stack for what has no bound: recursion, indirect calls, `alloca`.
+const OPEN_STACK_BYTES: u32 = 64 << 10;
+
+/// One function that becomes one machine function.
+#[derive(Debug)]
+pub(crate) struct Unit {
+    pub(crate) function: Function,
+    pub(crate) flow: Flow,
+    pub(crate) regions: Regions,
+    pub(crate) uniform: Uniform,
+    /// Its place among the units.
+    pub(crate) number: u32,
+    /// The number of its point 0 among all points.
+    pub(crate) first_point: u32,
+    /// Whether it is the only unit and never stops.
+    pub(crate) is_alone: bool,
+    pub(crate) has_alloca: bool,
+    /// Registers that may be read before they are written: they start as 0.
+    pub(crate) start_live: Vec<Reg>,
+    /// Special registers that it reads.
+    pub(crate) specials: Vec<Special>,
+    /// The number of the first instruction of each block; the block's end is numbered too.
+    inst_bases: Vec<u32>,
+}
+
+/// An entry and the functions that it calls.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(crate) units: Vec<Unit>,
+    /// Units by function.
+    by_function: Vec<Option<u32>>,
+    /// Offsets of shared variables.
+    pub(crate) shared: Vec<u64>,
+    /// Static shared memory, and where the dynamic one starts.
+    pub(crate) static_shared_bytes: u64,
+    pub(crate) dynamic_start: u64,
+    /// Stack of a thread.
+    pub(crate) stack_bytes: u32,
+    pub(crate) needs: Needs,
+}
+
+impl Unit {
+    fn of(mut function: Function, number: u32, first_point: u32) -> Result<Self, String> {
+        guards::remove_guards(&mut function);
+        let flow = Flow::of(&function);
+        let uniform = Uniform::of(&function);
+        let regions = Regions::of(&function, &flow, &uniform.regs);
+        verify::verify(&regions, &function).map_err(|error| error.to_string())?;
+        let liveness = Liveness::of(&function, &flow);
+        let live = liveness.live_in.first().map(|set| set.iter().collect::<Vec<_>>()).unwrap_or_default();
+        let start_live = live.into_iter().filter(|&reg| !uniform.regs.has(reg)).collect();
+        let mut inst_bases = Vec::with_capacity(function.blocks.len());
+        let mut next = 0;
+        for block in &function.blocks {
+            inst_bases.push(next);
+            next += u32::try_from(block.insts.len()).unwrap_or(u32::MAX / 2) + 1;
+        }
+        let insts = || function.blocks.iter().flat_map(|block| &block.insts);
+        let has_alloca = insts().any(|inst| {
+            matches!(inst.op, Op::Alloca { .. } | Op::StackSave { .. } | Op::StackRestore { .. })
+        });
+        let specials = specials(&function);
+        Ok(Self {
+            function,
+            flow,
+            regions,
+            uniform,
+            number,
+            first_point,
+            is_alone: false,
+            has_alloca,
+            start_live,
+            specials,
+            inst_bases,
+        })
+    }
+
+    /// The number of an instruction; one more than the last for the block's end.
+    pub(crate) fn inst_number(&self, block: u32, at: u32) -> u32 {
+        self.inst_bases.get(block as usize).copied().unwrap_or(0) + at
+    }
+
+    fn position(&self, number: u32) -> Option<(usize, usize)> {
+        let block = self.inst_bases.partition_point(|&base| base <= number).checked_sub(1)?;
+        Some((block, (number - self.inst_bases.get(block)?) as usize))
+    }
+
+    /// The instruction of a number, unless it is a block's end.
+    pub(crate) fn inst(&self, number: u32) -> Option<&Inst> {
+        let (block, at) = self.position(number)?;
+        self.function.blocks.get(block)?.insts.get(at)
+    }
+
+    /// Where it stands in the text.
+    pub(crate) fn place(&self, number: u32) -> Place {
+        let Some((block, at)) = self.position(number) else { return Place::default() };
+        let Some(block) = self.function.blocks.get(block) else { return Place::default() };
+        block.insts.get(at).map_or(block.end_place, |inst| inst.place)
+    }
+}
+
+fn specials(function: &Function) -> Vec<Special> {
+    let mut found = Vec::new();
+    let mut see = |operand: &Operand| {
+        if let Operand::Special(special) = operand
+            && !found.contains(special)
+        {
+            found.push(*special);
+        }
+    };
+    for block in &function.blocks {
+        for inst in &block.insts {
+            match &inst.op {
+                Op::Alu(alu) => alu.src.iter().flatten().for_each(&mut see),
+                Op::Pack { parts: list, .. }
+                | Op::Store { srcs: list, .. }
+                | Op::Mbarrier { srcs: list, .. } => {
+                    list.iter().for_each(&mut see);
+                }
+                Op::Unpack { src, .. }
+                | Op::Cvta { src, .. }
+                | Op::IsSpacep { src, .. }
+                | Op::Alloca { size: src, .. }
+                | Op::StackRestore { src } => see(src),
+                Op::Atomic { b, c, .. } => b.iter().chain(c).for_each(&mut see),
+                Op::CopyAsync { read_bytes, .. } => read_bytes.iter().for_each(&mut see),
+                Op::Barrier { id, threads, src, .. } => {
+                    std::iter::once(id).chain(threads).chain(src).for_each(&mut see);
+                }
+                Op::Warp { mask, srcs, .. } => mask.iter().chain(srcs).for_each(&mut see),
+                _ => {}
+            }
+        }
+        if let crate::ir::Terminator::Switch { index, .. } = &block.end {
+            see(index);
+        }
+    }
+    found
+}
+
+/// The functions that a function calls, with their own frames.
+fn callees(function: &Function) -> Vec<FuncId> {
+    let mut found = Vec::new();
+    for inst in function.blocks.iter().flat_map(|block| &block.insts) {
+        let Op::Call(call) = &inst.op else { continue };
+        match call.callee {
+            Callee::Function(id) => found.push(id),
+            Callee::Indirect(_) => found.extend(&call.candidates),
+            _ => {}
+        }
+    }
+    found
+}
+
+fn has_indirect_calls(function: &Function) -> bool {
+    let insts = function.blocks.iter().flat_map(|block| &block.insts);
+    insts
+        .into_iter()
+        .any(|inst| matches!(&inst.op, Op::Call(call) if matches!(call.callee, Callee::Indirect(_))))
+}
+
+impl Prepared {
+    /// Makes an entry ready.
+    ///
+    /// # Errors
+    /// What keeps it from being compiled.
+    pub(crate) fn of(module: &Module, entry: FuncId, layout: &EntryLayout) -> Result<Self, String> {
+        let mut prepared = Self {
+            units: Vec::new(),
+            by_function: vec![None; module.functions.len()],
+            shared: layout.shared.clone(),
+            static_shared_bytes: layout.static_bytes,
+            dynamic_start: layout.dynamic_start,
+            stack_bytes: 0,
+            needs: layout.needs,
+        };
+        let mut waiting = vec![entry];
+        let mut first_point = 0;
+        while let Some(id) = waiting.pop() {
+            let slot = prepared.by_function.get_mut(id.0 as usize).ok_or("no such function")?;
+            if slot.is_some() {
+                continue;
+            }
+            let function = &module.functions[id.0 as usize];
+            if function.blocks.is_empty() {
+                return Err(format!("{} has no body", function.name));
+            }
+            let number = u32::try_from(prepared.units.len()).unwrap_or(u32::MAX);
+            *slot = Some(number);
+            let unit = Unit::of(crate::native::simplify::simplified(module, id), number, first_point)?;
+            first_point += u32::try_from(unit.regions.points.len()).unwrap_or(u32::MAX);
+            waiting.extend(callees(&unit.function));
+            prepared.units.push(unit);
+        }
+        if let [unit] = prepared.units.as_mut_slice() {
+            unit.is_alone = unit.regions.is_straight();
+        }
+        prepared.stack_bytes = prepared.stack();
+        Ok(prepared)
+    }
+
+    pub(crate) fn unit_of(&self, id: FuncId) -> Option<&Unit> {
+        let number = self.by_function.get(id.0 as usize).copied().flatten()?;
+        self.units.get(number as usize)
+    }
+
+    /// The unit of a point, and its number there.
+    pub(crate) fn point(&self, number: u32) -> Option<(&Unit, u32, &Point)> {
+        let unit = self.units.iter().rev().find(|unit| unit.first_point <= number)?;
+        let local = number - unit.first_point;
+        Some((unit, local, unit.regions.points.get(local as usize)?))
+    }
+
+    /// Whether no thread ever stops.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.units.first().is_some_and(|unit| unit.is_alone)
+    }
+
+    pub(crate) fn shared_offset(&self, id: GlobalId) -> u64 {
+        self.shared.get(id.0 as usize).copied().unwrap_or(0)
+    }
+
+    /// Stack of a thread: the deepest chain of frames, and more if there is no deepest.
+    fn stack(&self) -> u32 {
+        let mut open = vec![false; self.units.len()];
+        let (deepest, is_closed) = self.depth(0, &mut open);
+        let is_closed =
+            is_closed && !self.units.iter().any(|unit| unit.has_alloca || has_indirect_calls(&unit.function));
+        let extra = if is_closed { 0 } else { OPEN_STACK_BYTES };
+        // A multiple of the greatest alignment, so that the next thread's stack is as aligned.
+        let align = self.units.iter().map(|unit| unit.regions.frame.align).max().unwrap_or(16);
+        (deepest + extra).next_multiple_of(align.max(64))
+    }
+
+    fn depth(&self, number: usize, open: &mut [bool]) -> (u32, bool) {
+        let Some(unit) = self.units.get(number) else { return (0, true) };
+        if std::mem::replace(&mut open[number], true) {
+            return (0, false);
+        }
+        let (mut most, mut is_closed) = (0, true);
+        for callee in callees(&unit.function) {
+            let Some(next) = self.by_function.get(callee.0 as usize).copied().flatten() else { continue };
+            let (below, closed) = self.depth(next as usize, open);
+            most = most.max(below);
+            is_closed &= closed;
+        }
+        open[number] = false;
+        (most.saturating_add(unit.regions.frame.bytes + unit.regions.frame.align), is_closed)
+    }
+}
