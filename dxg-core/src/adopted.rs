@@ -32,6 +32,7 @@ use crate::Device;
 use crate::Error;
 use crate::Node;
 use crate::Streams;
+use crate::Window;
 use crate::errno;
 use crate::error::Op;
 use crate::maps;
@@ -154,6 +155,13 @@ impl AdoptedMemory {
     #[must_use]
     pub fn io_base(&self) -> Option<IoAddress> {
         self.block.as_ref().map(Block::io_base)
+    }
+
+    /// The same memory as host and process see it beside the program's address; `None` over a kernel node.
+    #[must_use]
+    pub fn window(&self) -> Option<Window> {
+        let block = self.block.as_ref()?;
+        Some(Window { memory: block.memory().clone(), io_address: block.io_base() })
     }
 
     /// Its bytes.

@@ -5,6 +5,7 @@
 
 mod abi;
 mod adapter_info;
+mod cuda;
 mod enums;
 mod field_tests;
 mod input;
@@ -46,7 +47,8 @@ enum Mode {
 type Generator = fn(&Path) -> anyhow::Result<Vec<Output>>;
 
 /// Each generator takes the root of the repository.
-const GENERATORS: &[(&str, Generator)] = &[("abi", abi::generate), ("messages", messages::generate)];
+const GENERATORS: &[(&str, Generator)] =
+    &[("abi", abi::generate), ("cuda", cuda::generate), ("messages", messages::generate)];
 
 /// Write the generated code.
 #[derive(clap::Args)]
@@ -72,6 +74,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             place(&root, &output.path, &text, mode, &mut stale)?;
         }
     }
+    let (page, text) = cuda::coverage()?;
+    place(&root, page, &text, mode, &mut stale)?;
     vulkan::run(&root, &root.join(&args.registry), mode, &mut stale).context("generator vulkan")?;
     if !stale.is_empty() {
         bail!("stale generated files (run `cargo xtask gen`): {}", stale.join(", "));

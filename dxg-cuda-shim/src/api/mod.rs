@@ -1,0 +1,19 @@
+//! The functions of the API, by group. Each checks what it is given and answers as the reference of the API says.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::too_many_arguments, reason = "the signatures are those of the header")]
+
+pub mod context;
+pub mod copy;
+pub mod copy_box;
+pub mod device;
+pub mod event;
+pub mod fill;
+pub mod general;
+pub mod launch;
+pub mod memory;
+pub mod module;
+pub mod occupancy;
+pub mod pointer;
+pub mod pool;
+pub mod stream;

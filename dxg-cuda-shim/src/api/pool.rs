@@ -1,0 +1,208 @@
+//! Pools and allocation in the order of a stream.
+
+use std::sync::Arc;
+
+use crate::arena::Kind;
+use crate::context::Context;
+use crate::current;
+use crate::driver;
+use crate::driver::device;
+use crate::ffi::pointers::Address;
+use crate::ffi::pointers::Mut;
+use crate::ffi::pointers::Ref;
+use crate::generated::enums::CUmemAccess_flags;
+use crate::generated::enums::CUmemAllocationType;
+use crate::generated::enums::CUmemLocationType;
+use crate::generated::enums::CUmemPool_attribute as P;
+use crate::generated::enums::CUresult;
+use crate::generated::handles::CUmemoryPool;
+use crate::generated::handles::CUstream;
+use crate::generated::structs::CUmemAccessDesc;
+use crate::generated::structs::CUmemLocation;
+use crate::generated::structs::CUmemPoolProps;
+use crate::graph::Params;
+use crate::lane::Lane;
+use crate::places;
+use crate::pool;
+use crate::pool::Pool;
+use crate::tables;
+use crate::types::Answer;
+use crate::types::CUdevice;
+use crate::types::CUdeviceptr;
+
+/// `cuDeviceGetDefaultMemPool`.
+pub fn default(out: Mut<CUmemoryPool>, dev: CUdevice) -> Answer {
+    out.given()?.set(pool::default_pool(device(dev)?)?)
+}
+
+/// `cuDeviceGetMemPool`.
+pub fn current(out: Mut<CUmemoryPool>, dev: CUdevice) -> Answer {
+    out.given()?.set(pool::current_pool(device(dev)?)?)
+}
+
+/// `cuDeviceSetMemPool`.
+pub fn set_current(dev: CUdevice, pool: CUmemoryPool) -> Answer {
+    let device = device(dev)?;
+    if tables::POOLS.get(pool)?.device.ordinal != device.ordinal {
+        return Err(CUresult::ERROR_INVALID_VALUE);
+    }
+    *device.current_pool.lock() = Some(pool);
+    Ok(())
+}
+
+/// `cuMemPoolCreate`.
+pub fn create(out: Mut<CUmemoryPool>, props: Ref<CUmemPoolProps>) -> Answer {
+    driver::driver()?;
+    out.given()?;
+    let props = props.read()?;
+    if props.alloc_type != CUmemAllocationType::PINNED || props.location.kind != CUmemLocationType::DEVICE {
+        return Err(CUresult::ERROR_INVALID_VALUE);
+    }
+    if props.handle_types.0 != 0 {
+        return Err(CUresult::ERROR_NOT_SUPPORTED);
+    }
+    let device = device(CUdevice(props.location.id))?;
+    out.set(tables::POOLS.insert(Arc::new(Pool::new(device, props.handle_types.0)))?)
+}
+
+/// `cuMemPoolDestroy`.
+pub fn destroy(pool: CUmemoryPool) -> Answer {
+    driver::driver()?;
+    let object = tables::POOLS.get(pool)?;
+    if object.device.default_pool.get() == Some(&pool) {
+        return Err(CUresult::ERROR_INVALID_VALUE);
+    }
+    tables::POOLS.remove(pool)?;
+    let mut current = object.device.current_pool.lock();
+    if *current == Some(pool) {
+        *current = None;
+    }
+    object.trim();
+    Ok(())
+}
+
+/// `cuMemPoolTrimTo`.
+pub fn trim(pool: CUmemoryPool, _keep: usize) -> Answer {
+    driver::driver()?;
+    tables::POOLS.get(pool)?.trim();
+    Ok(())
+}
+
+/// Whether an attribute is an `int` for the program.
+fn is_int(attribute: P) -> bool {
+    matches!(
+        attribute,
+        P::REUSE_FOLLOW_EVENT_DEPENDENCIES
+            | P::REUSE_ALLOW_OPPORTUNISTIC
+            | P::REUSE_ALLOW_INTERNAL_DEPENDENCIES
+    )
+}
+
+/// `cuMemPoolGetAttribute`.
+pub fn attribute(pool: CUmemoryPool, attribute: P, value: Address) -> Answer {
+    driver::driver()?;
+    value.given()?;
+    let found = tables::POOLS.get(pool)?.attribute(attribute)?;
+    if is_int(attribute) { value.typed::<i32>().set(found as i32) } else { value.typed::<u64>().set(found) }
+}
+
+/// `cuMemPoolSetAttribute`.
+pub fn set_attribute(pool: CUmemoryPool, attribute: P, value: Address) -> Answer {
+    driver::driver()?;
+    let value = if is_int(attribute) {
+        u64::from(value.typed::<i32>().read()? != 0)
+    } else {
+        value.typed::<u64>().read()?
+    };
+    tables::POOLS.get(pool)?.set_attribute(attribute, value)
+}
+
+/// `cuMemPoolSetAccess`: a device sees its own memory, and no other's.
+pub fn set_access(pool: CUmemoryPool, list: Ref<CUmemAccessDesc>, count: usize) -> Answer {
+    driver::driver()?;
+    let pool = tables::POOLS.get(pool)?;
+    for access in list.list(count)? {
+        let is_own = access.location.kind == CUmemLocationType::DEVICE
+            && device(CUdevice(access.location.id))?.ordinal == pool.device.ordinal;
+        match access.flags {
+            CUmemAccess_flags::NONE if is_own => return Err(CUresult::ERROR_INVALID_VALUE),
+            CUmemAccess_flags::NONE => {}
+            _ if is_own => {}
+            _ => return Err(CUresult::ERROR_INVALID_DEVICE),
+        }
+    }
+    Ok(())
+}
+
+/// `cuMemPoolGetAccess`.
+pub fn access(flags: Mut<CUmemAccess_flags>, pool: CUmemoryPool, location: Mut<CUmemLocation>) -> Answer {
+    driver::driver()?;
+    let pool = tables::POOLS.get(pool)?;
+    let location = location.read()?;
+    let is_own = location.kind == CUmemLocationType::DEVICE
+        && device(CUdevice(location.id))?.ordinal == pool.device.ordinal;
+    flags.set(if is_own { CUmemAccess_flags::READWRITE } else { CUmemAccess_flags::NONE })
+}
+
+fn allocate(context: &Arc<Context>, lane: &Arc<Lane>, pool: CUmemoryPool, bytes: usize) -> Answer<u64> {
+    let pool = tables::POOLS.get(pool)?;
+    if bytes == 0 {
+        return Err(CUresult::ERROR_INVALID_VALUE);
+    }
+    if pool.device.ordinal != context.device.ordinal {
+        return Err(CUresult::ERROR_INVALID_DEVICE);
+    }
+    if lane.is_capturing.load(std::sync::atomic::Ordering::Relaxed) {
+        return captured(context, lane, bytes as u64);
+    }
+    pool.allocate(context, lane, bytes as u64)
+}
+
+/// Memory that belongs to the graph which a stream is captured to.
+fn captured(context: &Arc<Context>, lane: &Arc<Lane>, bytes: u64) -> Answer<u64> {
+    let address = context.arena.allocate(&context.ring, bytes, Kind::Pooled, 0)?;
+    let memory = Arc::new(crate::graph::GraphMemory { context: Arc::clone(context), address });
+    crate::capture::add(lane, crate::step::Step::Allocated(address), Params::Alloc(address, bytes))?;
+    let capture = lane.capture.lock();
+    if let Some(capture) = &*capture
+        && let Some(index) = capture.before.first()
+        && let Some(Some(node)) = capture.graph.nodes.lock().get_mut(*index)
+    {
+        node.memory = Some(memory);
+    }
+    Ok(address)
+}
+
+/// `cuMemAllocAsync`.
+pub fn alloc(out: Mut<CUdeviceptr>, bytes: usize, stream: CUstream) -> Answer {
+    let (context, lane) = current::stream(stream)?;
+    let pool = pool::current_pool(&context.device)?;
+    out.given()?.set(CUdeviceptr(allocate(&context, &lane, pool, bytes)?))
+}
+
+/// `cuMemAllocFromPoolAsync`.
+pub fn alloc_from(out: Mut<CUdeviceptr>, bytes: usize, pool: CUmemoryPool, stream: CUstream) -> Answer {
+    let (context, lane) = current::stream(stream)?;
+    out.given()?.set(CUdeviceptr(allocate(&context, &lane, pool, bytes)?))
+}
+
+/// `cuMemFreeAsync`.
+pub fn free(ptr: CUdeviceptr, stream: CUstream) -> Answer {
+    let (context, lane) = current::stream(stream)?;
+    if ptr.0 == 0 {
+        return Err(CUresult::ERROR_INVALID_VALUE);
+    }
+    if lane.is_capturing.load(std::sync::atomic::Ordering::Relaxed) {
+        return crate::capture::add(&lane, crate::step::Step::Freed(ptr.0), Params::Free(ptr.0));
+    }
+    if tables::POOLS.all().iter().any(|pool| pool.free(&context, &lane, ptr.0)) {
+        return Ok(());
+    }
+    // Memory of `cuMemAlloc` may be freed here too.
+    let (owner, found) = places::find(ptr.0).ok_or(CUresult::ERROR_INVALID_VALUE)?;
+    if found.start != ptr.0 || !matches!(found.kind, Kind::Device | Kind::Managed) {
+        return Err(CUresult::ERROR_INVALID_VALUE);
+    }
+    owner.synchronize_all()?;
+    owner.arena.free(&owner.ring, ptr.0, &[Kind::Device, Kind::Managed]).map(drop)
+}

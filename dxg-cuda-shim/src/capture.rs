@@ -1,0 +1,177 @@
+//! Captures: what is put on a stream becomes a graph.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use crate::context::Context;
+use crate::event::Event;
+use crate::event::Recorded;
+use crate::generated::enums::CUresult;
+use crate::generated::enums::CUstreamCaptureMode;
+use crate::graph::Graph;
+use crate::graph::Params;
+use crate::lane::Lane;
+use crate::step::Step;
+use crate::types::Answer;
+
+static IDS: AtomicU64 = AtomicU64::new(1);
+
+/// Whether a stream began its capture or joined it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It began it.
+    Origin,
+    /// It joined by waiting for an event.
+    Joined,
+}
+
+/// A stream's part in a capture.
+#[derive(Clone, Debug)]
+pub struct Capture {
+    /// The capture's number.
+    pub id: u64,
+    /// What is being made.
+    pub graph: Arc<Graph>,
+    /// What the next node comes after.
+    pub before: Vec<usize>,
+    /// How strict it is.
+    pub mode: CUstreamCaptureMode,
+    /// The stream's part.
+    pub role: Role,
+    /// Whether something happened that cannot be captured.
+    pub is_broken: bool,
+}
+
+/// Begins a capture, into a graph that may have nodes.
+///
+/// # Errors
+/// Illegal state when there is one; capture unsupported on the legacy stream.
+pub fn begin(lane: &Arc<Lane>, graph: Arc<Graph>, before: Vec<usize>, mode: CUstreamCaptureMode) -> Answer {
+    if lane.blocking == crate::lane::Blocking::Legacy {
+        return Err(CUresult::ERROR_STREAM_CAPTURE_UNSUPPORTED);
+    }
+    let mut capture = lane.capture.lock();
+    if capture.is_some() {
+        return Err(CUresult::ERROR_ILLEGAL_STATE);
+    }
+    let id = IDS.fetch_add(1, Ordering::Relaxed);
+    *capture = Some(Capture { id, graph, before, mode, role: Role::Origin, is_broken: false });
+    lane.is_capturing.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Adds a step that is put on a stream.
+///
+/// # Errors
+/// Capture invalidated; what an event of another capture does.
+pub fn add(lane: &Arc<Lane>, step: Step, params: Params) -> Answer {
+    let mut capture = lane.capture.lock();
+    let capture = capture.as_mut().ok_or(CUresult::ERROR_ILLEGAL_STATE)?;
+    if capture.is_broken {
+        return Err(CUresult::ERROR_STREAM_CAPTURE_INVALIDATED);
+    }
+    match step {
+        Step::Record(event) => {
+            let place = Recorded::Captured(Arc::clone(&capture.graph), capture.before.clone());
+            *event.recorded.lock() = Some(place);
+            Ok(())
+        }
+        Step::Wait(event) => join(capture, &event),
+        step => {
+            let before = std::mem::take(&mut capture.before);
+            let (_, index) = capture.graph.add(step, params, before)?;
+            capture.before = vec![index];
+            Ok(())
+        }
+    }
+}
+
+fn join(capture: &mut Capture, event: &Event) -> Answer {
+    match &*event.recorded.lock() {
+        Some(Recorded::Captured(graph, before)) if Arc::ptr_eq(graph, &capture.graph) => {
+            for one in before {
+                if !capture.before.contains(one) {
+                    capture.before.push(*one);
+                }
+            }
+            Ok(())
+        }
+        Some(Recorded::Captured(..)) => {
+            capture.is_broken = true;
+            Err(CUresult::ERROR_STREAM_CAPTURE_MERGE)
+        }
+        _ => {
+            capture.is_broken = true;
+            Err(CUresult::ERROR_STREAM_CAPTURE_ISOLATION)
+        }
+    }
+}
+
+/// A stream that is not captured waits for an event: if that is of a capture, the stream joins. Whether it did.
+///
+/// # Errors
+/// Capture implicit on the legacy stream.
+pub fn follow(context: &Context, lane: &Arc<Lane>, event: &Event) -> Answer<bool> {
+    let recorded = event.recorded.lock().clone();
+    let Some(Recorded::Captured(graph, before)) = recorded else { return Ok(false) };
+    if lane.blocking == crate::lane::Blocking::Legacy {
+        return Err(CUresult::ERROR_STREAM_CAPTURE_IMPLICIT);
+    }
+    let origin = members(context, &graph).into_iter().find_map(|lane| lane.capture.lock().clone());
+    let origin = origin.ok_or(CUresult::ERROR_CAPTURED_EVENT)?;
+    *lane.capture.lock() = Some(Capture { before, role: Role::Joined, ..origin });
+    lane.is_capturing.store(true, Ordering::Relaxed);
+    Ok(true)
+}
+
+fn members(context: &Context, graph: &Arc<Graph>) -> Vec<Arc<Lane>> {
+    let is_in =
+        |lane: &Arc<Lane>| lane.capture.lock().as_ref().is_some_and(|one| Arc::ptr_eq(&one.graph, graph));
+    context.lanes().into_iter().filter(is_in).collect()
+}
+
+/// Ends a capture and gives out the graph.
+///
+/// # Errors
+/// Illegal state without one, wrong stream, unjoined work, invalidated.
+pub fn end(context: &Context, lane: &Arc<Lane>) -> Answer<Arc<Graph>> {
+    let capture = lane.capture.lock().clone().ok_or(CUresult::ERROR_ILLEGAL_STATE)?;
+    if capture.role == Role::Joined {
+        return Err(CUresult::ERROR_STREAM_CAPTURE_UNMATCHED);
+    }
+    let joined = ancestors(&capture.graph, &capture.before);
+    let mut is_joined = true;
+    let mut is_broken = false;
+    for member in members(context, &capture.graph) {
+        let part = member.capture.lock().take();
+        member.is_capturing.store(false, Ordering::Relaxed);
+        if let Some(part) = part {
+            is_broken |= part.is_broken;
+            is_joined &= part.before.iter().all(|node| joined.contains(node));
+        }
+    }
+    match (is_broken, is_joined) {
+        (true, _) => Err(CUresult::ERROR_STREAM_CAPTURE_INVALIDATED),
+        (_, false) => Err(CUresult::ERROR_STREAM_CAPTURE_UNJOINED),
+        _ => Ok(capture.graph),
+    }
+}
+
+/// These nodes and all before them.
+fn ancestors(graph: &Graph, of: &[usize]) -> HashSet<usize> {
+    let nodes = graph.nodes.lock();
+    let mut found = HashSet::new();
+    let mut left = of.to_vec();
+    while let Some(index) = left.pop() {
+        if found.insert(index)
+            && let Some(Some(node)) = nodes.get(index)
+        {
+            left.extend(&node.before);
+        }
+    }
+    found
+}

@@ -1,0 +1,462 @@
+//! Graphs: steps with an order, to be launched many times.
+//!
+//! *Why here.* A launch pushes the steps to a stream one after another: the host needs to know nothing of graphs.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::Weak;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use crate::arena::Kind;
+use crate::context::Context;
+use crate::generated::enums::CUgraphNodeType;
+use crate::generated::enums::CUresult;
+use crate::generated::handles::CUcontext;
+use crate::generated::handles::CUevent;
+use crate::generated::handles::CUfunction;
+use crate::generated::handles::CUgraph;
+use crate::generated::handles::CUgraphNode;
+use crate::generated::structs::CUDA_HOST_NODE_PARAMS;
+use crate::generated::structs::CUDA_MEMCPY3D;
+use crate::generated::structs::CUDA_MEMSET_NODE_PARAMS_v2;
+use crate::lane::Lane;
+use crate::step::Step;
+use crate::tables;
+use crate::types::Answer;
+use crate::work::Work;
+
+static IDS: AtomicU64 = AtomicU64::new(1);
+
+/// What a program said of a node, for it to ask.
+#[derive(Clone, Debug)]
+pub enum Params {
+    /// A kernel: the function as the program named it, and its context.
+    Kernel(CUfunction, CUcontext),
+    /// A copy.
+    Memcpy(Box<CUDA_MEMCPY3D>),
+    /// A fill.
+    Memset(CUDA_MEMSET_NODE_PARAMS_v2),
+    /// A function of the program.
+    Host(CUDA_HOST_NODE_PARAMS),
+    /// A graph.
+    Child(CUgraph),
+    /// Nothing.
+    Empty,
+    /// Records an event.
+    Record(CUevent),
+    /// Waits for an event.
+    Wait(CUevent),
+    /// Raises semaphores.
+    Signal,
+    /// Waits for semaphores.
+    Await,
+    /// Allocates: address and bytes.
+    Alloc(u64, u64),
+    /// Frees an address.
+    Free(u64),
+    /// Waits and writes in memory.
+    Values,
+}
+
+impl Params {
+    /// The kind of node.
+    #[must_use]
+    pub fn kind(&self) -> CUgraphNodeType {
+        match self {
+            Self::Kernel(..) => CUgraphNodeType::KERNEL,
+            Self::Memcpy(_) => CUgraphNodeType::MEMCPY,
+            Self::Memset(_) => CUgraphNodeType::MEMSET,
+            Self::Host(_) => CUgraphNodeType::HOST,
+            Self::Child(_) => CUgraphNodeType::GRAPH,
+            Self::Empty => CUgraphNodeType::EMPTY,
+            Self::Record(_) => CUgraphNodeType::EVENT_RECORD,
+            Self::Wait(_) => CUgraphNodeType::WAIT_EVENT,
+            Self::Signal => CUgraphNodeType::EXT_SEMAS_SIGNAL,
+            Self::Await => CUgraphNodeType::EXT_SEMAS_WAIT,
+            Self::Alloc(..) => CUgraphNodeType::MEM_ALLOC,
+            Self::Free(_) => CUgraphNodeType::MEM_FREE,
+            Self::Values => CUgraphNodeType::BATCH_MEM_OP,
+        }
+    }
+}
+
+/// Memory that belongs to a graph.
+#[derive(Debug)]
+pub struct GraphMemory {
+    /// Whose it is.
+    pub context: Arc<Context>,
+    /// Where.
+    pub address: u64,
+}
+
+impl Drop for GraphMemory {
+    fn drop(&mut self) {
+        if !self.context.is_destroyed() {
+            let _ = self.context.synchronize_all();
+            // A program may have freed it itself.
+            let _ = self.context.arena.free(&self.context.ring, self.address, &[Kind::Pooled]);
+        }
+    }
+}
+
+/// A node.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Its name.
+    pub name: CUgraphNode,
+    /// What it does.
+    pub step: Step,
+    /// What the program said.
+    pub params: Params,
+    /// What comes before.
+    pub before: Vec<usize>,
+    /// Parameter pointers that were handed out.
+    pub pointers: Option<Arc<[usize]>>,
+    /// Memory that goes with it.
+    pub memory: Option<Arc<GraphMemory>>,
+    /// Which node of the original this one was cloned from.
+    pub original: usize,
+}
+
+/// A graph.
+#[derive(Debug)]
+pub struct Graph {
+    /// A number of its own.
+    pub id: u64,
+    /// The nodes; those that were destroyed leave a hole.
+    pub nodes: Mutex<Vec<Option<Node>>>,
+}
+
+/// A node by its graph.
+#[derive(Debug)]
+pub struct NodeRef {
+    /// The graph.
+    pub graph: Weak<Graph>,
+    /// The place in it.
+    pub index: usize,
+}
+
+impl NodeRef {
+    /// The graph, if it is still there.
+    ///
+    /// # Errors
+    /// Invalid handle.
+    pub fn graph(&self) -> Answer<Arc<Graph>> {
+        self.graph.upgrade().ok_or(CUresult::ERROR_INVALID_HANDLE)
+    }
+
+    /// Does something with the node.
+    ///
+    /// # Errors
+    /// Invalid handle; what `run` answers.
+    pub fn with<R>(&self, run: impl FnOnce(&mut Node) -> Answer<R>) -> Answer<R> {
+        let graph = self.graph()?;
+        let mut nodes = graph.nodes.lock();
+        let node = nodes.get_mut(self.index).and_then(Option::as_mut);
+        run(node.ok_or(CUresult::ERROR_INVALID_HANDLE)?)
+    }
+}
+
+impl Default for Graph {
+    fn default() -> Self {
+        Self { id: IDS.fetch_add(1, Ordering::Relaxed), nodes: Mutex::default() }
+    }
+}
+
+impl Graph {
+    /// Adds a node behind others of the same graph.
+    ///
+    /// # Errors
+    /// Invalid value for an index that is none.
+    pub fn add(
+        self: &Arc<Self>,
+        step: Step,
+        params: Params,
+        before: Vec<usize>,
+    ) -> Answer<(CUgraphNode, usize)> {
+        let mut nodes = self.nodes.lock();
+        if before.iter().any(|index| nodes.get(*index).is_none_or(Option::is_none)) {
+            return Err(CUresult::ERROR_INVALID_VALUE);
+        }
+        let index = nodes.len();
+        let name = tables::NODES.insert(Arc::new(NodeRef { graph: Arc::downgrade(self), index }))?;
+        nodes.push(Some(Node { name, step, params, before, pointers: None, memory: None, original: index }));
+        Ok((name, index))
+    }
+
+    /// Places of the nodes with these names.
+    ///
+    /// # Errors
+    /// Invalid value for a node of another graph.
+    pub fn places(self: &Arc<Self>, names: &[CUgraphNode]) -> Answer<Vec<usize>> {
+        names
+            .iter()
+            .map(|name| {
+                let node = tables::NODES.find(*name).ok_or(CUresult::ERROR_INVALID_VALUE)?;
+                let is_ours = node.graph.upgrade().is_some_and(|graph| Arc::ptr_eq(&graph, self));
+                if is_ours { Ok(node.index) } else { Err(CUresult::ERROR_INVALID_VALUE) }
+            })
+            .collect()
+    }
+
+    /// Removes a node; what came after it does so no more.
+    pub fn remove(&self, index: usize) {
+        let mut nodes = self.nodes.lock();
+        let removed = nodes.get_mut(index).and_then(Option::take);
+        for node in nodes.iter_mut().flatten() {
+            node.before.retain(|before| *before != index);
+        }
+        drop(nodes);
+        if let Some(removed) = removed {
+            let _ = tables::NODES.remove(removed.name);
+        }
+    }
+
+    /// A copy with nodes of its own.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn duplicate(&self) -> Answer<Arc<Self>> {
+        let copy = Arc::new(Self::default());
+        let nodes = self.nodes.lock();
+        let mut copied = Vec::with_capacity(nodes.len());
+        for (index, node) in nodes.iter().enumerate() {
+            copied.push(match node {
+                None => None,
+                Some(node) => {
+                    let name = NodeRef { graph: Arc::downgrade(&copy), index };
+                    let name = tables::NODES.insert(Arc::new(name))?;
+                    Some(Node { name, pointers: None, original: index, ..node.clone() })
+                }
+            });
+        }
+        *copy.nodes.lock() = copied;
+        Ok(copy)
+    }
+
+    /// The nodes in an order in which they can run.
+    ///
+    /// # Errors
+    /// Invalid value for a cycle.
+    pub fn prepare(&self) -> Answer<Prepared> {
+        let nodes = self.nodes.lock();
+        let mut steps: Vec<PreparedStep> = Vec::new();
+        let mut done: HashMap<usize, ()> = HashMap::new();
+        let mut left: Vec<(usize, &Node)> =
+            nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.as_ref()?))).collect();
+        while !left.is_empty() {
+            let (ready, waiting): (Vec<_>, Vec<_>) =
+                left.into_iter().partition(|(_, node)| node.before.iter().all(|one| done.contains_key(one)));
+            if ready.is_empty() {
+                return Err(CUresult::ERROR_INVALID_VALUE);
+            }
+            for (index, node) in ready {
+                done.insert(index, ());
+                steps.push(PreparedStep {
+                    index,
+                    original: node.original,
+                    name: node.name,
+                    step: node.step.clone(),
+                    params: node.params.clone(),
+                    before: node.before.clone(),
+                    enabled: true,
+                    _memory: node.memory.clone(),
+                });
+            }
+            left = waiting;
+        }
+        Ok(Prepared { steps })
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        for node in self.nodes.get_mut().iter().flatten() {
+            let _ = tables::NODES.remove(node.name);
+        }
+    }
+}
+
+/// A step of a graph that can be launched.
+#[derive(Clone, Debug)]
+pub struct PreparedStep {
+    /// Its node's place in the graph.
+    pub index: usize,
+    /// The place of the node it was cloned from.
+    pub original: usize,
+    /// Its node's name.
+    pub name: CUgraphNode,
+    /// What it does.
+    pub step: Step,
+    /// What the program said.
+    pub params: Params,
+    before: Vec<usize>,
+    /// Whether it is run.
+    pub enabled: bool,
+    _memory: Option<Arc<GraphMemory>>,
+}
+
+/// The steps of a graph in an order in which they can run.
+#[derive(Clone, Debug, Default)]
+pub struct Prepared {
+    /// The steps.
+    pub steps: Vec<PreparedStep>,
+}
+
+/// A graph that can be launched.
+#[derive(Debug)]
+pub struct Exec {
+    /// A number of its own.
+    pub id: u64,
+    /// Flags of the call that made it.
+    pub flags: u64,
+    /// The steps.
+    pub prepared: Mutex<Prepared>,
+}
+
+impl Exec {
+    /// Of a graph as it is now.
+    ///
+    /// # Errors
+    /// Invalid value for a cycle.
+    pub fn new(graph: &Graph, flags: u64) -> Answer<Self> {
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { id, flags, prepared: Mutex::new(graph.prepare()?) })
+    }
+
+    /// Puts another step in the place of a node's.
+    ///
+    /// # Errors
+    /// Invalid value when there is no such node, or the kind is another.
+    pub fn replace(&self, node: CUgraphNode, step: Step, params: Params) -> Answer {
+        self.with(node, |old| {
+            if old.params.kind() != params.kind() {
+                return Err(CUresult::ERROR_INVALID_VALUE);
+            }
+            (old.step, old.params) = (step, params);
+            Ok(())
+        })
+    }
+
+    /// Does something with the step of a node.
+    ///
+    /// # Errors
+    /// Invalid value when there is no such node; what `run` answers.
+    pub fn with<R>(&self, node: CUgraphNode, run: impl FnOnce(&mut PreparedStep) -> Answer<R>) -> Answer<R> {
+        let mut prepared = self.prepared.lock();
+        let found = prepared.steps.iter_mut().find(|step| step.name == node);
+        run(found.ok_or(CUresult::ERROR_INVALID_VALUE)?)
+    }
+
+    /// Takes over the steps of a graph of the same shape; else says which node is another.
+    ///
+    /// # Errors
+    /// The node that differs; none where it is the number of nodes.
+    pub fn update(&self, graph: &Graph) -> Result<(), Option<CUgraphNode>> {
+        let fresh = graph.prepare().map_err(|_| None)?;
+        let mut prepared = self.prepared.lock();
+        if fresh.steps.len() != prepared.steps.len() {
+            return Err(None);
+        }
+        for (old, new) in prepared.steps.iter().zip(&fresh.steps) {
+            if old.params.kind() != new.params.kind() || old.before.len() != new.before.len() {
+                return Err(Some(new.name));
+            }
+        }
+        for (old, new) in prepared.steps.iter_mut().zip(fresh.steps) {
+            // The names stay those of the graph that was instantiated.
+            (old.step, old.params, old._memory) = (new.step, new.params, new._memory);
+        }
+        Ok(())
+    }
+}
+
+/// Runs steps on a stream, in their order.
+///
+/// # Errors
+/// As [`Context::submit`].
+pub fn launch(context: &Arc<Context>, lane: &Arc<Lane>, prepared: &Prepared) -> Answer {
+    let mut works = Vec::new();
+    let flush = |works: &mut Vec<Work>| -> Answer {
+        if !works.is_empty() {
+            context.submit(lane, works)?;
+            works.clear();
+        }
+        Ok(())
+    };
+    for step in prepared.steps.iter().filter(|step| step.enabled) {
+        if !as_works(&step.step, &mut works) {
+            flush(&mut works)?;
+            run(context, lane, &step.step)?;
+        }
+    }
+    flush(&mut works)
+}
+
+/// Appends a step that is nothing but work for the host; whether it is.
+fn as_works(step: &Step, works: &mut Vec<Work>) -> bool {
+    match step {
+        Step::Empty | Step::Allocated(_) | Step::Freed(_) => {}
+        Step::Launch(launch) => works.push(Work::Launch(launch.clone())),
+        Step::Copy(copy) => works.push(match copy.as_line() {
+            Some(bytes) => Work::Copy(copy.to[0], copy.from[0], bytes),
+            None => Work::Copy3d(*copy),
+        }),
+        Step::Fill(fill) => works.push(Work::Fill(*fill)),
+        Step::Values(values) => works.extend(values.iter().cloned()),
+        Step::Signal(signals) => {
+            works.extend(
+                signals.iter().map(|(one, value)| Work::SignalCell(one.io(), one.signal_value(*value))),
+            );
+        }
+        Step::Await(waits) => {
+            works.extend(waits.iter().map(|(one, value)| Work::WaitCell(one.io(), one.wait_value(*value))));
+        }
+        Step::HostCopy(_) | Step::Host(_) | Step::Record(_) | Step::Wait(_) | Step::Graph(_) => return false,
+    }
+    true
+}
+
+/// Runs a step on a stream.
+///
+/// # Errors
+/// As [`Context::submit`].
+pub fn run(context: &Arc<Context>, lane: &Arc<Lane>, step: &Step) -> Answer {
+    match step {
+        Step::HostCopy(copy) => context.submit_call(lane, crate::work::HostCall::Copy(*copy)).map(drop),
+        Step::Host(call) => context.submit_call(lane, *call).map(drop),
+        Step::Record(event) => event.record(lane),
+        Step::Wait(event) => match event.waits(context)? {
+            Some(wait) => context.submit(lane, &[wait]).map(drop),
+            None => Ok(()),
+        },
+        Step::Graph(prepared) => launch(context, lane, prepared),
+        Step::Launch(launch) => context.submit(lane, &[Work::Launch(launch.clone())]).map(drop),
+        other => {
+            let mut works = Vec::new();
+            as_works(other, &mut works);
+            if works.is_empty() { context.check() } else { context.submit(lane, &works).map(drop) }
+        }
+    }
+}
+
+/// Puts a step on a stream, or into the graph that the stream is being captured to.
+///
+/// # Errors
+/// As [`Context::submit`]; what a capture does not allow.
+pub fn enqueue(
+    context: &Arc<Context>,
+    lane: &Arc<Lane>,
+    step: Step,
+    params: impl FnOnce() -> Params,
+) -> Answer {
+    if lane.is_capturing.load(Ordering::Relaxed) {
+        return crate::capture::add(lane, step, params());
+    }
+    run(context, lane, &step)
+}
