@@ -4,6 +4,7 @@ pub mod callbacks;
 pub mod entry;
 pub mod exit;
 pub mod fork;
+pub mod mark;
 pub mod memory;
 pub mod pointers;
 pub mod print;
