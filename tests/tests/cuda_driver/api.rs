@@ -12,7 +12,7 @@ use std::ptr;
 macro_rules! functions {
     ($($name:ident = $symbol:literal ($($arg:ident: $ty:ty),* $(,)?);)+) => {
         /// The functions.
-        pub struct Functions {
+        pub(crate) struct Functions {
             $($name: unsafe extern "C" fn($($ty),*) -> i32,)+
         }
 
@@ -76,7 +76,7 @@ functions! {
 }
 
 /// A context on the first device. Methods answer what the function gives, or its error.
-pub struct Cuda {
+pub(crate) struct Cuda {
     functions: Functions,
     device: i32,
 }
@@ -88,18 +88,18 @@ fn ok(result: i32) -> Answer<()> {
 }
 
 /// Pinned memory of `u32`s.
-pub struct Pinned {
+pub(crate) struct Pinned {
     at: *mut u32,
     len: usize,
 }
 
 impl Pinned {
-    pub fn read(&self) -> Vec<u32> {
+    pub(crate) fn read(&self) -> Vec<u32> {
         // SAFETY: so many aligned numbers were allocated; copies there are waited for first.
         (0..self.len).map(|at| unsafe { self.at.add(at).read_volatile() }).collect()
     }
 
-    pub fn write(&self, values: &[u32]) {
+    pub(crate) fn write(&self, values: &[u32]) {
         for (at, value) in values.iter().enumerate().take(self.len) {
             // SAFETY: as above.
             unsafe { self.at.add(at).write_volatile(*value) };
@@ -109,7 +109,7 @@ impl Pinned {
 
 impl Cuda {
     /// Loads the library and makes a context.
-    pub fn open(library: &Path) -> Self {
+    pub(crate) fn open(library: &Path) -> Self {
         let functions = Functions::load(library);
         assert_eq!(functions.init(0), 0, "cuInit");
         let (mut device, mut context) = (0, 0);
@@ -118,73 +118,73 @@ impl Cuda {
         Self { functions, device }
     }
 
-    pub fn attribute(&self, attribute: i32) -> i32 {
+    pub(crate) fn attribute(&self, attribute: i32) -> i32 {
         let mut value = 0;
         assert_eq!(self.functions.attribute(&mut value, attribute, self.device), 0);
         value
     }
 
-    pub fn synchronize(&self) -> Answer<()> {
+    pub(crate) fn synchronize(&self) -> Answer<()> {
         ok(self.functions.ctx_sync())
     }
 
-    pub fn free_bytes(&self) -> usize {
+    pub(crate) fn free_bytes(&self) -> usize {
         let (mut free, mut total) = (0, 0);
         assert_eq!(self.functions.info(&mut free, &mut total), 0);
         free
     }
 
-    pub fn alloc(&self, bytes: usize) -> Answer<u64> {
+    pub(crate) fn alloc(&self, bytes: usize) -> Answer<u64> {
         let mut at = 0;
         ok(self.functions.alloc(&mut at, bytes)).map(|()| at)
     }
 
-    pub fn free(&self, at: u64) -> Answer<()> {
+    pub(crate) fn free(&self, at: u64) -> Answer<()> {
         ok(self.functions.free(at))
     }
 
-    pub fn alloc_managed(&self, bytes: usize) -> Answer<u64> {
+    pub(crate) fn alloc_managed(&self, bytes: usize) -> Answer<u64> {
         let mut at = 0;
         ok(self.functions.alloc_managed(&mut at, bytes, 1)).map(|()| at)
     }
 
-    pub fn pinned(&self, len: usize) -> Pinned {
+    pub(crate) fn pinned(&self, len: usize) -> Pinned {
         let mut at = ptr::null_mut();
         assert_eq!(self.functions.alloc_host(&mut at, len * 4, 0), 0);
         Pinned { at: at.cast(), len }
     }
 
-    pub fn free_pinned(&self, pinned: Pinned) -> Answer<()> {
+    pub(crate) fn free_pinned(&self, pinned: Pinned) -> Answer<()> {
         ok(self.functions.free_host(pinned.at.cast()))
     }
 
-    pub fn write(&self, to: u64, values: &[u32]) -> Answer<()> {
+    pub(crate) fn write(&self, to: u64, values: &[u32]) -> Answer<()> {
         ok(self.functions.to_device(to, values.as_ptr().cast(), size_of_val(values)))
     }
 
-    pub fn read(&self, from: u64, len: usize) -> Answer<Vec<u32>> {
+    pub(crate) fn read(&self, from: u64, len: usize) -> Answer<Vec<u32>> {
         let mut values = vec![0_u32; len];
         ok(self.functions.to_host(values.as_mut_ptr().cast(), from, len * 4)).map(|()| values)
     }
 
-    pub fn copy(&self, to: u64, from: u64, bytes: usize) -> Answer<()> {
+    pub(crate) fn copy(&self, to: u64, from: u64, bytes: usize) -> Answer<()> {
         ok(self.functions.on_device(to, from, bytes))
     }
 
-    pub fn write_pinned(&self, to: u64, from: &Pinned, stream: usize) -> Answer<()> {
+    pub(crate) fn write_pinned(&self, to: u64, from: &Pinned, stream: usize) -> Answer<()> {
         ok(self.functions.to_device_async(to, from.at.cast(), from.len * 4, stream))
     }
 
-    pub fn read_pinned(&self, to: &Pinned, from: u64, stream: usize) -> Answer<()> {
+    pub(crate) fn read_pinned(&self, to: &Pinned, from: u64, stream: usize) -> Answer<()> {
         ok(self.functions.to_host_async(to.at.cast(), from, to.len * 4, stream))
     }
 
-    pub fn fill(&self, to: u64, value: u32, count: usize, stream: usize) -> Answer<()> {
+    pub(crate) fn fill(&self, to: u64, value: u32, count: usize, stream: usize) -> Answer<()> {
         ok(self.functions.fill(to, value, count, stream))
     }
 
     /// A module, or the error with what the log of errors says.
-    pub fn load(&self, text: &str) -> Result<usize, (i32, String)> {
+    pub(crate) fn load(&self, text: &str) -> Result<usize, (i32, String)> {
         let text = CString::new(text).unwrap();
         let mut log = vec![0_u8; 1024];
         let mut module = 0;
@@ -201,63 +201,71 @@ impl Cuda {
         }
     }
 
-    pub fn unload(&self, module: usize) -> Answer<()> {
+    pub(crate) fn unload(&self, module: usize) -> Answer<()> {
         ok(self.functions.module_unload(module))
     }
 
-    pub fn function(&self, module: usize, name: &str) -> Answer<usize> {
+    pub(crate) fn function(&self, module: usize, name: &str) -> Answer<usize> {
         let name = CString::new(name).unwrap();
         let mut function = 0;
         ok(self.functions.function(&mut function, module, name.as_ptr())).map(|()| function)
     }
 
-    pub fn global(&self, module: usize, name: &str) -> Answer<(u64, usize)> {
+    pub(crate) fn global(&self, module: usize, name: &str) -> Answer<(u64, usize)> {
         let name = CString::new(name).unwrap();
         let (mut at, mut bytes) = (0, 0);
         ok(self.functions.global(&mut at, &mut bytes, module, name.as_ptr())).map(|()| (at, bytes))
     }
 
     /// Starts a grid in one dimension with parameters of 8 bytes each.
-    pub fn launch(&self, function: usize, grid: u32, block: u32, params: &[u64], stream: usize) -> Answer<()> {
+    pub(crate) fn launch(
+        &self,
+        function: usize,
+        grid: u32,
+        block: u32,
+        params: &[u64],
+        stream: usize,
+    ) -> Answer<()> {
         let mut values = params.to_vec();
-        let mut pointers: Vec<*mut c_void> = values.iter_mut().map(|value| ptr::from_mut(value).cast()).collect();
+        let mut pointers: Vec<*mut c_void> =
+            values.iter_mut().map(|value| ptr::from_mut(value).cast()).collect();
         let pointers = pointers.as_mut_ptr();
         ok(self.functions.launch(function, grid, 1, 1, block, 1, 1, 0, stream, pointers, ptr::null_mut()))
     }
 
-    pub fn stream(&self) -> usize {
+    pub(crate) fn stream(&self) -> usize {
         let mut stream = 0;
         assert_eq!(self.functions.stream_create(&mut stream, 1), 0);
         stream
     }
 
-    pub fn finish(&self, stream: usize) -> Answer<()> {
+    pub(crate) fn finish(&self, stream: usize) -> Answer<()> {
         ok(self.functions.stream_sync(stream))
     }
 
-    pub fn wait(&self, stream: usize, event: usize) -> Answer<()> {
+    pub(crate) fn wait(&self, stream: usize, event: usize) -> Answer<()> {
         ok(self.functions.stream_wait(stream, event, 0))
     }
 
-    pub fn destroy_stream(&self, stream: usize) -> Answer<()> {
+    pub(crate) fn destroy_stream(&self, stream: usize) -> Answer<()> {
         ok(self.functions.stream_destroy(stream))
     }
 
-    pub fn event(&self) -> usize {
+    pub(crate) fn event(&self) -> usize {
         let mut event = 0;
         assert_eq!(self.functions.event_create(&mut event, 0), 0);
         event
     }
 
-    pub fn record(&self, event: usize, stream: usize) -> Answer<()> {
+    pub(crate) fn record(&self, event: usize, stream: usize) -> Answer<()> {
         ok(self.functions.event_record(event, stream))
     }
 
-    pub fn finish_event(&self, event: usize) -> Answer<()> {
+    pub(crate) fn finish_event(&self, event: usize) -> Answer<()> {
         ok(self.functions.event_sync(event))
     }
 
-    pub fn elapsed_ms(&self, from: usize, to: usize) -> Answer<f32> {
+    pub(crate) fn elapsed_ms(&self, from: usize, to: usize) -> Answer<f32> {
         let mut milliseconds = 0.0;
         ok(self.functions.event_elapsed(&mut milliseconds, from, to)).map(|()| milliseconds)
     }

@@ -111,7 +111,8 @@ fn run(name: &str, scenario: fn(&Cuda)) {
 /// How many devices of a CUDA driver the daemon finds.
 fn devices(variables: &[(&str, &OsStr)]) -> usize {
     let dxgd = env::var_os("DXGD").map_or_else(|| target_directory().join("dxgd"), PathBuf::from);
-    let probe = Command::new(dxgd).args(["probe", "--adapter", "cuda"]).envs(variables.iter().copied()).output();
+    let probe =
+        Command::new(dxgd).args(["probe", "--adapter", "cuda"]).envs(variables.iter().copied()).output();
     let text = String::from_utf8(probe.unwrap().stdout).unwrap();
     text.matches("\"cuda:").count()
 }
@@ -217,7 +218,8 @@ fn fault_of_a_kernel_is_the_error_of_every_later_call() {
 #[test]
 fn refused_module_says_why_and_leaves_the_context_usable() {
     run("refused_module_says_why_and_leaves_the_context_usable", |cuda| {
-        let (error, log) = cuda.load(&KERNELS.replace("ld.param.u64 %rd1, [at];", "ld.wrong %rd1;")).unwrap_err();
+        let (error, log) =
+            cuda.load(&KERNELS.replace("ld.param.u64 %rd1, [at];", "ld.wrong %rd1;")).unwrap_err();
         assert_eq!(error, 218);
         assert!(!log.is_empty());
         let module = cuda.load(KERNELS).unwrap();
