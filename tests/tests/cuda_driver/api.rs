@@ -47,6 +47,10 @@ functions! {
     alloc = "cuMemAlloc_v2" (at: *mut u64, bytes: usize);
     free = "cuMemFree_v2" (at: u64);
     alloc_managed = "cuMemAllocManaged" (at: *mut u64, bytes: usize, flags: u32);
+    reserve = "cuMemAddressReserve" (at: *mut u64, bytes: usize, alignment: usize, wanted: u64, flags: u64);
+    ipc_handle = "cuIpcGetMemHandle" (handle: *mut [u8; 64], at: u64);
+    alloc_async = "cuMemAllocAsync" (at: *mut u64, bytes: usize, stream: usize);
+    free_async = "cuMemFreeAsync" (at: u64, stream: usize);
     alloc_host = "cuMemHostAlloc" (at: *mut *mut c_void, bytes: usize, flags: u32);
     free_host = "cuMemFreeHost" (at: *mut c_void);
     to_device = "cuMemcpyHtoD_v2" (to: u64, from: *const c_void, bytes: usize);
@@ -146,6 +150,25 @@ impl Cuda {
     pub(crate) fn alloc_managed(&self, bytes: usize) -> Answer<u64> {
         let mut at = 0;
         ok(self.functions.alloc_managed(&mut at, bytes, 1)).map(|()| at)
+    }
+
+    pub(crate) fn reserve(&self, bytes: usize) -> Answer<u64> {
+        let mut at = 0;
+        ok(self.functions.reserve(&mut at, bytes, 0, 0, 0)).map(|()| at)
+    }
+
+    pub(crate) fn ipc_handle(&self, of: u64) -> Answer<[u8; 64]> {
+        let mut handle = [0; 64];
+        ok(self.functions.ipc_handle(&mut handle, of)).map(|()| handle)
+    }
+
+    pub(crate) fn alloc_async(&self, bytes: usize, stream: usize) -> Answer<u64> {
+        let mut at = 0;
+        ok(self.functions.alloc_async(&mut at, bytes, stream)).map(|()| at)
+    }
+
+    pub(crate) fn free_async(&self, at: u64, stream: usize) -> Answer<()> {
+        ok(self.functions.free_async(at, stream))
     }
 
     pub(crate) fn pinned(&self, len: usize) -> Pinned {

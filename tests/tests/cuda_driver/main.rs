@@ -183,6 +183,22 @@ fn streams_wait_for_events_and_events_tell_time() {
 }
 
 #[test]
+fn pools_give_memory_in_the_order_of_a_stream() {
+    run("pools_give_memory_in_the_order_of_a_stream", |cuda| {
+        let stream = cuda.stream();
+        let back = cuda.pinned(3);
+        for round in 0..100 {
+            let at = cuda.alloc_async(12, stream).unwrap();
+            cuda.fill(at, round, 3, stream).unwrap();
+            cuda.read_pinned(&back, at, stream).unwrap();
+            cuda.free_async(at, stream).unwrap();
+        }
+        cuda.finish(stream).unwrap();
+        assert_eq!(back.read(), [99; 3]);
+    });
+}
+
+#[test]
 fn variables_of_modules_are_where_the_driver_has_put_them() {
     run("variables_of_modules_are_where_the_driver_has_put_them", |cuda| {
         let module = cuda.load(KERNELS).unwrap();
@@ -248,6 +264,9 @@ fn memory_that_both_sides_would_have_to_see_is_not_supported() {
         // Managed memory; virtual memory management.
         assert_eq!((cuda.attribute(83), cuda.attribute(102)), (0, 0));
         assert_eq!(cuda.alloc_managed(4096), Err(801));
+        assert_eq!(cuda.reserve(2 << 20), Err(801));
+        let at = cuda.alloc(4096).unwrap();
+        assert_eq!(cuda.ipc_handle(at), Err(801));
     });
 }
 
