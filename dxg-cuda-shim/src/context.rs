@@ -81,7 +81,7 @@ impl Opened {
                 status_io: ring.status_io(),
             };
             let description = ring.call(op::OPEN, |to| open.encode(to), cuda::Description::decode)?;
-            if CUresult(description.result) != CUresult::ERROR_ALREADY_MAPPED || taken.len() >= RANGE_TRIES {
+            if CUresult(description.result) != CUresult::ERROR_OUT_OF_MEMORY || taken.len() >= RANGE_TRIES {
                 break (range, description);
             }
             taken.push(range);

@@ -285,8 +285,8 @@ messages! {
 
     /// What the device is.
     Description {
-        /// A `CUresult`: 0, or why there is no context. Then nothing below means anything. After `CUDA_ERROR_ALREADY_MAPPED`, which says
-        /// that the range is not free on the host, the guest may open with another.
+        /// A `CUresult`: 0, or why there is no context. Then nothing below means anything. After `CUDA_ERROR_OUT_OF_MEMORY`, which says
+        /// that the range is not free on the host, the guest opens with another.
         result: i32,
         /// [`VERSION`].
         version: u32,

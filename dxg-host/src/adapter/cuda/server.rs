@@ -177,7 +177,7 @@ impl Server<'_> {
             Ok(reserved) => reserved,
             Err(error) => {
                 tracing::debug!(%error, start = open.range_start, bytes = open.range_bytes, "range not free");
-                return Ok(Done::Answer(describe(result::ALREADY_MAPPED, 0, self.identity, self.machine)));
+                return Ok(Done::Answer(describe(result::OUT_OF_MEMORY, 0, self.identity, self.machine)));
             }
         };
         let compute_capability = match open.compute_capability {

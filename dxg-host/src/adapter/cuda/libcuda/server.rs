@@ -185,7 +185,7 @@ impl<'a> Server<'a> {
             Ok(memory) => memory,
             Err(error) => {
                 tracing::debug!(%error, start = open.range_start, bytes = open.range_bytes, "range not free");
-                return refused(result::ALREADY_MAPPED);
+                return refused(result::OUT_OF_MEMORY);
             }
         };
         let (driver, calls) = (self.device.driver, Arc::clone(&self.calls));

@@ -404,7 +404,7 @@ fn taken_range_is_refused_so_that_the_guest_tries_another() {
         status_io: IO + STATUS,
     };
     let refused = second.ask(Command::Open(open.clone()), cuda::Description::decode);
-    assert_eq!(refused.result, 208);
+    assert_eq!(refused.result, 2);
     first.server.close();
     let opened = second.ask(Command::Open(open), cuda::Description::decode);
     assert_eq!(opened.result, 0);
