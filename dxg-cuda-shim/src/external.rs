@@ -53,6 +53,7 @@ impl Memory {
     /// # Errors
     /// Out of memory, or the device is gone.
     pub fn create(device: &Arc<Device>, bytes: u64) -> Answer<Self> {
+        device.want_shared_memory()?;
         let whole = bytes.checked_next_multiple_of(LEASE_BYTES).ok_or(CUresult::ERROR_OUT_OF_MEMORY)?;
         let options = ResourceOptions {
             allocations: vec![AllocationOptions::cross_adapter(whole)],
@@ -71,6 +72,7 @@ impl Memory {
     /// Memory that only this session has.
     #[must_use]
     pub fn private(device: &Arc<Device>, window: Window, bytes: u64) -> Self {
+        device.physical_bytes.fetch_add(bytes, Ordering::Relaxed);
         Self { window, bytes, device: Arc::clone(device), resource: None, descriptor: None }
     }
 
@@ -79,6 +81,7 @@ impl Memory {
     /// # Errors
     /// Invalid value when it names none, or less than `bytes`.
     pub fn open(device: &Arc<Device>, descriptor: OwnedFd, bytes: u64) -> Answer<Self> {
+        device.want_shared_memory()?;
         let resource = device.exchange()?.open_shared_resource(descriptor.as_fd()).map_err(|error| {
             tracing::debug!(%error, "no shared memory");
             match failure(&error) {
@@ -107,7 +110,14 @@ impl Memory {
         let keep = Arc::new((mapped, Arc::clone(&resource)));
         let window = Window { memory, io, keep };
         let bytes = if bytes == 0 { room } else { bytes };
+        device.physical_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(Self { window, bytes, device: Arc::clone(device), resource: Some(resource), descriptor })
+    }
+
+    /// Whether others can open it.
+    #[must_use]
+    pub fn can_be_shared(&self) -> bool {
+        self.resource.is_some()
     }
 
     /// A descriptor that names it.
@@ -120,6 +130,12 @@ impl Memory {
             (None, Some(resource)) => resource.share().map_err(|error| failure(&error)),
             (None, None) => Err(CUresult::ERROR_INVALID_VALUE),
         }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.device.physical_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

@@ -6,7 +6,6 @@ use crate::analysis::flow::Flow;
 use crate::analysis::liveness::Liveness;
 use crate::analysis::spaces;
 use crate::analysis::uniform::Uniform;
-use crate::exec::Needs;
 use crate::interp::layout::EntryLayout;
 use crate::ir::Callee;
 use crate::ir::FuncId;
@@ -66,7 +65,6 @@ pub(crate) struct Prepared {
     pub(crate) dynamic_start: u64,
     /// Stack of a thread.
     pub(crate) stack_bytes: u32,
-    pub(crate) needs: Needs,
 }
 
 impl Unit {
@@ -209,7 +207,6 @@ impl Prepared {
             static_shared_bytes: layout.static_bytes,
             dynamic_start: layout.dynamic_start,
             stack_bytes: 0,
-            needs: layout.needs,
         };
         let mut waiting = vec![entry];
         let mut first_point = 0;

@@ -23,8 +23,8 @@ use crate::ir::Guard;
 use crate::ir::Mods;
 use crate::ir::Operand;
 use crate::ir::Scalar;
+use crate::native::callbacks::Helper;
 use crate::native::context::at;
-use crate::native::helpers::Helper;
 
 /// The 32- and 64-bit floats, which the processor computes as PTX wants them.
 pub(super) const fn is_machine_float(ty: Scalar) -> bool {

@@ -27,10 +27,10 @@ use crate::ir::Reg;
 use crate::ir::Scalar;
 use crate::ir::Space;
 use crate::ir::Symbol;
+use crate::native::callbacks::ATOMIC;
+use crate::native::callbacks::Helper;
 use crate::native::context::at;
 use crate::native::context::fault;
-use crate::native::helpers::ATOMIC;
-use crate::native::helpers::Helper;
 
 /// Where an access goes: a pointer and what is added to it.
 #[derive(Clone, Copy)]

@@ -131,6 +131,8 @@ pub(super) struct Emitter<'a, 'f> {
     spins: Option<Variable>,
     /// The instruction that is emitted.
     inst: u32,
+    /// The predicate of the guard of the instruction that is emitted.
+    guard_holds: Option<Value>,
     /// Whether the access that is emitted is an atomic operation.
     is_atomic: bool,
     has_fma: bool,
@@ -205,6 +207,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             next_lane: b.create_block(),
             fail: b.create_block(),
             inst: 0,
+            guard_holds: None,
             is_atomic: false,
             has_fma: !is_x86 || is_set("has_fma"),
             has_round: !is_x86 || is_set("has_sse41"),
@@ -467,6 +470,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
     }
 
     fn instruction(&mut self, inst: &Inst, at: usize) {
+        self.guard_holds = inst.guard.map(|guard| self.read(guard.reg));
         match &inst.op {
             Op::Alu(alu) => self.alu(alu, inst.guard),
             Op::Pack { ty, dst, parts } => self.pack(*ty, *dst, parts, inst.guard),

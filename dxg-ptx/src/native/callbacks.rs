@@ -131,8 +131,7 @@ extern "C" fn combine(context: &mut Context, unit: u32, inst: u32, old: u64, b: 
 extern "C" fn effect(context: &mut Context, unit: u32, inst: u32, locals: u64, lane: u32) -> u32 {
     let scratch = context.scratch;
     let run = run_of(context);
-    let thread = run.thread_index(context, lane);
-    match system::effect(run, context, (unit, inst), locals, (scratch, thread)) {
+    match system::effect(run, context, (unit, inst), locals, (scratch, lane)) {
         Ok(result) => {
             context.scratch[0] = result;
             1
