@@ -150,7 +150,9 @@ fn check_mma(make: Make<'_>, name: &str, product: &Product, term: fn(i64, i64) -
     let b = matrices[1].words(product.b, true);
     let c = matrices[2].words(product.c, false);
     let base = [0, a.len(), a.len() + b.len()];
-    let mut body = String::from(".reg .b32 %aw<8>, %bw<8>, %cw<8>;\n.reg .b64 %ad<8>, %bd<8>, %cd<8>;\nshr.u32 %r1, %t, 2;\nand.b32 %r2, %t, 3;\n");
+    let mut body = String::from(
+        ".reg .b32 %aw<8>, %bw<8>, %cw<8>;\n.reg .b64 %ad<8>, %bd<8>, %cd<8>;\nshr.u32 %r1, %t, 2;\nand.b32 %r2, %t, 3;\n",
+    );
     for register in 0..count_a {
         let row = place("%r4", [1, 0, 8 * (register % (m / 8))]);
         let column = place("%r5", [0, per, register / (m / 8) * 4 * per]);
