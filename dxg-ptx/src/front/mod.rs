@@ -55,7 +55,11 @@ pub fn parse(text: &[u8], name: &str) -> std::result::Result<Module, Diagnostics
             Diagnostic::unsupported(Place::default(), "the text is too long"),
         ));
     }
-    let text: Cow<'_, str> = String::from_utf8_lossy(text);
+    let text: Cow<'_, str> = match std::str::from_utf8(text) {
+        Ok(text) => Cow::Borrowed(text),
+        // Strings and comments may hold anything.
+        Err(_) => String::from_utf8_lossy(text),
+    };
     let mut parser = Parser::new(&text);
     parser.module();
     if !parser.list.is_empty() {

@@ -3,10 +3,9 @@
 //! It depends on the module only, so that what tables say about generated code holds for code that was kept from earlier.
 
 use crate::analysis::flow::Flow;
-use crate::analysis::guards;
 use crate::analysis::liveness::Liveness;
+use crate::analysis::spaces;
 use crate::analysis::uniform::Uniform;
-use crate::exec::Needs;
 use crate::interp::layout::EntryLayout;
 use crate::ir::Callee;
 use crate::ir::FuncId;
@@ -18,6 +17,7 @@ use crate::ir::Op;
 use crate::ir::Operand;
 use crate::ir::Place;
 use crate::ir::Reg;
+use crate::ir::Space;
 use crate::ir::Special;
 use crate::regions::Point;
 use crate::regions::Regions;
@@ -42,6 +42,8 @@ pub(crate) struct Unit {
     pub(crate) has_alloca: bool,
     /// Registers that may be read before they are written: they start as 0.
     pub(crate) start_live: Vec<Reg>,
+    /// Where generic addresses in registers probably lie.
+    pub(crate) guesses: Vec<Option<Space>>,
     /// Special registers that it reads.
     pub(crate) specials: Vec<Special>,
     /// How many loops each block is in.
@@ -63,12 +65,10 @@ pub(crate) struct Prepared {
     pub(crate) dynamic_start: u64,
     /// Stack of a thread.
     pub(crate) stack_bytes: u32,
-    pub(crate) needs: Needs,
 }
 
 impl Unit {
-    fn of(mut function: Function, number: u32, first_point: u32) -> Result<Self, String> {
-        guards::remove_guards(&mut function);
+    fn of(function: Function, number: u32, first_point: u32) -> Result<Self, String> {
         let flow = Flow::of(&function);
         let uniform = Uniform::of(&function);
         let regions = Regions::of(&function, &flow, &uniform.regs);
@@ -94,7 +94,6 @@ impl Unit {
             }
         }
         Ok(Self {
-            function,
             flow,
             regions,
             uniform,
@@ -103,6 +102,8 @@ impl Unit {
             is_alone: false,
             has_alloca,
             start_live,
+            guesses: spaces::guess(&function),
+            function,
             specials,
             loop_depths,
             inst_bases,
@@ -206,7 +207,6 @@ impl Prepared {
             static_shared_bytes: layout.static_bytes,
             dynamic_start: layout.dynamic_start,
             stack_bytes: 0,
-            needs: layout.needs,
         };
         let mut waiting = vec![entry];
         let mut first_point = 0;

@@ -23,8 +23,8 @@ use crate::ir::Guard;
 use crate::ir::Mods;
 use crate::ir::Operand;
 use crate::ir::Scalar;
+use crate::native::callbacks::Helper;
 use crate::native::context::at;
-use crate::native::helpers::Helper;
 
 /// The 32- and 64-bit floats, which the processor computes as PTX wants them.
 pub(super) const fn is_machine_float(ty: Scalar) -> bool {
@@ -274,7 +274,7 @@ impl Emitter<'_, '_> {
             AluOp::Setp(..) | AluOp::Testp(_) => Scalar::B8,
             AluOp::Set(_, _, to) => to,
             AluOp::Mul(crate::ir::Part::Wide) | AluOp::Mad(crate::ir::Part::Wide, _) => Scalar::B64,
-            AluOp::Cvt { .. } | AluOp::CvtPair { .. } | AluOp::CvtPack => alu.ty,
+            AluOp::Cvt { .. } | AluOp::CvtPair { .. } => alu.ty,
             // Results of these have a width of their own; the helper has extended them.
             _ => Scalar::B64,
         };

@@ -1,0 +1,1 @@
+//! Matrix instructions: products through memory, against products of the host.
