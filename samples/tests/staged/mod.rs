@@ -54,6 +54,7 @@ pub(crate) fn run_private(prefix: &Path, args: &[&str]) -> Command {
 pub(crate) struct Process {
     pub(crate) pid: i32,
     pub(crate) parent: i32,
+    pub(crate) group: i32,
     pub(crate) name: String,
     pub(crate) arguments: Vec<String>,
 }
@@ -69,13 +70,13 @@ impl Process {
 
 /// The living processes of a process group; zombies have left it.
 pub(crate) fn group(pgid: i32) -> Vec<Process> {
-    processes().into_iter().filter(|(_, group)| *group == pgid).map(|(process, _)| process).collect()
+    processes().into_iter().filter(|process| process.group == pgid).collect()
 }
 
 /// The living children of a process, theirs, and so on.
 pub(crate) fn descendants(pid: i32) -> Vec<Process> {
     let mut found = Vec::new();
-    let mut rest: Vec<Process> = processes().into_iter().map(|(process, _)| process).collect();
+    let mut rest = processes();
     let mut parents = vec![pid];
     while let Some(parent) = parents.pop() {
         let (children, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|one| one.parent == parent);
@@ -88,11 +89,11 @@ pub(crate) fn descendants(pid: i32) -> Vec<Process> {
 
 /// Whether a process of this number lives; zombies do not.
 pub(crate) fn is_alive(pid: i32) -> bool {
-    processes().iter().any(|(process, _)| process.pid == pid)
+    processes().iter().any(|process| process.pid == pid)
 }
 
-/// All living processes, each with its process group.
-fn processes() -> Vec<(Process, i32)> {
+/// All living processes.
+fn processes() -> Vec<Process> {
     let pids = fs::read_dir("/proc").expect("/proc is there").filter_map(Result::ok);
     pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
         .filter_map(|pid| {
@@ -103,7 +104,7 @@ fn processes() -> Vec<(Process, i32)> {
             let mut fields = after.split(' ');
             let state = fields.next()?;
             let parent = fields.next()?.parse().ok()?;
-            let group: i32 = fields.next()?.parse().ok()?;
+            let group = fields.next()?.parse().ok()?;
             if matches!(state, "Z" | "X") {
                 return None;
             }
@@ -111,7 +112,7 @@ fn processes() -> Vec<(Process, i32)> {
             let arguments =
                 arguments.split(|byte| *byte == 0).map(|a| String::from_utf8_lossy(a).into_owned());
             let arguments = arguments.filter(|a| !a.is_empty()).collect();
-            Some((Process { pid, parent, name, arguments }, group))
+            Some(Process { pid, parent, group, name, arguments })
         })
         .collect()
 }
