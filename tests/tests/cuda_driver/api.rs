@@ -8,6 +8,8 @@ use std::ffi::c_char;
 use std::ffi::c_void;
 use std::path::Path;
 use std::ptr;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 macro_rules! functions {
     ($($name:ident = $symbol:literal ($($arg:ident: $ty:ty),* $(,)?);)+) => {
@@ -76,6 +78,7 @@ functions! {
     event_create = "cuEventCreate" (at: *mut usize, flags: u32);
     event_record = "cuEventRecord" (event: usize, stream: usize);
     event_sync = "cuEventSynchronize" (event: usize);
+    call = "cuLaunchHostFunc" (stream: usize, function: extern "C" fn(*mut c_void), data: *mut c_void);
     event_elapsed = "cuEventElapsedTime" (at: *mut f32, from: usize, to: usize);
 }
 
@@ -89,6 +92,19 @@ type Answer<T> = Result<T, i32>;
 
 fn ok(result: i32) -> Answer<()> {
     if result == 0 { Ok(()) } else { Err(result) }
+}
+
+static SUM: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn add_to_sum(number: *mut c_void) {
+    // SAFETY: the test hands in pinned memory of a number, which lives until all calls are over.
+    let value = unsafe { number.cast::<u32>().read_volatile() };
+    SUM.fetch_add(value, Ordering::SeqCst);
+}
+
+/// What calls have added.
+pub(crate) fn sum_of_calls() -> u32 {
+    SUM.load(Ordering::SeqCst)
 }
 
 /// Pinned memory of `u32`s.
@@ -222,6 +238,18 @@ impl Cuda {
                 Err((error, String::from_utf8_lossy(&log[..end]).into_owned()))
             }
         }
+    }
+
+    pub(crate) fn load_binary(&self, image: &[u8]) -> Answer<usize> {
+        let mut module = 0;
+        let nothing = (ptr::null_mut(), ptr::null_mut());
+        ok(self.functions.module_load(&mut module, image.as_ptr().cast(), 0, nothing.0, nothing.1))
+            .map(|()| module)
+    }
+
+    /// Adds the first number of pinned memory to [`sum_of_calls`] when the stream comes to it.
+    pub(crate) fn call(&self, stream: usize, of: &Pinned) -> Answer<()> {
+        ok(self.functions.call(stream, add_to_sum, of.at.cast()))
     }
 
     pub(crate) fn unload(&self, module: usize) -> Answer<()> {
