@@ -31,7 +31,8 @@ macro_rules! functions {
                 }
             }
 
-            $(fn $name(&self, $($arg: $ty),*) -> i32 {
+            $(#[allow(clippy::too_many_arguments, reason = "some functions have many")]
+            fn $name(&self, $($arg: $ty),*) -> i32 {
                 // SAFETY: pointers name locals of the callers below, which outlive what the call does with them.
                 unsafe { (self.$name)($($arg),*) }
             })+
@@ -116,13 +117,13 @@ pub(crate) struct Pinned {
 impl Pinned {
     pub(crate) fn read(&self) -> Vec<u32> {
         // SAFETY: so many aligned numbers were allocated; copies there are waited for first.
-        (0..self.len).map(|at| unsafe { self.at.add(at).read_volatile() }).collect()
+        (0..self.len).map(|at| unsafe { self.at.wrapping_add(at).read_volatile() }).collect()
     }
 
     pub(crate) fn write(&self, values: &[u32]) {
         for (at, value) in values.iter().enumerate().take(self.len) {
             // SAFETY: as above.
-            unsafe { self.at.add(at).write_volatile(*value) };
+            unsafe { self.at.wrapping_add(at).write_volatile(*value) };
         }
     }
 }
