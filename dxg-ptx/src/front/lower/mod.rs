@@ -62,13 +62,13 @@ impl<'a> Parser<'a> {
     /// An operand as a value of a type, in a register of its width.
     pub(super) fn value(&mut self, ins: &Instruction<'a>, index: usize, ty: Scalar) -> Result<Operand> {
         let piece = ins.piece(index)?;
-        self.piece_value(&piece, ty, Fit::Exact)
+        self.piece_value(piece, ty, Fit::Exact)
     }
 
     /// The same, or in a wider register.
     pub(super) fn wide_value(&mut self, ins: &Instruction<'a>, index: usize, ty: Scalar) -> Result<Operand> {
         let piece = ins.piece(index)?;
-        self.piece_value(&piece, ty, Fit::Wider)
+        self.piece_value(piece, ty, Fit::Wider)
     }
 
     pub(super) fn piece_value(&mut self, piece: &Piece<'a>, ty: Scalar, fit: Fit) -> Result<Operand> {
@@ -151,7 +151,7 @@ impl<'a> Parser<'a> {
         if piece.second != Second::None {
             return Err(ins.bad(index, "has no second destination"));
         }
-        self.piece_dst(&piece, ty, Fit::Exact)
+        self.piece_dst(piece, ty, Fit::Exact)
     }
 
     /// The same, or in a wider register.
