@@ -35,6 +35,15 @@ pub(crate) struct Args {
     /// The sample `mandelbrot`.
     #[arg(long)]
     mandelbrot: PathBuf,
+    /// The sample `cuda-vecadd`.
+    #[arg(long)]
+    vecadd: PathBuf,
+    /// The C sample `sum`, built, and its kernel.
+    #[arg(long)]
+    sum: PathBuf,
+    /// The kernel of `sum`.
+    #[arg(long)]
+    sum_kernel: PathBuf,
     /// Where the pictures go.
     #[arg(long)]
     out: PathBuf,
@@ -60,6 +69,8 @@ struct Run {
 enum Check {
     /// A line of the output has this name and this value.
     Says { name: &'static str, value: &'static str },
+    /// Lines of the output have these names and this value.
+    SaysBoth([&'static str; 2], &'static str),
     /// There is some output.
     SaysSomething,
     /// These files are whole pictures.
@@ -100,6 +111,17 @@ fn steps(args: &Args) -> Vec<Step> {
             commands: vec![run(&args.share, &[])],
             from_line: None,
             check: Check::SaysSomething,
+        },
+        Step {
+            title: "CUDA programs, two at once",
+            shows: "A Rust and a C program load libcuda.so.1 by that name. Their kernels were compiled to PTX by clang; the \
+                    workers make machine code of it.",
+            commands: vec![
+                run(&args.vecadd, &[]),
+                Run { program: args.sum.clone(), args: vec![args.sum_kernel.clone().into()] },
+            ],
+            from_line: None,
+            check: Check::SaysBoth(["sums", "total"], "right"),
         },
         Step {
             title: "Two programs on one GPU at once",
@@ -164,15 +186,22 @@ fn show<'a>(lines: impl Iterator<Item = &'a str>) {
     }
 }
 
+/// Whether a line of the output has this name and this value.
+fn says(output: &str, name: &str, value: &str) -> bool {
+    let mut pairs = output.lines().filter_map(|line| line.split_once('='));
+    pairs.any(|(key, text)| key.trim() == name && text.trim() == value)
+}
+
 impl Check {
     fn judge(&self, output: &str) -> Result<()> {
         match self {
+            Self::SaysBoth(names, value) => {
+                for name in names {
+                    ensure!(says(output, name, value), "the output has no `{name} = {value}`");
+                }
+            }
             Self::Says { name, value } => {
-                let found = output
-                    .lines()
-                    .filter_map(|line| line.split_once('='))
-                    .any(|(key, text)| key.trim() == *name && text.trim() == *value);
-                ensure!(found, "the output has no `{name} = {value}`");
+                ensure!(says(output, name, value), "the output has no `{name} = {value}`");
             }
             Self::SaysSomething => ensure!(!output.trim().is_empty(), "there is no output"),
             Self::Pictures(paths) => {
@@ -285,6 +314,9 @@ mod tests {
         assert!(ours.judge("GPU0:\n\tdriverName         = dxg\n").is_ok());
         assert!(ours.judge("\tdriverName         = llvmpipe\n\tdeviceName = dxg\n").is_err());
         assert!(Check::SaysSomething.judge(" \n").is_err());
+        let both = Check::SaysBoth(["sums", "total"], "right");
+        assert!(both.judge("sums = right\ntotal = right\n").is_ok());
+        assert!(both.judge("sums = right\ntotal = wrong\n").is_err());
     }
 
     #[test]
@@ -293,6 +325,9 @@ mod tests {
             dxgctl: "/s/bin/dxgctl".into(),
             share: "/t/share".into(),
             mandelbrot: "/t/mandelbrot".into(),
+            vecadd: "/t/cuda-vecadd".into(),
+            sum: "/t/sum".into(),
+            sum_kernel: "/t/sum.ptx".into(),
             out: "/t/demo".into(),
         };
         let steps = steps(&args);

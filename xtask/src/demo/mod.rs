@@ -22,7 +22,7 @@ use crate::setup::Purpose;
 use crate::stage;
 use crate::workspace::Workspace;
 
-/// Shows the software at work: lists the virtual GPU, runs Vulkan programs on it, draws a picture.
+/// Shows the software at work: lists the virtual GPU, runs Vulkan and CUDA programs on it, draws a picture.
 ///
 /// Installs the missing system packages, builds in release, starts a private daemon and runs the steps under it,
 /// one after another, with what each shows. The picture is in target/demo/.
@@ -52,13 +52,22 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     }
     let select = ["--package", SAMPLES, "--bins"].map(OsString::from);
     let samples = artifacts::build("build", &select, Profile::Release)?;
+    let out = workspace.target_dir.join("demo");
+    let c_sample = workspace.root.join("samples/cuda-c");
+    let sum = out.join("sum");
+    std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
+    let mut compile = Command::new("cc");
+    compile.arg("-O2").arg(c_sample.join("sum.c")).arg("-o").arg(&sum).arg("-ldl");
+    process::run(&mut compile).context("the C sample does not build")?;
     let dxgctl = workspace.stage_dir().join("bin/dxgctl");
     let mut inside = Command::new(&dxgctl);
     inside.args(["run", "--private", "--"]).arg(xtask).arg("demo-inner");
     inside.arg("--dxgctl").arg(&dxgctl);
     inside.arg("--share").arg(artifacts::find(&samples, "share", Kind::Program)?);
     inside.arg("--mandelbrot").arg(artifacts::find(&samples, "mandelbrot", Kind::Program)?);
-    inside.arg("--out").arg(workspace.target_dir.join("demo"));
+    inside.arg("--vecadd").arg(artifacts::find(&samples, "cuda-vecadd", Kind::Program)?);
+    inside.arg("--sum").arg(sum).arg("--sum-kernel").arg(c_sample.join("sum.ptx"));
+    inside.arg("--out").arg(out);
     inside.current_dir(&workspace.root);
     println!("\nStarting a private daemon; it ends with the demo.");
     process::run(&mut inside).context("the demo failed")
