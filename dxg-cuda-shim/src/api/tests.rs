@@ -177,9 +177,8 @@ fn pointer_attributes_know_device_memory_and_nothing_of_the_programs_own() {
     let _session = session();
     let ptr = alloc(1000);
     let mut kind = 0_u32;
-    let ask = |kind: &mut u32, ptr| {
-        pointer::attribute(out(kind).address(), CUpointer_attribute::MEMORY_TYPE, ptr)
-    };
+    let ask =
+        |kind: &mut u32, ptr| pointer::attribute(out(kind).address(), CUpointer_attribute::MEMORY_TYPE, ptr);
     ask(&mut kind, CUdeviceptr(ptr.0 + 999)).unwrap();
     assert_eq!(kind, 2);
     assert_eq!(ask(&mut kind, CUdeviceptr(ptr.0 + 1000)), Err(CUresult::ERROR_INVALID_VALUE));
@@ -305,7 +304,8 @@ fn graph_with_a_cycle_is_refused() {
         CUDA_MEMSET_NODE_PARAMS { dst: ptr, pitch: 0, value: 1, element_size: 4, width: 4, height: 1 };
     let (mut first, mut second) = (CUgraphNode::NULL, CUgraphNode::NULL);
     graph_nodes::add_memset(out(&mut first), graph, Ref::NULL, 0, input(&params), CUcontext::NULL).unwrap();
-    graph_nodes::add_memset(out(&mut second), graph, input(&first), 1, input(&params), CUcontext::NULL).unwrap();
+    graph_nodes::add_memset(out(&mut second), graph, input(&first), 1, input(&params), CUcontext::NULL)
+        .unwrap();
     graphs::add_dependencies(graph, input(&second), input(&first), 1).unwrap();
     let mut exec = CUgraphExec::NULL;
     let result = graphs::instantiate_with_flags(out(&mut exec), graph, 0);

@@ -3,10 +3,9 @@
 //! It depends on the module only, so that what tables say about generated code holds for code that was kept from earlier.
 
 use crate::analysis::flow::Flow;
-use crate::analysis::guards;
 use crate::analysis::liveness::Liveness;
+use crate::analysis::spaces;
 use crate::analysis::uniform::Uniform;
-use crate::exec::Needs;
 use crate::interp::layout::EntryLayout;
 use crate::ir::Callee;
 use crate::ir::FuncId;
@@ -18,6 +17,7 @@ use crate::ir::Op;
 use crate::ir::Operand;
 use crate::ir::Place;
 use crate::ir::Reg;
+use crate::ir::Space;
 use crate::ir::Special;
 use crate::regions::Point;
 use crate::regions::Regions;
@@ -42,8 +42,12 @@ pub(crate) struct Unit {
     pub(crate) has_alloca: bool,
     /// Registers that may be read before they are written: they start as 0.
     pub(crate) start_live: Vec<Reg>,
+    /// Where generic addresses in registers probably lie.
+    pub(crate) guesses: Vec<Option<Space>>,
     /// Special registers that it reads.
     pub(crate) specials: Vec<Special>,
+    /// How many loops each block is in.
+    pub(crate) loop_depths: Vec<u32>,
     /// The number of the first instruction of each block; the block's end is numbered too.
     inst_bases: Vec<u32>,
 }
@@ -61,12 +65,10 @@ pub(crate) struct Prepared {
     pub(crate) dynamic_start: u64,
     /// Stack of a thread.
     pub(crate) stack_bytes: u32,
-    pub(crate) needs: Needs,
 }
 
 impl Unit {
-    fn of(mut function: Function, number: u32, first_point: u32) -> Result<Self, String> {
-        guards::remove_guards(&mut function);
+    fn of(function: Function, number: u32, first_point: u32) -> Result<Self, String> {
         let flow = Flow::of(&function);
         let uniform = Uniform::of(&function);
         let regions = Regions::of(&function, &flow, &uniform.regs);
@@ -85,8 +87,13 @@ impl Unit {
             matches!(inst.op, Op::Alloca { .. } | Op::StackSave { .. } | Op::StackRestore { .. })
         });
         let specials = specials(&function);
+        let mut loop_depths = vec![0; function.blocks.len()];
+        for (_, body) in flow.loop_bodies() {
+            for block in body {
+                loop_depths[block.0 as usize] += 1;
+            }
+        }
         Ok(Self {
-            function,
             flow,
             regions,
             uniform,
@@ -95,7 +102,10 @@ impl Unit {
             is_alone: false,
             has_alloca,
             start_live,
+            guesses: spaces::guess(&function),
+            function,
             specials,
+            loop_depths,
             inst_bases,
         })
     }
@@ -197,7 +207,6 @@ impl Prepared {
             static_shared_bytes: layout.static_bytes,
             dynamic_start: layout.dynamic_start,
             stack_bytes: 0,
-            needs: layout.needs,
         };
         let mut waiting = vec![entry];
         let mut first_point = 0;

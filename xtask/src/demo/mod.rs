@@ -3,6 +3,7 @@
 //! The steps run under one private daemon: `dxgctl run --private` starts it, and this program again, with the
 //! hidden command `demo-inner`, runs the steps inside.
 
+mod compiler;
 pub(crate) mod inner;
 
 use std::env;
@@ -34,6 +35,7 @@ pub(crate) struct Args {
 }
 
 const SAMPLES: &str = "samples";
+const CUDA_SAMPLE: &str = "cuda-vecadd";
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -46,28 +48,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("setup: {why}");
     }
     let mut absent = stage::stage(&workspace, Profile::Release)?;
-    absent.extend((workspace.package(SAMPLES).is_none()).then_some(SAMPLES));
+    absent.extend([SAMPLES, CUDA_SAMPLE].iter().filter(|name| workspace.package(name).is_none()));
     if !absent.is_empty() {
         bail!("the demo needs what is not in the workspace yet: {}", absent.join(", "));
     }
-    let select = ["--package", SAMPLES, "--bins"].map(OsString::from);
+    let select = ["--package", SAMPLES, "--package", CUDA_SAMPLE, "--bins"].map(OsString::from);
     let samples = artifacts::build("build", &select, Profile::Release)?;
-    let out = workspace.target_dir.join("demo");
-    let c_sample = workspace.root.join("samples/cuda-c");
-    let sum = out.join("sum");
-    std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-    let mut compile = Command::new("cc");
-    compile.arg("-O2").arg(c_sample.join("sum.c")).arg("-o").arg(&sum).arg("-ldl");
-    process::run(&mut compile).context("the C sample does not build")?;
+    let demo = workspace.target_dir.join("demo");
+    let cuda_c = compiler::compile(&workspace.root, &demo)?;
     let dxgctl = workspace.stage_dir().join("bin/dxgctl");
     let mut inside = Command::new(&dxgctl);
     inside.args(["run", "--private", "--"]).arg(xtask).arg("demo-inner");
     inside.arg("--dxgctl").arg(&dxgctl);
     inside.arg("--share").arg(artifacts::find(&samples, "share", Kind::Program)?);
     inside.arg("--mandelbrot").arg(artifacts::find(&samples, "mandelbrot", Kind::Program)?);
-    inside.arg("--vecadd").arg(artifacts::find(&samples, "cuda-vecadd", Kind::Program)?);
-    inside.arg("--sum").arg(sum).arg("--sum-kernel").arg(c_sample.join("sum.ptx"));
-    inside.arg("--out").arg(out);
+    inside.arg("--cuda-vecadd").arg(artifacts::find(&samples, CUDA_SAMPLE, Kind::Program)?);
+    if let Some(program) = &cuda_c {
+        inside.arg("--cuda-c").arg(program);
+    }
+    inside.arg("--out").arg(demo);
     inside.current_dir(&workspace.root);
     println!("\nStarting a private daemon; it ends with the demo.");
     process::run(&mut inside).context("the demo failed")

@@ -7,8 +7,10 @@ use cranelift_codegen::ir::Value;
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types;
+use cranelift_codegen::isa::CallConv;
 
 use super::Emitter;
+use super::Known;
 use super::types::computed;
 use super::types::integer;
 use super::values::Extend;
@@ -21,8 +23,8 @@ use crate::ir::Guard;
 use crate::ir::Mods;
 use crate::ir::Operand;
 use crate::ir::Scalar;
+use crate::native::callbacks::Helper;
 use crate::native::context::at;
-use crate::native::helpers::Helper;
 
 /// The 32- and 64-bit floats, which the processor computes as PTX wants them.
 pub(super) const fn is_machine_float(ty: Scalar) -> bool {
@@ -217,10 +219,11 @@ impl Emitter<'_, '_> {
             let opposite = self.b.ins().bxor_imm_u(holds, 1);
             (dst, self.combine(alu, opposite, combine))
         });
-        if let Some(dst) = alu.dst {
-            self.write(dst, first, Extend::Zero, guard);
+        let mut results = [alu.dst.map(|dst| (dst, first)), second];
+        if writes_guard(alu, guard) {
+            results.reverse();
         }
-        if let Some((dst, value)) = second {
+        for (dst, value) in results.into_iter().flatten() {
             self.write(dst, value, Extend::Zero, guard);
         }
         true
@@ -266,13 +269,13 @@ impl Emitter<'_, '_> {
             words[index] = self.word(Operand::Reg(reg));
         }
         let inst = self.b.ins().iconst(types::I32, i64::from(self.inst));
-        let context = self.shared.context;
+        let context = self.context;
         let result = self.call(Helper::Alu, &[context, inst, words[0], words[1], words[2], words[3]]);
         let result_type = match alu.op {
             AluOp::Setp(..) | AluOp::Testp(_) => Scalar::B8,
             AluOp::Set(_, _, to) => to,
             AluOp::Mul(crate::ir::Part::Wide) | AluOp::Mad(crate::ir::Part::Wide, _) => Scalar::B64,
-            AluOp::Cvt { .. } | AluOp::CvtPair { .. } | AluOp::CvtPack => alu.ty,
+            AluOp::Cvt { .. } | AluOp::CvtPair { .. } => alu.ty,
             // Results of these have a width of their own; the helper has extended them.
             _ => Scalar::B64,
         };
@@ -280,6 +283,10 @@ impl Emitter<'_, '_> {
             let word = self.b.ins().load(types::I64, MemFlagsData::trusted(), context, at::SCRATCH);
             (reg, word)
         });
+        let guarded_later = second.filter(|_| !writes_guard(alu, guard));
+        if let Some((reg, word)) = second.filter(|_| guarded_later.is_none()) {
+            self.write(reg, word, Extend::Zero, guard);
+        }
         if let Some(dst) = alu.dst {
             if result_type == Scalar::B64 {
                 self.write(dst, result, Extend::Zero, guard);
@@ -287,9 +294,28 @@ impl Emitter<'_, '_> {
                 self.write_word(dst, result, result_type, guard);
             }
         }
-        if let Some((reg, word)) = second {
+        if let Some((reg, word)) = guarded_later {
             self.write(reg, word, Extend::Zero, guard);
         }
+    }
+
+    /// Calls a helper that leaves all registers as they are; its result is in the context.
+    pub(super) fn call_saving(&mut self, helper: Helper, args: &[Value]) {
+        let (slot, params, _) = helper.signature();
+        let signature = match self.helper_signatures[slot] {
+            Some(signature) => signature,
+            None => {
+                let mut signature = cranelift_codegen::ir::Signature::new(CallConv::PreserveAll);
+                signature.params.extend(params.iter().map(|&ty| cranelift_codegen::ir::AbiParam::new(ty)));
+                let signature = self.b.import_signature(signature);
+                self.helper_signatures[slot] = Some(signature);
+                signature
+            }
+        };
+        let offset = i32::try_from(slot * 8).unwrap_or(0);
+        let known = self.known(Known::Helpers);
+        let function = self.b.ins().load(types::I64, super::READONLY, known, offset);
+        self.b.ins().call_indirect(signature, function, args);
     }
 
     /// Calls a helper and gives its result.
@@ -307,8 +333,14 @@ impl Emitter<'_, '_> {
             }
         };
         let offset = i32::try_from(slot * 8).unwrap_or(0);
-        let function = self.b.ins().load(types::I64, super::READONLY, self.shared.helpers, offset);
+        let known = self.known(Known::Helpers);
+        let function = self.b.ins().load(types::I64, super::READONLY, known, offset);
         let call = self.b.ins().call_indirect(signature, function, args);
         self.b.inst_results(call)[0]
     }
+}
+
+/// Whether the first result is the guard itself: then the second has to be written before it.
+fn writes_guard(alu: &Alu, guard: Option<Guard>) -> bool {
+    guard.is_some_and(|guard| alu.dst == Some(guard.reg))
 }

@@ -17,7 +17,7 @@ use crate::ir::Operand;
 use crate::ir::Reg;
 use crate::ir::Scalar;
 use crate::ir::Space;
-use crate::native::helpers::Helper;
+use crate::native::callbacks::Helper;
 
 /// The processor's own operation, if it has one.
 const fn machine(op: AtomicOp, ty: Scalar) -> Option<AtomicRmwOp> {
@@ -159,7 +159,7 @@ impl Emitter<'_, '_> {
         let [old, operand] = [old, operand].map(|value| self.convert(value, types::I64, Extend::Zero));
         let inst = self.constant(u64::from(self.inst), types::I32);
         let unit = self.constant(u64::from(self.unit.number), types::I32);
-        let word = self.call(Helper::Combine, &[self.shared.context, unit, inst, old, operand]);
+        let word = self.call(Helper::Combine, &[self.context, unit, inst, old, operand]);
         self.convert(word, machine_type, Extend::Zero)
     }
 

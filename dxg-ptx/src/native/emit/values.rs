@@ -13,7 +13,6 @@ use super::types::integer;
 use crate::ir::Guard;
 use crate::ir::Operand;
 use crate::ir::Reg;
-use crate::ir::RegClass;
 use crate::ir::Scalar;
 
 /// How a value is made wider.
@@ -108,13 +107,17 @@ impl Emitter<'_, '_> {
         }
     }
 
+    /// Whether the value of an operand is known before the loop over lanes, in this type.
+    pub(super) fn is_uniform(&self, operand: Operand, ty: Type) -> bool {
+        match operand {
+            Operand::Reg(reg) => self.apart[reg.0 as usize].is_some_and(|value| self.type_of(value) == ty),
+            Operand::Imm(_) | Operand::Special(_) => false,
+        }
+    }
+
     /// An operand as 64 bits.
     pub(super) fn word(&mut self, operand: Operand) -> Value {
         self.operand(operand, types::I64)
-    }
-
-    pub(super) fn class(&self, reg: Reg) -> RegClass {
-        self.unit.function.regs[reg.0 as usize]
     }
 
     /// Writes a register. Under a guard, lanes where it does not hold keep the old value.
@@ -127,7 +130,8 @@ impl Emitter<'_, '_> {
         }
         if let Some(guard) = guard {
             let old = self.read(reg);
-            let holds = self.read(guard.reg);
+            // Not read again: an earlier result of the instruction may be the predicate itself.
+            let holds = self.guard_holds.unwrap_or(old);
             value = match guard.when {
                 true => self.b.ins().select(holds, value, old),
                 false => self.b.ins().select(holds, old, value),
