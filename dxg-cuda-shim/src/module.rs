@@ -15,6 +15,7 @@ use dxg_wire::cuda::op;
 use parking_lot::Mutex;
 
 use crate::arena::Kind;
+use crate::arena::Residence;
 use crate::context::Context;
 use crate::ffi::memory;
 use crate::ffi::pointers::Address;
@@ -182,10 +183,19 @@ impl Module {
             align: loaded.variable_align.max(1),
             functions: Mutex::default(),
         });
+        module.context.arena.add_variables(module.remote_variables());
         let address = module.base();
         let message = cuda::PlaceModule { module: id, address };
         context.ring.post(op::PLACE_MODULE, |to| message.encode(to))?;
+        // The initial values are there once the host has read this; programs may look at them directly.
+        context.ring.drain()?;
         Ok(module)
+    }
+
+    /// Address and bytes of the variables that the host's driver has placed.
+    fn remote_variables(&self) -> impl Iterator<Item = (u64, u64)> {
+        let is_remote = self.context.arena.residence() == Residence::Remote;
+        self.info.symbols.0.iter().filter(move |_| is_remote).map(|symbol| (symbol.offset, symbol.bytes))
     }
 
     fn base(&self) -> u64 {
@@ -250,6 +260,7 @@ impl Drop for Module {
             return;
         }
         let message = cuda::ModuleRef { module: self.id };
+        self.context.arena.remove_variables(self.remote_variables().map(|(address, _)| address));
         let _ = self.context.ring.post(op::UNLOAD_MODULE, |to| message.encode(to));
         give_number(self.id);
         if self.variables != 0 {

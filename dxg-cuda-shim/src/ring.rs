@@ -230,6 +230,10 @@ impl Batch<'_> {
             return Err(LOST);
         }
         let producer = self.ring.link.producer();
+        if self.encoder.as_slice().is_empty() {
+            // Work that needs no host, such as an event that tells no time.
+            return Ok(producer.position().0);
+        }
         let limit = producer.layout().ring_bytes() as usize / 2;
         let position = if self.encoder.len() > limit { self.push_parts(limit) } else { self.push_whole() };
         self.encoder.clear();

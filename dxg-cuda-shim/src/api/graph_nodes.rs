@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::arena::Kind;
+use crate::arena::Residence;
 use crate::context::Context;
 use crate::current;
 use crate::driver;
@@ -93,6 +94,10 @@ pub fn memcpy_step(copy: &CUDA_MEMCPY3D, ctx: CUcontext) -> Answer<Made> {
             (shape.to[0], shape.from[0]) = (to.address(), from.address());
             match (to, from) {
                 (Place::Shared(_), Place::Shared(_)) => Step::Copy(shape),
+                // What would be copied when the graph runs is not known to a driver of the host.
+                _ if context.arena.residence() == Residence::Remote => {
+                    return Err(CUresult::ERROR_NOT_SUPPORTED);
+                }
                 _ => Step::HostCopy(shape),
             }
         }

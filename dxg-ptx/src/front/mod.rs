@@ -116,6 +116,8 @@ struct Parser<'a> {
     branch_entries: usize,
     /// Whether the end of the statement is still to come.
     is_within: bool,
+    /// Braces of operands that are open.
+    operand_braces: u32,
     most_branch_entries: usize,
 }
 
@@ -136,6 +138,7 @@ impl<'a> Parser<'a> {
             gap_bytes: MOST_GAP_BYTES + 16 * text.len() as u64,
             branch_entries: 0,
             is_within: false,
+            operand_braces: 0,
             most_branch_entries: 65536 + 4 * text.len(),
         }
     }

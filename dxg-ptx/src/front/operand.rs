@@ -171,6 +171,7 @@ impl<'a> Parser<'a> {
             }
             TokenKind::Mark(b'{') => {
                 self.lex.bump();
+                self.operand_braces = 1;
                 let start = ins.elements.len();
                 loop {
                     let piece = self.simple()?;
@@ -178,7 +179,7 @@ impl<'a> Parser<'a> {
                     let after = self.lex.bump();
                     match after.kind {
                         TokenKind::Mark(b',') => {}
-                        TokenKind::Mark(b'}') => break,
+                        TokenKind::Mark(b'}') => break self.operand_braces = 0,
                         _ => return Err(self.unexpected(after, "`,` or `}`")),
                     }
                 }

@@ -201,7 +201,7 @@ fn counts(all: &mut Vec<Check>) {
         |[a, b, c, _]| {
             let base = (b & 31) as i64;
             let offset = i64::from(c as u32 as i32) - 20;
-            if offset < -64 || offset > 1 << 20 {
+            if !(-64..=1 << 20).contains(&offset) {
                 return Bits(0xffff_ffff);
             }
             let set = |at: i64| (0..32).contains(&at) && a >> at & 1 == 1;

@@ -129,7 +129,7 @@ fn saturated(all: &mut Vec<Check>) {
         Bits(ty.clamp(ty.number(a) - ty.number(b)))
     }));
     all.push(check("mad.hi.sat.s32 %d, %a, %b, %c;", kind, &[kind; 3], move |[a, b, c, _]| {
-        Bits(ty.clamp((ty.number(a) * ty.number(b) >> 32) + ty.number(c)))
+        Bits(ty.clamp(((ty.number(a) * ty.number(b)) >> 32) + ty.number(c)))
     }));
 }
 
@@ -203,7 +203,7 @@ fn narrow(all: &mut Vec<Check>) {
     for ty in [TYPES[2], TYPES[3]] {
         let narrow = Int { bits: 24, ..ty };
         for (part, shift) in [("lo", 0), ("hi", 16)] {
-            let product = move |a: u64, b: u64| narrow.number(a) * narrow.number(b) >> shift;
+            let product = move |a: u64, b: u64| (narrow.number(a) * narrow.number(b)) >> shift;
             let name = ty.name;
             all.push(check(
                 format!("mul24.{part}.{name} %d, %a, %b;"),
@@ -222,7 +222,7 @@ fn narrow(all: &mut Vec<Check>) {
     let ty = TYPES[3];
     let narrow = Int { bits: 24, ..ty };
     all.push(check("mad24.hi.sat.s32 %d, %a, %b, %c;", kind, &[kind; 3], move |[a, b, c, _]| {
-        Bits(ty.clamp((narrow.number(a) * narrow.number(b) >> 16) + ty.number(c)))
+        Bits(ty.clamp(((narrow.number(a) * narrow.number(b)) >> 16) + ty.number(c)))
     }));
     for (ta, sa) in [("u32", false), ("s32", true)] {
         for (tb, sb) in [("u32", false), ("s32", true)] {

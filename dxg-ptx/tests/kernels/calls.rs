@@ -32,7 +32,7 @@ fn function_pointers_choose_per_lane(make: Make<'_>) {
                 .param .u32 v;\nst.param.u32 [p], %t;\ncall (v), %rd3, (p), proto;\nld.param.u32 %r2, [v];\n}\n\
                 st.global.u32 [%mine], %r2;";
     let got = Kernel { outside: &outside, body, ..Kernel::default() }.out(make);
-    assert_eq!(got[..32], (0..32).map(|i: u32| if i % 2 == 0 { i * 2 } else { i + 1 }).collect::<Vec<u32>>());
+    assert_eq!(got[..32], (0..32).map(|i: u32| if i & 1 == 0 { i * 2 } else { i + 1 }).collect::<Vec<u32>>());
 }
 
 fn barrier_within_a_called_function_joins_the_block(make: Make<'_>) {

@@ -29,7 +29,7 @@ fn shuffles_take_the_lane_that_ptx_says(make: Make<'_>) {
                 );
                 let got = run(make, &body, 32);
                 for lane in 0..32_i32 {
-                    let (segment, step) = (segment as i32, step as i32);
+                    let segment = segment as i32;
                     let first = lane & segment;
                     let last = if mode == "up" { first } else { first | 0x1f & !segment };
                     let from = match mode {

@@ -22,38 +22,48 @@ const DEEPEST: usize = 3;
 
 /// Where a statement stands.
 #[derive(Clone, Copy)]
-struct Context {
+pub(super) struct Context {
     /// The number of the mask register, and of loops and branches around.
-    depth: usize,
-    place: Place,
+    pub(super) depth: usize,
+    pub(super) place: Place,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     /// All threads of the block come here.
     Block,
     /// Some lanes of the warp do.
     Branch,
-    /// Within a function, which does not know its lanes.
-    Function,
+    /// Lanes that nobody has counted do: within a function, or behind a jump by table.
+    Unknown,
 }
 
-struct Generator {
+/// Whether the hole at `at` of the rest of a template is one of several results.
+fn is_result(template: &str, rest: &str, at: usize) -> bool {
+    let before = &template[..template.len() - rest.len() + at];
+    before.ends_with('|')
+        || template.contains("{{") && before.ends_with(", ") && before.matches(',').count() == 1
+}
+
+pub(super) struct Generator {
     random: Random,
-    text: String,
+    pub(super) text: String,
     labels: u32,
     /// Statements that may still be written.
     budget: u32,
-    functions: u32,
+    pub(super) functions: u32,
+    /// Whether what is written is the entry.
+    pub(super) in_entry: bool,
 }
 
 /// The text of the program of a seed.
 pub(crate) fn program(seed: u64) -> String {
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    // Not the seed itself: neighbours would get the same numbers, shifted.
+    let mut random = Random(Random(seed).next());
     let functions = (random.next() % 3) as u32;
     let budget = 10 + (random.next() % 50) as u32;
     let text = String::from(".version 8.6\n.target sm_90\n.address_size 64\n");
-    let mut generator = Generator { random, text, labels: 0, budget, functions: 0 };
+    let mut generator = Generator { random, text, labels: 0, budget, functions: 0, in_entry: false };
     for index in 0..functions {
         generator.function(index);
         generator.functions += 1;
@@ -66,22 +76,22 @@ const REGISTERS: &str = ".reg .b32 %r<8>, %x<4>, %m<6>, %c<4>, %n<4>, %t, %g, %s
                          .reg .f32 %f<6>, %u;\n.reg .f64 %d<4>, %v;\n.reg .b16 %h<4>;\n.reg .pred %p<6>, %z<6>, %k;\n";
 
 impl Generator {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(super) fn below(&mut self, limit: u64) -> u64 {
         self.random.next() % limit
     }
 
-    fn line(&mut self, text: &str) {
+    pub(super) fn line(&mut self, text: &str) {
         self.text.push_str(text);
         self.text.push('\n');
     }
 
-    fn label(&mut self) -> u32 {
+    pub(super) fn label(&mut self) -> u32 {
         self.labels += 1;
         self.labels
     }
 
     /// A number, rather a special one.
-    fn number(&mut self, bits: u32) -> String {
+    pub(super) fn number(&mut self, bits: u32) -> String {
         let raw = self.random.next();
         let raw = match self.below(6) {
             0 => raw & 7,
@@ -95,7 +105,7 @@ impl Generator {
         if bits == 64 && value >> 63 == 1 { format!("{}", value as i64) } else { value.to_string() }
     }
 
-    fn register(&mut self, name: &str, count: u64) -> String {
+    pub(super) fn register(&mut self, name: &str, count: u64) -> String {
         format!("%{name}{}", self.below(count))
     }
 
@@ -117,7 +127,7 @@ impl Generator {
     }
 
     /// Writes a template with its holes filled.
-    fn fill(&mut self, template: &str, depth: usize) {
+    pub(super) fn fill(&mut self, template: &str, depth: usize) {
         let mut rest = template;
         let mut written: Vec<String> = Vec::new();
         while let Some(at) = rest.find('{') {
@@ -125,13 +135,8 @@ impl Generator {
             let hole = rest[at + 1..].chars().next().unwrap_or(' ');
             if rest[at + 2..].starts_with('}') {
                 let mut operand = self.operand(hole, depth);
-                // A second result is another register than the first.
-                while hole == 'O' && written.contains(&operand)
-                    || rest[..at].ends_with(", ")
-                        && template.contains("{{")
-                        && at < 4
-                        && written.contains(&operand)
-                {
+                // Results of one instruction are different registers.
+                while is_result(template, rest, at) && written.contains(&operand) {
                     operand = self.operand(hole, depth);
                 }
                 self.text.push_str(&operand);
@@ -145,7 +150,7 @@ impl Generator {
         self.line(rest);
     }
 
-    fn choose(&mut self, list: &[&'static str]) -> &'static str {
+    pub(super) fn choose(&mut self, list: &[&'static str]) -> &'static str {
         list[self.below(list.len() as u64) as usize]
     }
 
@@ -160,7 +165,7 @@ impl Generator {
         self.fill(template, depth);
     }
 
-    fn statements(&mut self, count: u64, context: Context) {
+    pub(super) fn statements(&mut self, count: u64, context: Context) {
         for _ in 0..count {
             if self.budget == 0 {
                 return;
@@ -172,8 +177,8 @@ impl Generator {
 
     fn statement(&mut self, context: Context) {
         let depth = context.depth;
-        let knows_lanes = context.place != Place::Function;
-        match self.below(40) {
+        let knows_lanes = context.place != Place::Unknown;
+        match self.below(48) {
             0..8 => self.instruction(templates::INTEGER, depth),
             8..15 => self.instruction(templates::BITS, depth),
             15..22 => self.instruction(templates::FLOAT, depth),
@@ -182,15 +187,22 @@ impl Generator {
                 let template = self.choose(templates::WARP);
                 self.fill(template, depth);
             }
-            29..31 if knows_lanes => self.instruction(templates::ATOMIC, depth),
+            29..31 if self.in_entry => self.instruction(templates::ATOMIC, depth),
             31 => self.local_memory(),
-            32 if knows_lanes => self.global_load(),
+            32 if self.in_entry => self.global_load(),
             33 if context.place == Place::Block => self.exchange(),
             34 if context.place == Place::Block => self.block_reduction(),
             35 if self.functions > 0 => self.call(),
             36 | 37 if depth < DEEPEST => self.branch(context),
             38 if depth < DEEPEST => self.repeat(context),
             39 if depth < DEEPEST => self.switch(context),
+            40 | 41 if depth < DEEPEST && self.in_entry => self.uniform_branch(context),
+            42 if self.in_entry => self.generic_pointer(),
+            43 if self.functions > 1 => self.indirect_call(),
+            44 => self.vector_access(),
+            45 if !self.in_entry => self.early_return(),
+            46 if self.below(24) == 0 => self.long_loop(context),
+            47 => self.instruction(templates::APPROXIMATE, depth),
             _ => self.instruction(templates::PREDICATE, depth),
         }
     }
@@ -232,121 +244,59 @@ impl Generator {
         self.line("bar.sync 0;");
     }
 
+    /// A word by a generic address that lies in one space or another.
+    fn generic_pointer(&mut self) {
+        self.line("cvta.local.u64 %y0, %local;\ncvt.u64.u32 %y1, %slot;\ncvta.shared.u64 %y1, %y1;");
+        self.fill("selp.b64 %y0, %y0, %y1, {P};", 0);
+        self.fill("selp.b64 %y1, %y0, %data, {P};", 0);
+        let access = self.choose(&[
+            "ld.u32 {R}, [%y1];",
+            "st.u32 [%y0], {R};",
+            "ld.s16 {R}, [%y1];",
+            "ld.f32 {F}, [%y1];",
+        ]);
+        self.fill(access, 0);
+    }
+
+    fn vector_access(&mut self) {
+        let access = self.choose(&[
+            "ld.local.v2.u32 {%x0, %x1}, [%local+8];\nxor.b32 {R}, %x0, %x1;",
+            "st.local.v2.b32 [%local+16], {%x0, %x1};",
+            "ld.local.v4.u16 {%h0, %h1, %h2, %h3}, [%local];",
+            "st.local.v2.u64 [%local+16], {%q1, %q0};",
+            "ld.local.v2.f32 {%f0, %f3}, [%local];",
+        ]);
+        // Braces of vectors are no holes.
+        match access.split_once("{R}") {
+            Some((before, after)) => {
+                self.text.push_str(before);
+                self.fill(&format!("{{R}}{after}"), 0);
+            }
+            None if access.contains("%x0") => self.line(&format!("mov.b64 {{%x0, %x1}}, %q0;\n{access}")),
+            None => self.line(access),
+        }
+    }
+
     fn block_reduction(&mut self) {
         let template = self.choose(&[
-            "bar.red.popc.u32 0, {R}, {P};",
-            "bar.red.and.pred 0, {P}, {P};",
-            "bar.red.or.pred 0, {P}, {P};",
+            "bar.red.popc.u32 {R}, 0, {P};",
+            "bar.red.and.pred {P}, 0, {P};",
+            "bar.red.or.pred {P}, 1, {P};",
         ]);
-        let template = match template {
-            "bar.red.popc.u32 0, {R}, {P};" => "bar.red.popc.u32 {R}, 0, {P};",
-            "bar.red.and.pred 0, {P}, {P};" => "bar.red.and.pred {P}, 0, {P};",
-            _ => "bar.red.or.pred {P}, 1, {P};",
-        };
         self.fill(template, 0);
-    }
-
-    fn call(&mut self) {
-        let function = self.below(u64::from(self.functions));
-        self.line("{\n.param .b32 a;\n.param .b64 b;\n.param .b32 r;");
-        self.fill("st.param.b32 [a], {R};", 0);
-        self.fill("st.param.b64 [b], {Q};", 0);
-        self.line(&format!("call (r), f{function}, (a, b);"));
-        self.fill("ld.param.b32 {R}, [r];", 0);
-        self.line("}");
-    }
-
-    /// Takes a predicate into the register of this depth, which the body does not change.
-    fn condition(&mut self, depth: usize) {
-        let predicate = self.register("p", 6);
-        self.line(&format!("and.pred %z{depth}, {predicate}, {predicate};"));
-    }
-
-    fn branch(&mut self, context: Context) {
-        let depth = context.depth;
-        let inner = Context {
-            depth: depth + 1,
-            place: if context.place == Place::Block { Place::Branch } else { context.place },
-        };
-        let knows_lanes = context.place != Place::Function;
-        let label = self.label();
-        self.condition(depth);
-        if knows_lanes {
-            self.line(&format!("vote.sync.ballot.b32 %m{}, %z{depth}, %m{depth};", depth + 1));
-        }
-        self.line(&format!("@!%z{depth} bra ELSE{label};"));
-        let count = 1 + self.below(5);
-        self.statements(count, inner);
-        if knows_lanes && self.below(16) == 0 {
-            self.line("exit;");
-        }
-        self.line(&format!("bra END{label};\nELSE{label}:"));
-        if knows_lanes {
-            self.line(&format!("xor.b32 %m{0}, %m{0}, %m{depth};", depth + 1));
-        }
-        if self.below(2) == 0 {
-            let count = 1 + self.below(4);
-            self.statements(count, inner);
-        }
-        self.line(&format!("END{label}:"));
-    }
-
-    fn repeat(&mut self, context: Context) {
-        let depth = context.depth;
-        let knows_lanes = context.place != Place::Function;
-        let label = self.label();
-        let is_uniform = self.below(2) == 0;
-        if is_uniform {
-            let rounds = 1 + self.below(4);
-            self.line(&format!("mov.u32 %n{depth}, {rounds};"));
-        } else {
-            let register = self.register("r", 8);
-            self.line(&format!("and.b32 %n{depth}, {register}, 3;"));
-        }
-        let place = match context.place {
-            Place::Block if is_uniform => Place::Block,
-            Place::Function => Place::Function,
-            _ => Place::Branch,
-        };
-        self.line(&format!("mov.u32 %c{depth}, 0;\nmov.u32 %m{}, %m{depth};\nLOOP{label}:", depth + 1));
-        let count = 1 + self.below(5);
-        self.statements(count, Context { depth: depth + 1, place });
-        self.line(&format!("add.u32 %c{depth}, %c{depth}, 1;\nsetp.lt.u32 %z{depth}, %c{depth}, %n{depth};"));
-        if knows_lanes {
-            self.line(&format!("vote.sync.ballot.b32 %m{0}, %z{depth}, %m{0};", depth + 1));
-        }
-        self.line(&format!("@%z{depth} bra LOOP{label};"));
-    }
-
-    /// A jump by table; lanes go apart, so nothing within knows its lanes.
-    fn switch(&mut self, context: Context) {
-        let label = self.label();
-        let ways = 2 + self.below(3);
-        let names: Vec<String> = (0..ways).map(|way| format!("WAY{label}_{way}")).collect();
-        let register = self.register("r", 8);
-        self.line(&format!(
-            "rem.u32 %x2, {register}, {ways};\nTABLE{label}: .branchtargets {};",
-            names.join(", ")
-        ));
-        self.line(&format!("brx.idx %x2, TABLE{label};"));
-        for name in &names {
-            self.line(&format!("{name}:"));
-            let count = 1 + self.below(3);
-            self.statements(count, Context { depth: context.depth + 1, place: Place::Function });
-            if self.below(3) != 0 {
-                self.line(&format!("bra OVER{label};"));
-            }
-        }
-        self.line(&format!("OVER{label}:"));
     }
 
     /// A function of two values.
     fn function(&mut self, index: u32) {
         let _ = write!(
             self.text,
-            ".func (.param .b32 r) f{index}(.param .b32 a, .param .b64 b)\n{{\n{REGISTERS}.local .align 8 .b8 array[32];\n\
+            ".func (.param .b32 r) f{index}(.param .b32 a, .param .b64 b)\n{{\n{REGISTERS}.local .align 16 .b8 array[32];\n\
              ld.param.b32 %r0, [a];\nld.param.b64 %q0, [b];\nmov.u64 %local, array;\n"
         );
+        let is_recursive = self.below(3) == 0;
+        if is_recursive {
+            self.line("and.b32 %r1, %r0, 7;\nsetp.eq.u32 %k, %r1, 0;\n@!%k bra GO;\ncvt.u32.u64 %r1, %q0;\nst.param.b32 [r], %r1;\nret;\nGO:");
+        }
         for register in 1..8 {
             let number = self.number(32);
             self.line(&format!("xor.b32 %r{register}, %r0, {number};"));
@@ -355,8 +305,16 @@ impl Generator {
         self.start_values();
         let count = 3 + self.below(8);
         let kept = std::mem::replace(&mut self.budget, 12);
-        self.statements(count, Context { depth: 0, place: Place::Function });
+        self.statements(count, Context { depth: 0, place: Place::Unknown });
         self.budget = kept;
+        if is_recursive {
+            // The lowest three bits count down.
+            self.line(&format!(
+                "{{\n.param .b32 a1;\n.param .b64 b1;\n.param .b32 r1;\nld.param.b32 %x0, [a];\nadd.u32 %x1, %r5, %r6;\nand.b32 %x1, %x1, -8;\n\
+                 sub.u32 %x0, %x0, 1;\nand.b32 %x0, %x0, 7;\nor.b32 %x0, %x0, %x1;\n\
+                 st.param.b32 [a1], %x0;\nst.param.b64 [b1], %q1;\ncall (r1), f{index}, (a1, b1);\nld.param.b32 %r2, [r1];\n}}"
+            ));
+        }
         self.line("xor.b32 %r0, %r0, %r1;\nadd.u32 %r0, %r0, %r2;\nst.param.b32 [r], %r0;\nret;\n}");
     }
 
@@ -381,10 +339,15 @@ impl Generator {
     }
 
     fn entry(&mut self) {
+        if self.functions > 0 {
+            let names: Vec<String> = (0..self.functions).map(|index| format!("f{index}")).collect();
+            self.line(&format!(".global .align 8 .u64 table[{}] = {{{}}};", names.len(), names.join(", ")));
+        }
+        self.in_entry = true;
         let _ = write!(
             self.text,
             ".visible .entry k(.param .u64 data, .param .u64 out, .param .u64 acc)\n{{\n{REGISTERS}\
-             .shared .align 8 .b8 shared[{}];\n.shared .align 8 .b8 sums[8];\n.local .align 8 .b8 array[32];\n\
+             .shared .align 8 .b8 shared[{}];\n.shared .align 8 .b8 sums[8];\n.local .align 16 .b8 array[32];\n\
              ld.param.u64 %data, [data];\nld.param.u64 %out, [out];\nld.param.u64 %acc, [acc];\nmov.u64 %local, array;\n\
              mov.u32 %t, %tid.x;\nmov.u32 %x0, %ctaid.x;\nmov.u32 %x1, %ntid.x;\nmad.lo.u32 %g, %x0, %x1, %t;\n\
              mov.u32 %sums, sums;\nmov.u32 %slot, shared;\nmad.lo.u32 %slot, %t, 4, %slot;\n\

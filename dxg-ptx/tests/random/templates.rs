@@ -217,6 +217,25 @@ pub(crate) const PREDICATE: &[&str] = &[
     "setp.eq.s32 {P}|{O}, {R}, {I};",
 ];
 
+/// Approximate functions.
+pub(crate) const APPROXIMATE: &[&str] = &[
+    "rcp.approx.f32 {F}, {F};",
+    "rcp.approx.ftz.f32 {F}, {F};",
+    "sqrt.approx.f32 {F}, {F};",
+    "rsqrt.approx.f32 {F}, {F};",
+    "rsqrt.approx.ftz.f32 {F}, {F};",
+    "sin.approx.f32 {F}, {F};",
+    "cos.approx.ftz.f32 {F}, {F};",
+    "lg2.approx.f32 {F}, {F};",
+    "ex2.approx.f32 {F}, {F};",
+    "ex2.approx.ftz.f32 {F}, {F};",
+    "tanh.approx.f32 {F}, {F};",
+    "div.approx.f32 {F}, {F}, {F};",
+    "div.full.ftz.f32 {F}, {F}, {F};",
+    "rcp.approx.ftz.f64 {D}, {D};",
+    "rsqrt.approx.f64 {D}, {D};",
+];
+
 /// What lanes do together, under the mask of the place.
 pub(crate) const WARP: &[&str] = &[
     "shfl.sync.bfly.b32 {R}, {R}, {S}, 0x1f, {L};",
