@@ -73,7 +73,7 @@ pub struct NativeError {
 
 /// An entry, ready to run.
 #[derive(Debug)]
-struct Entry {
+pub(crate) struct Entry {
     prepared: Prepared,
     code: Code,
 }
