@@ -345,7 +345,7 @@ pub fn instantiate_with_params(
     params: Mut<CUDA_GRAPH_INSTANTIATE_PARAMS>,
 ) -> Answer {
     let mut said = params.read()?;
-    let made = instantiate_with_flags(out, name, said.flags as u64);
+    let made = instantiate_with_flags(out, name, said.flags);
     said.h_err_node_out = CUgraphNode::NULL;
     said.result_out = match made {
         Ok(()) => CUgraphInstantiateResult::SUCCESS,

@@ -30,8 +30,10 @@ use crate::types::CUdeviceptr;
 
 /// Blocks that are shared: by context and IO address.
 static SHARED: Mutex<Option<HashMap<(u64, u64), Ticket>>> = Mutex::new(None);
-/// Memory of others that is open: by handle's object and context, with the address and how often.
-static OPEN: Mutex<Option<HashMap<(Ticket, u64), (u64, u32)>>> = Mutex::new(None);
+/// Memory of others that is open: by handle and context, with the address and how often.
+type Open = HashMap<(Ticket, u64), (u64, u32)>;
+
+static OPEN: Mutex<Option<Open>> = Mutex::new(None);
 
 /// Makes the block at an address one that others can open. What it holds moves; its addresses stay.
 fn share(context: &Context, address: u64) -> Answer<(Ticket, u64)> {
