@@ -73,7 +73,7 @@ pub struct NativeError {
 
 /// An entry, ready to run.
 #[derive(Debug)]
-struct Entry {
+pub(crate) struct Entry {
     prepared: Prepared,
     code: Code,
 }
@@ -214,6 +214,7 @@ impl NativeProgram {
             && (limits.required_threads == [0; 3]
                 || limits.required_threads.map(|extent| extent.max(1)) == launch.block)
             && launch.params.len() >= self.module.functions[entry.0 as usize].param_bytes as usize
+            && u64::from(grid.prepared.stack_bytes) <= layout::MOST_STACK_BYTES
             && grid.shared_bytes() <= MOST_SHARED_BYTES;
         if fits { Ok(()) } else { Err(self.launch_fault(entry)) }
     }

@@ -63,6 +63,8 @@ pub(crate) struct Prepared {
     /// Static shared memory, and where the dynamic one starts.
     pub(crate) static_shared_bytes: u64,
     pub(crate) dynamic_start: u64,
+    /// For each point, the unit and the number of the instruction that comes before it.
+    causes: Vec<Option<(u32, u32)>>,
     /// Stack of a thread.
     pub(crate) stack_bytes: u32,
 }
@@ -113,6 +115,13 @@ impl Unit {
     /// The number of an instruction; one more than the last for the block's end.
     pub(crate) fn inst_number(&self, block: u32, at: u32) -> u32 {
         self.inst_bases.get(block as usize).copied().unwrap_or(0) + at
+    }
+
+    fn causes(&self) -> impl Iterator<Item = Option<(u32, u32)>> {
+        self.regions.points.iter().map(|point| {
+            let at = point.next.checked_sub(1)?;
+            Some((self.number, self.inst_number(point.block.0, at)))
+        })
     }
 
     fn position(&self, number: u32) -> Option<(usize, usize)> {
@@ -206,6 +215,7 @@ impl Prepared {
             shared: layout.shared.clone(),
             static_shared_bytes: layout.static_bytes,
             dynamic_start: layout.dynamic_start,
+            causes: Vec::new(),
             stack_bytes: 0,
         };
         let mut waiting = vec![entry];
@@ -230,6 +240,7 @@ impl Prepared {
             unit.is_alone = unit.regions.is_straight();
         }
         prepared.stack_bytes = prepared.stack();
+        prepared.causes = prepared.units.iter().flat_map(Unit::causes).collect();
         Ok(prepared)
     }
 
@@ -243,6 +254,12 @@ impl Prepared {
         let unit = self.units.iter().rev().find(|unit| unit.first_point <= number)?;
         let local = number - unit.first_point;
         Some((unit, local, unit.regions.points.get(local as usize)?))
+    }
+
+    /// The instruction that a point comes after: its unit, its number, itself.
+    pub(crate) fn cause(&self, point: u32) -> Option<(u32, u32, &Inst)> {
+        let (unit, number) = self.causes.get(point as usize).copied().flatten()?;
+        Some((unit, number, self.units.get(unit as usize)?.inst(number)?))
     }
 
     /// Whether no thread ever stops.
