@@ -86,7 +86,11 @@ fn elf_bytes(address: Address) -> Option<u64> {
     const NOBITS: u32 = 8;
     let header = memory::read(address, HEADER_BYTES);
     let table = |offset: usize, entry: usize, count: usize| {
-        Some((u64_at(&header, offset)?, u64::from(u16_at(&header, entry)?), u64::from(u16_at(&header, count)?)))
+        Some((
+            u64_at(&header, offset)?,
+            u64::from(u16_at(&header, entry)?),
+            u64::from(u16_at(&header, count)?),
+        ))
     };
     let (programs, program_bytes, program_count) = table(32, 54, 56)?;
     let (sections, section_bytes, section_count) = table(40, 58, 60)?;
@@ -95,7 +99,8 @@ fn elf_bytes(address: Address) -> Option<u64> {
     if end > MAX_IMAGE_BYTES || (section_count != 0 && section_bytes < HEADER_BYTES as u64) {
         return None;
     }
-    let headers = memory::read(address.plus(usize::try_from(sections).ok()?), (section_bytes * section_count) as usize);
+    let headers =
+        memory::read(address.plus(usize::try_from(sections).ok()?), (section_bytes * section_count) as usize);
     for section in headers.chunks_exact((section_bytes as usize).max(1)) {
         if u32_at(section, 4)? != NOBITS {
             end = end.max(u64_at(section, 24)?.checked_add(u64_at(section, 32)?)?);

@@ -285,7 +285,9 @@ impl Drop for Module {
         }
         let message = cuda::ModuleRef { module: self.id };
         self.context.arena.remove_variables(self.remote_variables().map(|(address, _)| address));
-        self.context.arena.remove_variables(self.found_variables.lock().values().map(|(address, _)| *address));
+        self.context
+            .arena
+            .remove_variables(self.found_variables.lock().values().map(|(address, _)| *address));
         let _ = self.context.ring.post(op::UNLOAD_MODULE, |to| message.encode(to));
         give_number(self.id);
         if self.variables != 0 {

@@ -19,8 +19,8 @@ use crate::generated::enums::CUresult;
 use crate::generated::enums::CUsharedconfig;
 use crate::generated::handles::*;
 use crate::image;
-use crate::image::Target;
 use crate::image::Image;
+use crate::image::Target;
 use crate::jit::LinkState;
 use crate::jit::Linker;
 use crate::jit::Options;
@@ -205,7 +205,11 @@ pub fn load_function(function: CUfunction) -> Answer {
     named_function(function).map(drop)
 }
 
-fn load_library(out: Mut<CUlibrary>, image: impl FnOnce(Target) -> Answer<Image>, options: &Options) -> Answer {
+fn load_library(
+    out: Mut<CUlibrary>,
+    image: impl FnOnce(Target) -> Answer<Image>,
+    options: &Options,
+) -> Answer {
     let driver = driver::driver()?;
     out.given()?;
     let current = current::get()?;
@@ -441,9 +445,7 @@ fn link_add(state: CUlinkState, kind: CUjitInputType, bytes: &[u8], name: Vec<u8
     // What is linked is PTX, also where a driver of the host takes binaries.
     let capability = linker.context.device.description.compute_capability;
     let image = match kind {
-        CUjitInputType::INPUT_PTX | CUjitInputType::INPUT_FATBINARY => {
-            image::of(bytes, capability)?
-        }
+        CUjitInputType::INPUT_PTX | CUjitInputType::INPUT_FATBINARY => image::of(bytes, capability)?,
         CUjitInputType::INPUT_CUBIN if bytes.starts_with(b"\x7fELF") => {
             return Err(CUresult::ERROR_NO_BINARY_FOR_GPU);
         }
