@@ -55,6 +55,8 @@ pub enum Kind {
     Managed,
     /// `cuMemAllocAsync`.
     Pooled,
+    /// Memory of a node of a graph.
+    Graph,
     /// Memory of the program, given to the device.
     Registered,
     /// Memory of another process, by IPC handle.
@@ -347,6 +349,13 @@ impl Arena {
         let state = self.state.lock();
         let (_, allocation) = state.allocations.range(..=address).next_back()?;
         allocation.holds(address).then_some(*allocation)
+    }
+
+    /// Bytes of all allocations of a kind.
+    #[must_use]
+    pub fn kind_bytes(&self, kind: Kind) -> u64 {
+        let state = self.state.lock();
+        state.allocations.values().filter(|one| one.kind == kind).map(|one| one.taken).sum()
     }
 
     /// Whether all bytes of a piece are mapped.

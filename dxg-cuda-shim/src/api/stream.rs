@@ -225,7 +225,7 @@ fn written(context: &Context, address: u64, bytes: u32, value: u64) -> Answer<Wo
 }
 
 fn enqueue_values(context: &Arc<Context>, lane: &Arc<Lane>, values: Vec<Work>) -> Answer {
-    graph::enqueue(context, lane, Step::Values(values), || Params::Values)
+    graph::enqueue(context, lane, Step::Values(values), || Params::Values(CUcontext::NULL, Arc::from([])))
 }
 
 /// `cuStreamWriteValue32` and `_v2`.
