@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 
 use dxg_core::Candidate;
 use dxg_core::Streams;
@@ -57,6 +58,8 @@ pub struct Device {
     pub default_pool: OnceLock<CUmemoryPool>,
     /// The pool that is used now.
     pub current_pool: Mutex<Option<CUmemoryPool>>,
+    /// Bytes of memory that has no addresses by itself.
+    pub physical_bytes: AtomicU64,
     connector: Connector,
     /// Opened to ask for the description, for the first context.
     spare: Mutex<Option<Opened>>,
@@ -120,6 +123,7 @@ impl Device {
             primary: Mutex::default(),
             default_pool: OnceLock::new(),
             current_pool: Mutex::default(),
+            physical_bytes: AtomicU64::new(0),
             connector,
             spare: Mutex::new(Some(opened)),
         })

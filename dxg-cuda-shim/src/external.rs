@@ -71,6 +71,7 @@ impl Memory {
     /// Memory that only this session has.
     #[must_use]
     pub fn private(device: &Arc<Device>, window: Window, bytes: u64) -> Self {
+        device.physical_bytes.fetch_add(bytes, Ordering::Relaxed);
         Self { window, bytes, device: Arc::clone(device), resource: None, descriptor: None }
     }
 
@@ -107,7 +108,14 @@ impl Memory {
         let keep = Arc::new((mapped, Arc::clone(&resource)));
         let window = Window { memory, io, keep };
         let bytes = if bytes == 0 { room } else { bytes };
+        device.physical_bytes.fetch_add(bytes, Ordering::Relaxed);
         Ok(Self { window, bytes, device: Arc::clone(device), resource: Some(resource), descriptor })
+    }
+
+    /// Whether others can open it.
+    #[must_use]
+    pub fn can_be_shared(&self) -> bool {
+        self.resource.is_some()
     }
 
     /// A descriptor that names it.
@@ -120,6 +128,12 @@ impl Memory {
             (None, Some(resource)) => resource.share().map_err(|error| failure(&error)),
             (None, None) => Err(CUresult::ERROR_INVALID_VALUE),
         }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.device.physical_bytes.fetch_sub(self.bytes, Ordering::Relaxed);
     }
 }
 

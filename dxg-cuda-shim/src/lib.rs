@@ -40,6 +40,7 @@ pub mod graph;
 pub mod handles;
 pub mod host_calls;
 pub mod image;
+pub mod ipc;
 pub mod jit;
 pub mod lane;
 pub mod link;

@@ -29,6 +29,12 @@ impl Prefix {
         self.existing(&format!("share/vulkan/icd.d/dxg_icd.{}.json", env::consts::ARCH))
     }
 
+    /// Where the CUDA driver library lies, for `LD_LIBRARY_PATH`.
+    pub(crate) fn libraries(&self) -> anyhow::Result<PathBuf> {
+        let library = self.existing("lib/dxg/libcuda.so.1")?;
+        library.parent().map(Path::to_owned).context("the library lies in no directory")
+    }
+
     fn existing(&self, relative: &str) -> anyhow::Result<PathBuf> {
         let path = self.0.join(relative);
         ensure!(

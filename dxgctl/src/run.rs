@@ -1,5 +1,7 @@
 //! `dxgctl run`: a command with the drivers of this installation in place.
 
+use std::env;
+use std::ffi::OsStr;
 use std::ffi::OsString;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt as _;
@@ -31,6 +33,9 @@ const NOT_FOUND: u8 = 127;
 /// The kernel's own node, which needs no daemon.
 const KERNEL_NODE: &str = "/dev/dxg";
 
+/// Where the dynamic linker looks first.
+const LIBRARY_PATH: &str = "LD_LIBRARY_PATH";
+
 /// What to run and on what.
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -58,6 +63,7 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     command.args(arguments).env("VK_DRIVER_FILES", &manifest).env("VK_ICD_FILENAMES", &manifest);
     // The loader ignores both names in favour of this one.
     command.env_remove("VK_ADD_DRIVER_FILES");
+    command.env(LIBRARY_PATH, before(&prefix.libraries()?, env::var_os(LIBRARY_PATH).as_deref()));
 
     let daemon = if options.private {
         Some(PrivateDaemon::start(&prefix.daemon()?, &options.host_env)?)
@@ -79,6 +85,17 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
         return Ok(cannot_start(program, &command.exec()));
     }
     supervise(program, command)
+}
+
+/// A search path with one directory in front of what it had.
+fn before(first: &Path, path: Option<&OsStr>) -> OsString {
+    let mut joined = first.as_os_str().to_owned();
+    // An empty entry would mean the current directory.
+    if let Some(path) = path.filter(|path| !path.is_empty()) {
+        joined.push(":");
+        joined.push(path);
+    }
+    joined
 }
 
 /// Says so where the command will find no virtual GPU: to a program that is only a list without entries.

@@ -21,10 +21,10 @@ use crate::artifacts::Kind;
 use crate::artifacts::Profile;
 use crate::workspace::Workspace;
 
-/// Builds daemon, command and driver and lays them out under target/stage.
+/// Builds daemon, command and drivers and lays them out under target/stage.
 ///
-/// The tree is bin/dxgd, bin/dxgctl, lib/dxg/libvulkan_dxg.so and share/vulkan/icd.d/dxg_icd.ARCH.json. Each file
-/// is replaced atomically, so programs that run from an older stage go on undisturbed.
+/// The tree is bin/dxgd, bin/dxgctl, lib/dxg/libvulkan_dxg.so, lib/dxg/libcuda.so.1 with the link libcuda.so, and
+/// share/vulkan/icd.d/dxg_icd.ARCH.json. Each file is replaced atomically, so programs that run from an older stage go on undisturbed.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Build with optimisation.
@@ -55,6 +55,9 @@ struct Piece {
 }
 
 const DRIVER: &str = "lib/dxg/libvulkan_dxg.so";
+const CUDA: &str = "lib/dxg/libcuda.so.1";
+/// What programs are linked with.
+const CUDA_LINK: (&str, &str) = ("lib/dxg/libcuda.so", "libcuda.so.1");
 const MANIFEST_DIR: &str = "share/vulkan/icd.d";
 const API_VERSION: &str = "1.3.281";
 
@@ -62,6 +65,7 @@ const PIECES: &[Piece] = &[
     Piece { package: "dxg-host", target: "dxgd", kind: Kind::Program, place: "bin/dxgd" },
     Piece { package: "dxgctl", target: "dxgctl", kind: Kind::Program, place: "bin/dxgctl" },
     Piece { package: "dxg-vk", target: "vulkan_dxg", kind: Kind::SharedLibrary, place: DRIVER },
+    Piece { package: "dxg-cuda-shim", target: "cuda_dxg", kind: Kind::SharedLibrary, place: CUDA },
 ];
 
 /// Runs `stage`.
@@ -114,6 +118,10 @@ fn lay_out(workspace: &Workspace, profile: Profile, prefix: &Path) -> Result<()>
     if present.iter().any(|piece| piece.place == DRIVER) {
         replace(&manifest_path(&prefix), manifest().as_bytes(), Mode::Data)?;
     }
+    if present.iter().any(|piece| piece.place == CUDA) {
+        let (place, to) = CUDA_LINK;
+        replace_link(&prefix.join(place), to)?;
+    }
     println!("stage: {}", prefix.display());
     Ok(())
 }
@@ -159,6 +167,14 @@ fn replace(place: &Path, bytes: &[u8], mode: Mode) -> Result<()> {
         let _ = fs::remove_file(&fresh);
     }
     written.with_context(failed)
+}
+
+/// Puts a link to a file beside it where it belongs.
+fn replace_link(place: &Path, to: &str) -> Result<()> {
+    let failed = || format!("cannot write {}", place.display());
+    let name = place.file_name().with_context(failed)?.to_string_lossy();
+    let fresh = place.with_file_name(format!(".{name}.{}", process::id()));
+    std::os::unix::fs::symlink(to, &fresh).and_then(|()| fs::rename(&fresh, place)).with_context(failed)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Memory: device, pitched, pinned, registered, managed.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use crate::arena::Kind;
 use crate::context::Context;
@@ -39,6 +40,7 @@ pub fn info(free: Mut<usize>, total: Mut<usize>) -> Answer {
         .filter(|other| other.device.ordinal == context.device.ordinal)
         .map(|other| other.arena.used_bytes())
         .sum();
+    let used = used.saturating_add(context.device.physical_bytes.load(Ordering::Relaxed));
     free.put(usize::try_from(budget.saturating_sub(used)).unwrap_or(usize::MAX));
     total.put(usize::try_from(bytes).unwrap_or(usize::MAX));
     Ok(())

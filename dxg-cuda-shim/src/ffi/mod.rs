@@ -1,6 +1,7 @@
 //! The C side: pointers of the program, its functions, memory by address, forks and the end of the process.
 
 pub mod callbacks;
+pub mod descriptors;
 pub mod entry;
 pub mod exit;
 pub mod fork;
