@@ -6,6 +6,7 @@ mod support;
 use std::collections::BTreeSet;
 
 use dxg_wire::messages::Channel;
+use dxg_wire::session::Hello;
 use dxg_wire::session::Reason;
 use rustix::process::Signal;
 
@@ -16,8 +17,12 @@ use support::daemon::is_alive;
 use support::session::Session;
 
 fn kill(pid: u32) {
+    signal(pid, Signal::KILL);
+}
+
+fn signal(pid: u32, signal: Signal) {
     let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
-    rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
 }
 
 /// A daemon whose pool is at rest: one worker that waits.
@@ -45,6 +50,54 @@ fn dead_worker_is_a_lost_device_for_its_client_only() {
     assert_eq!(session.client.lost(), Reason::DEVICE_LOST);
     other.lease(4096).unwrap();
     Session::open(&daemon.socket());
+}
+
+/// A greeting for rings that are charged.
+fn large_rings() -> Hello {
+    Hello { vgpu_ring_bytes: 4 << 20, ..hello() }
+}
+
+/// A session whose client comes while these workers, all that there are, are dying.
+fn opened_over_dying_workers(daemon: &Daemon, dying: &[u32]) -> Session {
+    // One that is stopped is, like one that is being killed, there and does nothing.
+    dying.iter().for_each(|worker| signal(*worker, Signal::STOP));
+    let socket = daemon.socket();
+    let opening = std::thread::spawn(move || Session::greet(&socket, &large_rings()));
+    eventually("one of them was given the client, and is replaced", || {
+        daemon.workers().iter().any(|worker| !dying.contains(worker))
+    });
+    dying.iter().for_each(|worker| kill(*worker));
+    opening.join().expect("the client does not notice")
+}
+
+#[test]
+fn worker_that_dies_before_it_takes_its_client_is_replaced_and_leaves_nothing() {
+    let daemon = Daemon::with_config("most_warm_workers = 1\n");
+    daemon.state();
+    let before = daemon.descriptors();
+    let mut session = opened_over_dying_workers(&daemon, &daemon.workers());
+    session.lease(4096).unwrap();
+    let undisturbed = Session::greet(&daemon.socket(), &large_rings());
+    let vgpu = &daemon.state().vgpus[0];
+    let [charged, plain] = [0, 1].map(|client| vgpu.clients[client].used_bytes);
+    assert_ne!(plain, 0);
+    assert_eq!(charged, plain + 4096);
+    assert_eq!(vgpu.used_bytes, charged + plain);
+    drop((session, undisturbed));
+    eventually("one worker waits", || {
+        daemon.state().vgpus[0].clients.is_empty() && daemon.workers().len() == 1
+    });
+    eventually("descriptors are back", || daemon.descriptors() == before);
+    assert_eq!(daemon.state().vgpus[0].used_bytes, 0);
+}
+
+#[test]
+fn workers_that_die_all_at_once_are_no_refusal() {
+    let daemon = Daemon::with_config("warm_workers = 5\nmost_warm_workers = 5\n");
+    let dying = daemon.workers();
+    assert_eq!(dying.len(), 5);
+    let mut session = opened_over_dying_workers(&daemon, &dying);
+    session.lease(4096).unwrap();
 }
 
 #[test]

@@ -254,7 +254,8 @@ kinds! {
 kinds! {
     /// Broker to worker.
     HostMessage {
-        /// [`Bind`] with the descriptors of [`BrokerMessage::WELCOME`]: the worker serves this client, once.
+        /// [`Bind`] with the descriptors of [`BrokerMessage::WELCOME`]: the worker serves this client, once. Answer:
+        /// [`WorkerMessage::BOUND`], before all else.
         BIND = 1, 6;
         /// [`Window`] with its memfd: a block leased by the client. Answer: [`WorkerMessage::WINDOW_READY`].
         WINDOW = 2, 1;
@@ -302,6 +303,8 @@ kinds! {
         UNCHARGE = 10, 0;
         /// [`Lost`]: the worker ends the session (a violation by the client, or a fault of the driver).
         END = 11, 0;
+        /// [`Ack`]: the worker is alive and takes the client.
+        BOUND = 12, 0;
     }
 }
 

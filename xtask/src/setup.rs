@@ -80,6 +80,12 @@ const PACKAGES: &[Package] = &[
     Package { name: "libxi6", why: "as libx11-xcb1", needed_for: &[Purpose::Test] },
     Package { name: "libxkbcommon-x11-0", why: "as libx11-xcb1", needed_for: &[Purpose::Test] },
     Package {
+        name: "gcc",
+        why: "compiles the CUDA sample that is written in C",
+        needed_for: &[Purpose::Demo, Purpose::Test],
+    },
+    Package { name: "libc6-dev", why: "as gcc", needed_for: &[Purpose::Demo, Purpose::Test] },
+    Package {
         name: "python3-venv",
         why: "clients from PyPI, in an environment of their own",
         needed_for: &[Purpose::Clients],

@@ -9,6 +9,7 @@ use dxg_wire::session::Hello;
 use dxg_wire::session::IoAddress;
 use dxg_wire::session::StreamKind;
 use dxg_wire::session::WINDOW_ALIGNMENT;
+use dxg_wire::session::Welcome;
 
 use super::greeting::DEFAULT_GLOBAL_RING_BYTES;
 use super::greeting::DEFAULT_VGPU_RING_BYTES;
@@ -17,6 +18,8 @@ use super::ids::VgpuId;
 use super::ids::WorkerId;
 use super::outbox::Outbox;
 use super::peer::Peer;
+use super::session_start::Kit;
+use super::tries::Tries;
 
 /// Most windows of one session.
 pub(super) const MAX_WINDOWS: usize = 16_384;
@@ -157,9 +160,32 @@ pub(super) enum ClientState {
     /// Nothing said yet.
     Greeting,
     /// Its greeting is accepted; a worker is on its way.
-    Waiting(Accepted),
+    Waiting(Waiting),
+    /// A worker has been asked to serve it. It may be dead already; then another one is.
+    Binding(Box<Binding>),
     /// Served.
     Bound(Box<Bound>),
+}
+
+/// A client without a worker.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    /// What its greeting led to.
+    pub(super) accepted: Accepted,
+    /// How many workers it has waited for in vain.
+    pub(super) tries: Tries,
+}
+
+/// A session that begins as soon as its worker says that it takes it.
+pub(super) struct Binding {
+    /// What it goes back to without that word.
+    pub(super) waiting: Waiting,
+    /// The worker.
+    pub(super) worker: WorkerId,
+    /// What the client is told then.
+    pub(super) welcome: Welcome,
+    /// What it is given.
+    pub(super) kit: Kit,
 }
 
 /// What a greeting led to.

@@ -30,6 +30,7 @@ use super::client::ClientState;
 use super::client::MAX_STREAMS;
 use super::client::MAX_WINDOWS;
 use super::client::StreamRecord;
+use super::client::Waiting;
 use super::client::WindowRecord;
 use super::client::WindowState;
 use super::client::name_of;
@@ -37,7 +38,9 @@ use super::epoll::Readiness;
 use super::epoll::Source;
 use super::greeting;
 use super::ids::ClientId;
+use super::ids::WorkerId;
 use super::session_end::Ending;
+use super::tries::Tries;
 
 /// Messages taken from one client in one turn.
 const BATCH: usize = 32;
@@ -108,7 +111,9 @@ impl Broker {
                     "the first message is no greeting",
                 )),
             ),
-            (ClientState::Waiting(_), _) => self.violation(id, "a message before the welcome"),
+            (ClientState::Waiting(_) | ClientState::Binding(_), _) => {
+                self.violation(id, "a message before the welcome");
+            }
             (ClientState::Bound(_), ClientMessage::LEASE) => self.lease(id, &message.body()),
             (ClientState::Bound(_), ClientMessage::RELEASE) => self.release(id, &message.body()),
             (ClientState::Bound(_), ClientMessage::WINDOW_ACK) => self.window_ack(id, &message.body()),
@@ -138,7 +143,8 @@ impl Broker {
         match greeting::accept(hello, vgpu.offers()).and_then(|it| self.has_place(vgpu).map(|()| it)) {
             Ok(accepted) => {
                 if let Some(client) = self.clients.get_mut(&id) {
-                    client.state = ClientState::Waiting(accepted);
+                    let tries = Tries::after(WorkerId(self.worker_ids.last()));
+                    client.state = ClientState::Waiting(Waiting { accepted, tries });
                 }
                 self.ask_for_worker(id);
             }

@@ -8,8 +8,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use dxg_wire::doorbell;
+use dxg_wire::session::Ack;
 use dxg_wire::session::BrokerMessage;
 use dxg_wire::session::HostMessage;
+use dxg_wire::session::Reason;
+use dxg_wire::session::WorkerMessage;
 use dxg_wire::shm::session_io;
 use dxg_wire::shm::session_io::Message;
 use dxg_wire::shm::socket;
@@ -248,6 +251,21 @@ impl BrokerStage {
         Ok(())
     }
 
+    /// Workers that are given a client take it, so that clients come as far as their fuzzer wants. Whether there are any.
+    fn take_clients(&self) -> bool {
+        let asked = |worker: &&Worker| matches!(worker.state, WorkerState::Binding(_));
+        let mut any = false;
+        for worker in self.broker.workers.values().filter(asked) {
+            any = true;
+            let ack = Ack { subject: 0, reason: Reason::NONE, reserved: 0 };
+            if let Some(socket) = self.puppets.get(&worker.id) {
+                // A socket that is closed is one of a dead worker.
+                let _ = session_io::send_message(socket, WorkerMessage::BOUND.0, &ack, &[]);
+            }
+        }
+        any
+    }
+
     /// Lets the broker do all that it has to do.
     fn turn(&mut self) -> io::Result<()> {
         for _ in 0..MAX_TURNS {
@@ -259,6 +277,7 @@ impl BrokerStage {
                 }
             }
             self.broker.serve_waiting();
+            busy |= self.take_clients();
             let ended = |worker: &&Worker| worker.state == WorkerState::Ended;
             let ended: Vec<_> = self.broker.workers.values().filter(ended).map(|worker| worker.id).collect();
             for id in ended {

@@ -26,4 +26,9 @@ impl Counter {
         self.0 += 1;
         self.0
     }
+
+    /// The last that it has handed out; 0 before the first.
+    pub(super) fn last(&self) -> u64 {
+        self.0
+    }
 }

@@ -30,12 +30,14 @@ mod session_end;
 mod session_start;
 mod sharing;
 mod startup;
+mod tries;
 mod vgpu;
 mod worker_messages;
 mod worker_proc;
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
@@ -97,8 +99,8 @@ struct Broker {
     vgpus: BTreeMap<VgpuId, Vgpu>,
     clients: BTreeMap<ClientId, Client>,
     workers: BTreeMap<WorkerId, Worker>,
-    /// Failed starts in a row, by adapter: no start follows a failure until a client asks for one.
-    failing: HashMap<AdapterChoice, u32>,
+    /// Adapters whose last worker failed before it served anyone: none is started for them until a client asks for one.
+    failing: HashSet<AdapterChoice>,
     /// What clients found lately, by adapter.
     demand: HashMap<AdapterChoice, Demand>,
     /// When workers that were taken are replaced.

@@ -19,6 +19,7 @@ use super::greeting::Refusal;
 use super::ids::ClientId;
 use super::ids::WorkerId;
 use super::session_end::Ending;
+use super::tries::Verdict;
 use super::worker_proc::Worker;
 use super::worker_proc::WorkerState;
 use crate::adapter::AdapterChoice;
@@ -26,8 +27,6 @@ use crate::adapter::AdapterChoice;
 /// How long after a worker was taken another one is started. To start a process takes the broker, and to load a driver the
 /// cores, from the client that has just come.
 const REFILL_AFTER: Duration = Duration::from_millis(10);
-/// Failed starts in a row after which waiting clients are refused.
-const MAX_FAILURES: u32 = 3;
 /// Workers that load their driver at once, for all adapters: more only slow each other down.
 const MAX_STARTING: usize = 8;
 
@@ -37,7 +36,7 @@ impl Broker {
         let choices: BTreeSet<String> = self.vgpus.values().map(|vgpu| vgpu.choice.to_string()).collect();
         for choice in choices {
             let Ok(choice) = choice.parse::<AdapterChoice>() else { continue };
-            if self.failing.get(&choice).copied().unwrap_or(0) == 0 {
+            if !self.failing.contains(&choice) {
                 let extra = self.demand.get(&choice).map_or(0, Demand::extra);
                 let wanted = self.config.warm_workers + extra + self.waiting(choice).len();
                 self.start_up_to(choice, wanted);
@@ -143,19 +142,21 @@ impl Broker {
         self.sandbox_level = level;
     }
 
-    /// A worker ended before it served anyone.
-    pub(super) fn start_failed(&mut self, choice: AdapterChoice, text: &str) {
-        let failures = self.failing.entry(choice).or_insert(0);
-        *failures += 1;
-        let failures = *failures;
-        tracing::error!(adapter = %choice, failures, text, "worker failed to start");
-        let waiting = self.waiting(choice);
-        if failures < MAX_FAILURES {
-            return self.start_up_to(choice, waiting.len());
+    /// A worker ended before it served anyone. Those who wait get another one, unless they have waited for too many.
+    pub(super) fn start_failed(&mut self, id: WorkerId, choice: AdapterChoice, text: &str) {
+        tracing::error!(worker = id.0, adapter = %choice, text, "worker failed before it served anyone");
+        self.failing.insert(choice);
+        let newest = WorkerId(self.worker_ids.last());
+        for client in self.waiting(choice) {
+            let Some(client) = self.clients.get_mut(&client) else { continue };
+            let ClientState::Waiting(waiting) = &mut client.state else { continue };
+            if waiting.tries.failed(id, newest) == Verdict::GiveUp {
+                let client = client.id;
+                self.end_session(client, Ending::Refused(Refusal::new(Reason::WORKER, text)));
+            }
         }
-        for client in waiting {
-            self.end_session(client, Ending::Refused(Refusal::new(Reason::WORKER, text)));
-        }
+        let waiting = self.waiting(choice).len();
+        self.start_up_to(choice, waiting);
     }
 
     fn choice_of(&self, id: ClientId) -> Option<AdapterChoice> {

@@ -43,14 +43,20 @@ impl Broker {
                 (reason, text)
             }
         };
+        let served_by = match &client.state {
+            ClientState::Greeting | ClientState::Waiting(_) => None,
+            ClientState::Binding(binding) => Some(binding.worker),
+            ClientState::Bound(bound) => Some(bound.worker),
+        };
+        if let Some(worker) = served_by.and_then(|worker| self.workers.get_mut(&worker)) {
+            worker.kill();
+            self.poller.forget(worker.outbox.socket(), Source::Worker(worker.id));
+        }
         let ClientState::Bound(bound) = client.state else {
+            self.ledger.close_client(id);
             tracing::debug!(session = id.0, reason = reason.name(), text, "session ends before its start");
             return;
         };
-        if let Some(worker) = self.workers.get_mut(&bound.worker) {
-            worker.kill();
-            self.poller.forget(worker.outbox.socket(), Source::Worker(bound.worker));
-        }
         for share in bound.shares.keys() {
             self.release_share(*share, id);
         }
@@ -74,7 +80,11 @@ impl Broker {
             WorkerState::Bound(client) => {
                 self.end_session(client, Ending::Lost(reason, text.to_owned()));
             }
-            WorkerState::Starting | WorkerState::Ready => self.start_failed(choice, text),
+            WorkerState::Binding(client) => {
+                self.unbind(client);
+                self.start_failed(id, choice, text);
+            }
+            WorkerState::Starting | WorkerState::Ready => self.start_failed(id, choice, text),
             WorkerState::Ended => {}
         }
     }

@@ -1,4 +1,8 @@
 //! From an accepted greeting to a session: memory, doorbells, a worker, the welcome.
+//!
+//! *Why.* A worker that was killed looks alive until the system has taken its memory apart, which takes milliseconds. So
+//! the client is welcomed once the worker has answered, and gets another one where none answers. See
+//! docs/decisions/a-client-is-welcomed-once-its-worker-answers.md.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -17,6 +21,7 @@ use dxg_wire::shm::create_sealed;
 
 use super::Broker;
 use super::client::Accepted;
+use super::client::Binding;
 use super::client::Bound;
 use super::client::ClientState;
 use super::greeting::INTERFACE_VERSION;
@@ -30,7 +35,7 @@ use super::worker_proc::WorkerState;
 pub(super) const ARENA_BYTES: u64 = 64 << 20;
 
 /// What a session begins with, made before anybody hears of it.
-struct Kit {
+pub(super) struct Kit {
     control: Rc<OwnedFd>,
     arena: Rc<OwnedFd>,
     doorbells: [Rc<OwnedFd>; 4],
@@ -52,21 +57,24 @@ impl Kit {
 }
 
 impl Broker {
-    /// Binds a waiting client to a worker that is ready.
+    /// Asks a worker that is ready to serve a client that waits.
     pub(super) fn bind(&mut self, id: ClientId, worker: WorkerId) {
         let Some(client) = self.clients.get_mut(&id) else { return };
-        let ClientState::Waiting(accepted) = client.state else { return };
+        let ClientState::Waiting(waiting) = client.state else { return };
+        let accepted = waiting.accepted;
         let Some(vgpu) = self.vgpus.get(&client.vgpu) else { return };
+        let Some(asked) = self.workers.get_mut(&worker) else { return };
+        if asked.state != WorkerState::Ready {
+            return;
+        }
         self.ledger.open_client(id, vgpu.id, vgpu.client_quota_bytes);
         if self.ledger.charge(id, accepted.charged_ring_bytes()).is_err() {
-            self.ledger.close_client(id);
             let refusal = Refusal::new(Reason::QUOTA, "the quota has no room for rings of this size");
             return self.end_session(id, Ending::Refused(refusal));
         }
         let kit = match Kit::create(&accepted) {
             Ok(kit) => kit,
             Err(error) => {
-                self.ledger.close_client(id);
                 if let Some(suppressed) = self.violation_log.allow(Instant::now()) {
                     tracing::warn!(session = id.0, %error, suppressed, "no memory for a session");
                 }
@@ -75,22 +83,7 @@ impl Broker {
                 return self.end_session(id, Ending::Refused(refusal));
             }
         };
-        let first_base = ARENA_BASE + ARENA_BYTES + WINDOW_ALIGNMENT;
-        client.state = ClientState::Bound(Box::new(Bound::new(worker, accepted.features, first_base)));
-        if let Some(worker) = self.workers.get_mut(&worker) {
-            worker.state = WorkerState::Bound(id);
-        }
-        if let Some(suppressed) = self.session_log.allow(Instant::now()) {
-            tracing::info!(
-                session = id.0,
-                vgpu = %vgpu.uuid,
-                pid = client.peer.pid,
-                uid = client.peer.uid,
-                name = client.name,
-                suppressed,
-                "session starts"
-            );
-        }
+        asked.state = WorkerState::Binding(id);
         let bind = Bind {
             session: id.0,
             client_pid: client.peer.pid,
@@ -117,7 +110,38 @@ impl Broker {
             quota_bytes: vgpu.client_quota_bytes,
             session: id.0,
         };
-        self.tell_worker(worker, HostMessage::BIND, &bind, kit.fds());
-        self.tell_client(id, BrokerMessage::WELCOME, &welcome, kit.fds());
+        let fds = kit.fds();
+        client.state = ClientState::Binding(Box::new(Binding { waiting, worker, welcome, kit }));
+        self.tell_worker(worker, HostMessage::BIND, &bind, fds);
+    }
+
+    /// The worker of a client takes it: the session starts.
+    pub(super) fn welcome(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let Some(vgpu) = self.vgpus.get(&client.vgpu) else { return };
+        let ClientState::Binding(binding) = &client.state else { return };
+        let (worker, welcome, fds) = (binding.worker, binding.welcome, binding.kit.fds());
+        let first_base = ARENA_BASE + ARENA_BYTES + WINDOW_ALIGNMENT;
+        client.state = ClientState::Bound(Box::new(Bound::new(worker, welcome.features, first_base)));
+        if let Some(suppressed) = self.session_log.allow(Instant::now()) {
+            tracing::info!(
+                session = id.0,
+                vgpu = %vgpu.uuid,
+                pid = client.peer.pid,
+                uid = client.peer.uid,
+                name = client.name,
+                suppressed,
+                "session starts"
+            );
+        }
+        self.tell_client(id, BrokerMessage::WELCOME, &welcome, fds);
+    }
+
+    /// The worker of a client is dead before it took it: the client, which has heard of nothing, waits again.
+    pub(super) fn unbind(&mut self, id: ClientId) {
+        let Some(client) = self.clients.get_mut(&id) else { return };
+        let ClientState::Binding(binding) = &client.state else { return };
+        client.state = ClientState::Waiting(binding.waiting);
+        self.ledger.close_client(id);
     }
 }

@@ -88,7 +88,15 @@ impl Broker {
                 let ready: WorkerReady = message.body();
                 return self.worker_started(id, &ready);
             }
-            (WorkerState::Bound(client), _) if kind != WorkerMessage::READY => client,
+            (WorkerState::Binding(client), WorkerMessage::BOUND) => {
+                worker.state = WorkerState::Bound(client);
+                return self.welcome(client);
+            }
+            (WorkerState::Bound(client), _)
+                if !matches!(kind, WorkerMessage::READY | WorkerMessage::BOUND) =>
+            {
+                client
+            }
             _ => {
                 tracing::error!(worker = id.0, kind = kind.0, "worker spoke out of turn");
                 return self.end_worker(id, Reason::DEVICE_LOST, "the worker failed");

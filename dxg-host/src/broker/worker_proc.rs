@@ -35,6 +35,8 @@ pub(super) enum WorkerState {
     Starting,
     /// Waiting for a client.
     Ready,
+    /// Given to one, and has not said yet that it takes it.
+    Binding(ClientId),
     /// Serving one.
     Bound(ClientId),
     /// Killed, not reaped yet.

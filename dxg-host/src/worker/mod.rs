@@ -214,6 +214,9 @@ impl Worker {
     fn bind(&mut self, adapter: Arc<dyn Adapter>, message: Message) -> Result<(), WorkerError> {
         let broken = |what: &str| WorkerError::Protocol(what.to_owned());
         let bind: Bind = message.body();
+        // The client is welcomed from here on, and greets the session while it begins.
+        self.link
+            .tell(WorkerMessage::BOUND, &Ack { subject: bind.session, reason: Reason::NONE, reserved: 0 });
         let Ok([control, arena, vgpu_to_host, vgpu_to_guest, global_to_host, global_to_guest]) =
             <[OwnedFd; 6]>::try_from(message.fds)
         else {

@@ -37,7 +37,8 @@ pub(crate) struct Code {
 pub(crate) fn target() -> Result<OwnedTargetIsa, String> {
     let mut flags = settings::builder();
     for (name, value) in [
-        ("opt_level", "speed"),
+        // What compilers of PTX have moved out of loops stays there; Cranelift would bring some of it back.
+        ("opt_level", "none"),
         ("is_pic", "true"),
         ("enable_verifier", if cfg!(debug_assertions) { "true" } else { "false" }),
         ("enable_alias_analysis", "true"),
@@ -84,6 +85,10 @@ impl Code {
     /// The system has no memory, or forbids executable pages.
     pub(crate) fn new(image: CodeImage) -> std::io::Result<Self> {
         Ok(Self { memory: JitMemory::new(&image.bytes)?, image })
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.image.bytes
     }
 
     pub(crate) fn range(&self) -> std::ops::Range<u64> {

@@ -46,8 +46,8 @@ pub(crate) struct Context {
     pub(crate) workspace: u64,
     pub(crate) static_shared_bytes: u32,
     pub(crate) dynamic_shared_bytes: u32,
-    /// Loop iterations until the stop flag is looked at.
-    pub(crate) fuel: u64,
+    /// The flag that ends the grid when it is set.
+    pub(crate) stop: *const std::sync::atomic::AtomicBool,
     /// How a check failed: see `fault`.
     pub(crate) fault_kind: u32,
     pub(crate) fault_inst: u32,
@@ -101,7 +101,7 @@ pub(crate) mod at {
         WORKSPACE = workspace,
         STATIC_SHARED = static_shared_bytes,
         DYNAMIC_SHARED = dynamic_shared_bytes,
-        FUEL = fuel,
+        STOP = stop,
         FAULT_KIND = fault_kind,
         FAULT_INST = fault_inst,
         FAULT_LANE = fault_lane,

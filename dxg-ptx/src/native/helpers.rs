@@ -12,6 +12,7 @@ use cranelift_codegen::ir::types::I64;
 
 use crate::exec::FaultKind;
 use crate::ir::Op;
+use crate::native::call;
 use crate::native::context::Context;
 use crate::native::context::fault;
 use crate::native::run::Run;
@@ -25,8 +26,6 @@ pub(crate) enum Helper {
     Alu,
     /// Whether a thread may use a range of generic addresses outside global memory.
     Reach,
-    /// More fuel, or 0 to stop.
-    Poll,
     /// The new value of memory that an atomic operation changes.
     Combine,
     /// `vprintf` and the like. Whether the thread goes on.
@@ -57,10 +56,9 @@ impl Helper {
         match self {
             Self::Alu => (0, &[I64, I32, I64, I64, I64, I64], I64),
             Self::Reach => (1, &[I64, I64, I32, I32], I32),
-            Self::Poll => (2, &[I64], I64),
-            Self::Combine => (3, &[I64, I32, I32, I64, I64], I64),
-            Self::Effect => (4, &[I64, I32, I32, I64, I32], I32),
-            Self::Ask => (5, &[I64, I32, I32], I64),
+            Self::Combine => (2, &[I64, I32, I32, I64, I64], I64),
+            Self::Effect => (3, &[I64, I32, I32, I64, I32], I32),
+            Self::Ask => (4, &[I64, I32, I32], I64),
         }
     }
 }
@@ -70,18 +68,14 @@ impl Helper {
 #[derive(Debug)]
 pub(crate) struct Helpers {
     alu: extern "C" fn(&mut Context, u32, u64, u64, u64, u64) -> u64,
-    reach: extern "C" fn(&mut Context, u64, u32, u32) -> u32,
-    poll: extern "C" fn(&mut Context) -> u64,
+    reach: unsafe extern "C" fn(&mut Context, u64, u32, u32),
     combine: extern "C" fn(&mut Context, u32, u32, u64, u64) -> u64,
     effect: extern "C" fn(&mut Context, u32, u32, u64, u32) -> u32,
     ask: extern "C" fn(&mut Context, u32, u32) -> u64,
 }
 
 /// The helpers.
-pub(crate) static HELPERS: Helpers = Helpers { alu, reach, poll, combine, effect, ask };
-
-/// Iterations of loops between two looks at the stop flag.
-pub(crate) const FUEL: u64 = 1 << 16;
+pub(crate) static HELPERS: Helpers = Helpers { alu, reach: call::reach_saving, combine, effect, ask };
 
 /// Set in the alignment that [`Helper::Reach`] is given for an atomic operation.
 pub(crate) const ATOMIC: u32 = 1 << 16;
@@ -101,25 +95,26 @@ extern "C" fn alu(context: &mut Context, inst: u32, a: u64, b: u64, c: u64, d: u
     results[0]
 }
 
-extern "C" fn reach(context: &mut Context, address: u64, bytes: u32, align: u32) -> u32 {
+/// Puts 1 or 0 in the context.
+pub(super) extern "C" fn reach(context: &mut Context, address: u64, bytes: u32, align: u32) {
+    context.scratch[0] = u64::from(is_within_reach(context, address, bytes, align));
+}
+
+fn is_within_reach(context: &Context, address: u64, bytes: u32, align: u32) -> bool {
     let run = run_of(context);
     let (align, is_atomic) = (align & !ATOMIC, align & ATOMIC != 0);
     if !address.is_multiple_of(u64::from(align.max(1))) {
-        return 0;
+        return false;
     }
     match run.space_of(context, address, bytes) {
-        Some(crate::ir::Space::Shared) => 1,
+        Some(crate::ir::Space::Shared) => true,
         Some(_) if is_atomic => {
             run.tell(FaultKind::InvalidSpace);
-            0
+            false
         }
-        Some(_) => 1,
-        None => 0,
+        Some(_) => true,
+        None => false,
     }
-}
-
-extern "C" fn poll(context: &mut Context) -> u64 {
-    if run_of(context).is_stopped() { 0 } else { FUEL }
 }
 
 extern "C" fn combine(context: &mut Context, unit: u32, inst: u32, old: u64, b: u64) -> u64 {

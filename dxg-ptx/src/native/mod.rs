@@ -117,6 +117,12 @@ impl NativeProgram {
         }
     }
 
+    /// The machine code of an entry, to look at.
+    #[must_use]
+    pub fn machine_code(&self, entry: FuncId) -> Option<&[u8]> {
+        Some(self.entry(entry)?.as_ref().ok()?.code.bytes())
+    }
+
     fn entry(&self, id: FuncId) -> Option<&Result<Entry, NativeError>> {
         let index = id.0 as usize;
         let function = self.module.functions.get(index)?;

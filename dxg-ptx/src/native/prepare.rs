@@ -44,6 +44,8 @@ pub(crate) struct Unit {
     pub(crate) start_live: Vec<Reg>,
     /// Special registers that it reads.
     pub(crate) specials: Vec<Special>,
+    /// How many loops each block is in.
+    pub(crate) loop_depths: Vec<u32>,
     /// The number of the first instruction of each block; the block's end is numbered too.
     inst_bases: Vec<u32>,
 }
@@ -85,6 +87,12 @@ impl Unit {
             matches!(inst.op, Op::Alloca { .. } | Op::StackSave { .. } | Op::StackRestore { .. })
         });
         let specials = specials(&function);
+        let mut loop_depths = vec![0; function.blocks.len()];
+        for (_, body) in flow.loop_bodies() {
+            for block in body {
+                loop_depths[block.0 as usize] += 1;
+            }
+        }
         Ok(Self {
             function,
             flow,
@@ -96,6 +104,7 @@ impl Unit {
             has_alloca,
             start_live,
             specials,
+            loop_depths,
             inst_bases,
         })
     }

@@ -25,7 +25,6 @@ use crate::native::context::Context;
 use crate::native::context::Lane;
 use crate::native::context::fault;
 use crate::native::context::status;
-use crate::native::helpers::FUEL;
 use crate::native::helpers::HELPERS;
 use crate::native::prepare::Prepared;
 use crate::native::words::Exchange;
@@ -113,7 +112,7 @@ impl<'g> Run<'g> {
             workspace: grid.launch.workspace,
             static_shared_bytes: u32::try_from(grid.prepared.static_shared_bytes).unwrap_or(0),
             dynamic_shared_bytes: grid.launch.dynamic_shared_bytes,
-            fuel: FUEL,
+            stop: std::ptr::from_ref(grid.host.stop()),
             fault_kind: 0,
             fault_inst: 0,
             fault_lane: 0,
@@ -214,7 +213,6 @@ impl<'g> Run<'g> {
         let [x, y, z] = self.thread_of(lanes.begin);
         self.context.first_thread = [x, y, z];
         self.context.unit = unit;
-        self.context.fuel = FUEL;
         self.context.lanes = self.lanes.pointer();
         self.context.run = (&raw const *self).cast();
         let context = &raw mut self.context;

@@ -13,6 +13,9 @@ use std::time::Instant;
 /// Looks for something that another process does at its own pace; guards against hangs only.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The CUDA driver in a prefix.
+pub(crate) const CUDA_DRIVER: &str = "lib/dxg/libcuda.so.1";
+
 /// The staged prefix; `None` (and a line that says so) where there is none.
 pub(crate) fn prefix() -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().map(Path::to_owned);
@@ -24,6 +27,16 @@ pub(crate) fn prefix() -> Option<PathBuf> {
         println!("skipped: no staged prefix (`cargo xtask stage` makes one)");
     }
     found
+}
+
+/// The same, of a prefix that has the CUDA driver too.
+pub(crate) fn cuda_prefix() -> Option<PathBuf> {
+    let prefix = prefix()?;
+    let found = prefix.join(CUDA_DRIVER).is_file();
+    if !found {
+        println!("skipped: no {CUDA_DRIVER} in the staged prefix");
+    }
+    found.then_some(prefix)
 }
 
 /// `dxgctl run --private -- ARGS...` of the prefix, without what the environment may say of other daemons.

@@ -2,6 +2,7 @@
 
 mod calls;
 mod draws;
+pub mod kernels;
 mod processes;
 mod work;
 

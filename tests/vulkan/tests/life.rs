@@ -1,8 +1,11 @@
 //! Programs whose host dies, that unload the driver, and that fork: over a daemon of the test's own.
 
 use std::fs;
+use std::fs::File;
 use std::io::BufRead as _;
 use std::io::BufReader;
+use std::io::Read as _;
+use std::io::Seek as _;
 use std::io::Write as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -16,6 +19,8 @@ use std::sync::atomic::Ordering;
 
 use dxg_tests_vulkan::life;
 use dxg_tests_vulkan::stage;
+use rustix::fs::MemfdFlags;
+use rustix::fs::memfd_create;
 use rustix::process::Pid;
 use rustix::process::Signal;
 use rustix::process::kill_process;
@@ -110,12 +115,15 @@ struct Life {
     process: Child,
     tell: ChildStdin,
     hear: BufReader<ChildStdout>,
+    /// What it prints on standard error: a file, which nobody has to read for it to go on.
+    errors: File,
 }
 
 impl Life {
     fn start(prefix: &Path, runtime_dir: &Path, arguments: &[&str]) -> Self {
         let arch = std::env::consts::ARCH;
         let manifest = prefix.join(format!("share/vulkan/icd.d/dxg_icd.{arch}.json"));
+        let errors = memfd_create("vk-life", MemfdFlags::CLOEXEC).expect("a file");
         let mut process = Command::new(PROGRAM)
             .args(arguments)
             .env("VK_DRIVER_FILES", &manifest)
@@ -123,19 +131,38 @@ impl Life {
             .env_remove("VK_ADD_DRIVER_FILES")
             .env_remove("DXG_VISIBLE_DEVICES")
             .env("DXG_RUNTIME_DIR", runtime_dir)
+            // Its sentence is quoted where a test fails; a backtrace would bury it.
+            .env("RUST_LIB_BACKTRACE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(errors.try_clone().expect("a descriptor"))
             .spawn()
             .expect("the program starts");
         let tell = process.stdin.take().expect("a pipe");
         let hear = BufReader::new(process.stdout.take().expect("a pipe"));
-        Self { process, tell, hear }
+        Self { process, tell, hear, errors: errors.into() }
     }
 
     fn expect(&mut self, word: &str) {
         let mut line = String::new();
         self.hear.read_line(&mut line).expect("the program is heard");
-        assert_eq!(line.trim(), word, "the program ended with {:?}", self.process.try_wait());
+        if line.trim() == word {
+            return;
+        }
+        if !line.is_empty() {
+            // It goes on, and is of no use any more.
+            let _ = self.process.kill();
+        }
+        self.fail(&format!("instead of {word:?} it said {:?}", line.trim()));
+    }
+
+    /// Fails, once the program has ended, with what it said about it.
+    fn fail(&mut self, what: &str) -> ! {
+        let status = self.process.wait().expect("a child");
+        let mut said = String::new();
+        self.errors.rewind().expect("a file");
+        self.errors.read_to_string(&mut said).expect("what the program printed");
+        panic!("the program: {what}; {status}; standard error:\n{said}");
     }
 
     fn go_on(&mut self) {
@@ -144,7 +171,9 @@ impl Life {
 
     fn end(mut self) {
         self.expect(life::DONE);
-        assert!(self.process.wait().expect("a child").success());
+        if !self.process.wait().expect("a child").success() {
+            self.fail("it failed at its end");
+        }
     }
 }
 

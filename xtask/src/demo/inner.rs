@@ -35,6 +35,12 @@ pub(crate) struct Args {
     /// The sample `mandelbrot`.
     #[arg(long)]
     mandelbrot: PathBuf,
+    /// The sample `cuda-vecadd`.
+    #[arg(long)]
+    cuda_vecadd: PathBuf,
+    /// The CUDA sample in C, where there is a compiler for it.
+    #[arg(long)]
+    cuda_c: Option<PathBuf>,
     /// Where the pictures go.
     #[arg(long)]
     out: PathBuf,
@@ -64,6 +70,8 @@ enum Check {
     SaysSomething,
     /// These files are whole pictures.
     Pictures(Vec<PathBuf>),
+    /// So many programs have found the same device and added right on it.
+    Sums { programs: usize },
 }
 
 fn steps(args: &Args) -> Vec<Step> {
@@ -76,6 +84,8 @@ fn steps(args: &Args) -> Vec<Step> {
         program: args.mandelbrot.clone(),
         args: vec!["--out".into(), picture.into(), "--size".into(), "1024".into()],
     };
+    // Where there is no C compiler, the second one is in Rust too.
+    let second = args.cuda_c.as_ref().unwrap_or(&args.cuda_vecadd);
     vec![
         Step {
             title: "The virtual GPUs of this daemon",
@@ -107,6 +117,23 @@ fn steps(args: &Args) -> Vec<Step> {
             commands: pictures.iter().map(draw).collect(),
             from_line: None,
             check: Check::Pictures(pictures),
+        },
+        Step {
+            title: "CUDA without NVIDIA",
+            shows: "A program on the CUDA driver API: it loads libcuda.so.1 and finds ours. Its kernel, in PTX, is \
+                    compiled in a worker for the cores of this machine. Nothing of NVIDIA's takes part, neither \
+                    hardware nor software.",
+            commands: vec![run(&args.cuda_vecadd, &[])],
+            from_line: None,
+            check: Check::Sums { programs: 1 },
+        },
+        Step {
+            title: "Two CUDA programs on one GPU at once",
+            shows: "One in Rust, one in C. They see the same device, the one that dxgctl has listed, and each has a \
+                    worker, and memory, of its own.",
+            commands: vec![run(&args.cuda_vecadd, &[]), run(second, &[])],
+            from_line: None,
+            check: Check::Sums { programs: 2 },
         },
     ]
 }
@@ -180,6 +207,22 @@ impl Check {
                     let bytes = fs::read(path).with_context(|| format!("no picture {}", path.display()))?;
                     ensure!(is_whole_png(&bytes), "{} is not a whole PNG file", path.display());
                 }
+            }
+            Self::Sums { programs } => {
+                let right = output.lines().filter(|line| line.ends_with("all sums are right")).count();
+                ensure!(right == *programs, "{right} of {programs} programs added right");
+                let uuids: Vec<&str> =
+                    output.lines().filter_map(|line| line.strip_prefix("uuid ")).map(str::trim).collect();
+                ensure!(
+                    uuids.len() == *programs,
+                    "{} of {programs} programs say on which device",
+                    uuids.len()
+                );
+                ensure!(
+                    uuids.iter().all(|uuid| *uuid == uuids[0]),
+                    "the devices differ: {}",
+                    uuids.join(", ")
+                );
             }
         }
         Ok(())
@@ -288,17 +331,34 @@ mod tests {
     }
 
     #[test]
+    fn sums_of_two_programs_are_right_on_one_device_only() {
+        let said = |uuid: &str| {
+            format!("device  d\nuuid    {uuid}\nadded   3 numbers 2 times; all sums are right\n")
+        };
+        let both = Check::Sums { programs: 2 };
+        assert!(both.judge(&(said("1-2") + &said("1-2"))).is_ok());
+        assert!(both.judge(&(said("1-2") + &said("1-3"))).is_err());
+        assert!(both.judge(&said("1-2")).is_err());
+        assert!(both.judge(&(said("1-2") + "uuid    1-2\n")).is_err());
+    }
+
+    #[test]
     fn steps_draw_into_the_output_directory() {
         let args = Args {
             dxgctl: "/s/bin/dxgctl".into(),
             share: "/t/share".into(),
             mandelbrot: "/t/mandelbrot".into(),
+            cuda_vecadd: "/t/cuda-vecadd".into(),
+            cuda_c: None,
             out: "/t/demo".into(),
         };
         let steps = steps(&args);
-        let Check::Pictures(paths) = &steps.last().expect("there are steps").check else {
-            panic!("the last step draws")
-        };
+        let drawn = steps.iter().find_map(|step| match &step.check {
+            Check::Pictures(paths) => Some(paths),
+            _ => None,
+        });
+        let paths = drawn.expect("a step draws");
+        assert!(!paths.is_empty());
         assert!(paths.iter().all(|path| path.starts_with("/t/demo")));
     }
 }

@@ -3,6 +3,7 @@
 //! The steps run under one private daemon: `dxgctl run --private` starts it, and this program again, with the
 //! hidden command `demo-inner`, runs the steps inside.
 
+mod compiler;
 pub(crate) mod inner;
 
 use std::env;
@@ -22,7 +23,7 @@ use crate::setup::Purpose;
 use crate::stage;
 use crate::workspace::Workspace;
 
-/// Shows the software at work: lists the virtual GPU, runs Vulkan programs on it, draws a picture.
+/// Shows the software at work: lists the virtual GPU, runs Vulkan and CUDA programs on it, draws a picture.
 ///
 /// Installs the missing system packages, builds in release, starts a private daemon and runs the steps under it,
 /// one after another, with what each shows. The picture is in target/demo/.
@@ -34,6 +35,7 @@ pub(crate) struct Args {
 }
 
 const SAMPLES: &str = "samples";
+const CUDA_SAMPLE: &str = "cuda-vecadd";
 
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -46,19 +48,25 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         println!("setup: {why}");
     }
     let mut absent = stage::stage(&workspace, Profile::Release)?;
-    absent.extend((workspace.package(SAMPLES).is_none()).then_some(SAMPLES));
+    absent.extend([SAMPLES, CUDA_SAMPLE].iter().filter(|name| workspace.package(name).is_none()));
     if !absent.is_empty() {
         bail!("the demo needs what is not in the workspace yet: {}", absent.join(", "));
     }
-    let select = ["--package", SAMPLES, "--bins"].map(OsString::from);
+    let select = ["--package", SAMPLES, "--package", CUDA_SAMPLE, "--bins"].map(OsString::from);
     let samples = artifacts::build("build", &select, Profile::Release)?;
+    let demo = workspace.target_dir.join("demo");
+    let cuda_c = compiler::compile(&workspace.root, &demo)?;
     let dxgctl = workspace.stage_dir().join("bin/dxgctl");
     let mut inside = Command::new(&dxgctl);
     inside.args(["run", "--private", "--"]).arg(xtask).arg("demo-inner");
     inside.arg("--dxgctl").arg(&dxgctl);
     inside.arg("--share").arg(artifacts::find(&samples, "share", Kind::Program)?);
     inside.arg("--mandelbrot").arg(artifacts::find(&samples, "mandelbrot", Kind::Program)?);
-    inside.arg("--out").arg(workspace.target_dir.join("demo"));
+    inside.arg("--cuda-vecadd").arg(artifacts::find(&samples, CUDA_SAMPLE, Kind::Program)?);
+    if let Some(program) = &cuda_c {
+        inside.arg("--cuda-c").arg(program);
+    }
+    inside.arg("--out").arg(demo);
     inside.current_dir(&workspace.root);
     println!("\nStarting a private daemon; it ends with the demo.");
     process::run(&mut inside).context("the demo failed")

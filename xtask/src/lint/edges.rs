@@ -24,6 +24,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("dxg-capi", &["dxg-core"]),
     ("dxg-supervisor", &["dxg-core"]),
     ("samples", &["dxg-core"]),
+    ("cuda-vecadd", &[]),
     ("triangle", &[]),
     ("xtask", &[]),
 ];

@@ -7,8 +7,10 @@ use cranelift_codegen::ir::Value;
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types;
+use cranelift_codegen::isa::CallConv;
 
 use super::Emitter;
+use super::Known;
 use super::types::computed;
 use super::types::integer;
 use super::values::Extend;
@@ -266,7 +268,7 @@ impl Emitter<'_, '_> {
             words[index] = self.word(Operand::Reg(reg));
         }
         let inst = self.b.ins().iconst(types::I32, i64::from(self.inst));
-        let context = self.shared.context;
+        let context = self.context;
         let result = self.call(Helper::Alu, &[context, inst, words[0], words[1], words[2], words[3]]);
         let result_type = match alu.op {
             AluOp::Setp(..) | AluOp::Testp(_) => Scalar::B8,
@@ -292,6 +294,25 @@ impl Emitter<'_, '_> {
         }
     }
 
+    /// Calls a helper that leaves all registers as they are; its result is in the context.
+    pub(super) fn call_saving(&mut self, helper: Helper, args: &[Value]) {
+        let (slot, params, _) = helper.signature();
+        let signature = match self.helper_signatures[slot] {
+            Some(signature) => signature,
+            None => {
+                let mut signature = cranelift_codegen::ir::Signature::new(CallConv::PreserveAll);
+                signature.params.extend(params.iter().map(|&ty| cranelift_codegen::ir::AbiParam::new(ty)));
+                let signature = self.b.import_signature(signature);
+                self.helper_signatures[slot] = Some(signature);
+                signature
+            }
+        };
+        let offset = i32::try_from(slot * 8).unwrap_or(0);
+        let known = self.known(Known::Helpers);
+        let function = self.b.ins().load(types::I64, super::READONLY, known, offset);
+        self.b.ins().call_indirect(signature, function, args);
+    }
+
     /// Calls a helper and gives its result.
     pub(super) fn call(&mut self, helper: Helper, args: &[Value]) -> Value {
         let (slot, params, result) = helper.signature();
@@ -307,7 +328,8 @@ impl Emitter<'_, '_> {
             }
         };
         let offset = i32::try_from(slot * 8).unwrap_or(0);
-        let function = self.b.ins().load(types::I64, super::READONLY, self.shared.helpers, offset);
+        let known = self.known(Known::Helpers);
+        let function = self.b.ins().load(types::I64, super::READONLY, known, offset);
         let call = self.b.ins().call_indirect(signature, function, args);
         self.b.inst_results(call)[0]
     }

@@ -159,7 +159,7 @@ impl Emitter<'_, '_> {
         let [old, operand] = [old, operand].map(|value| self.convert(value, types::I64, Extend::Zero));
         let inst = self.constant(u64::from(self.inst), types::I32);
         let unit = self.constant(u64::from(self.unit.number), types::I32);
-        let word = self.call(Helper::Combine, &[self.shared.context, unit, inst, old, operand]);
+        let word = self.call(Helper::Combine, &[self.context, unit, inst, old, operand]);
         self.convert(word, machine_type, Extend::Zero)
     }
 

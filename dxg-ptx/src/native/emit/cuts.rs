@@ -9,6 +9,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types;
 
 use super::Emitter;
+use super::Known;
 use super::values::Extend;
 use crate::ir::BlockId;
 use crate::ir::Call;
@@ -37,8 +38,10 @@ impl Emitter<'_, '_> {
             return;
         }
         let lane = self.b.ins().uextend(types::I64, self.lane);
-        let offset = self.b.ins().imul(lane, self.shared.frame_stride);
-        self.frame = self.b.ins().iadd(self.shared.frames, offset);
+        let known = self.known(Known::FrameStride);
+        let offset = self.b.ins().imul(lane, known);
+        let known = self.known(Known::Frames);
+        self.frame = self.b.ins().iadd(known, offset);
         if !self.unit.function.is_entry {
             let entry = self.lane_entry();
             let within = self.b.ins().load(types::I32, MemFlagsData::trusted(), entry, 4);
@@ -50,7 +53,8 @@ impl Emitter<'_, '_> {
     fn lane_entry(&mut self) -> Value {
         let lane = self.b.ins().uextend(types::I64, self.lane);
         let offset = self.b.ins().ishl_imm_u(lane, 3);
-        self.b.ins().iadd(self.shared.lanes, offset)
+        let known = self.known(Known::Lanes);
+        self.b.ins().iadd(known, offset)
     }
 
     pub(super) fn store_state(&mut self, state: u32) {
@@ -243,7 +247,7 @@ impl Emitter<'_, '_> {
         let stack_end = self.stack_end();
         let callee_end = self.b.ins().iadd_imm_s(start, i64::from(callee.regions.frame.bytes));
         let fits = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, callee_end, stack_end);
-        self.fail_unless(fits, fault::STACK_OVERFLOW, None);
+        self.fail_unless(fits, fault::STACK_OVERFLOW);
 
         for (arg, param) in call.args.iter().zip(&callee.function.args) {
             let from = &unit.function.locals[arg.0 as usize];
@@ -254,8 +258,10 @@ impl Emitter<'_, '_> {
         }
         let base = {
             let lane = self.b.ins().uextend(types::I64, self.lane);
-            let offset = self.b.ins().imul(lane, self.shared.frame_stride);
-            self.b.ins().iadd(self.shared.frames, offset)
+            let known = self.known(Known::FrameStride);
+            let offset = self.b.ins().imul(lane, known);
+            let known = self.known(Known::Frames);
+            self.b.ins().iadd(known, offset)
         };
         let [own, new] = [self.frame, start].map(|frame| {
             let within = self.b.ins().isub(frame, base);
@@ -336,34 +342,26 @@ impl Emitter<'_, '_> {
             self.inst = inst;
             self.b.switch_to_block(between);
             let target = self.cl_block(to);
-            let stop = self.b.create_block();
-            self.b.set_cold_block(stop);
-            match (self.unit.regions.heads[to.0 as usize], self.spins, self.fuel) {
-                (Some(point), Some(spins), _) => {
+            match (self.unit.regions.heads[to.0 as usize], self.spins) {
+                (Some(point), Some(spins)) => {
+                    let stop = self.b.create_block();
+                    self.b.set_cold_block(stop);
                     let left = self.b.use_var(spins);
                     let left = self.b.ins().iadd_imm_s(left, -1);
                     self.b.def_var(spins, left);
-                    self.b.ins().brif(left, target, &[], stop, &[]);
+                    let is_over = self.b.ins().icmp_imm_u(IntCC::Equal, left, 0);
+                    self.b.ins().brif(is_over, stop, &[], target, &[]);
                     self.b.switch_to_block(stop);
                     self.store_live(point);
                     self.store_state(self.unit.first_point + point);
                     self.b.ins().jump(self.next_lane, &[]);
                 }
-                (_, _, Some(fuel)) => {
-                    let left = self.b.use_var(fuel);
-                    let left = self.b.ins().iadd_imm_s(left, -1);
-                    self.b.def_var(fuel, left);
-                    self.b.ins().brif(left, target, &[], stop, &[]);
-                    self.b.switch_to_block(stop);
-                    let more = self.call(Helper::Poll, &[self.shared.context]);
-                    self.fail_unless(more, fault::STOPPED, None);
-                    self.b.def_var(fuel, more);
-                    self.b.ins().jump(target, &[]);
-                }
                 _ => {
+                    // Atomic, so that each iteration looks anew.
+                    let known = self.known(Known::Stop);
+                    let flag = self.b.ins().atomic_load(types::I8, MemFlagsData::trusted(), known);
+                    self.fail_if(flag, fault::STOPPED, |_| None);
                     self.b.ins().jump(target, &[]);
-                    self.b.switch_to_block(stop);
-                    self.fail_always(fault::STOPPED);
                 }
             }
         }
@@ -373,17 +371,17 @@ impl Emitter<'_, '_> {
     pub(super) fn effect(&mut self, words: &[Value]) -> Value {
         for (index, &word) in words.iter().enumerate() {
             let offset = crate::native::context::at::SCRATCH + 8 * index as i32;
-            self.b.ins().store(MemFlagsData::trusted(), word, self.shared.context, offset);
+            self.b.ins().store(MemFlagsData::trusted(), word, self.context, offset);
         }
         let inst = self.constant(u64::from(self.inst), types::I32);
         let base = self.local_base();
         let unit = self.constant(u64::from(self.unit.number), types::I32);
-        let ok = self.call(Helper::Effect, &[self.shared.context, unit, inst, base, self.lane]);
-        self.fail_unless(ok, fault::TOLD, None);
+        let ok = self.call(Helper::Effect, &[self.context, unit, inst, base, self.lane]);
+        self.fail_unless(ok, fault::TOLD);
         self.b.ins().load(
             types::I64,
             MemFlagsData::trusted(),
-            self.shared.context,
+            self.context,
             crate::native::context::at::SCRATCH,
         )
     }

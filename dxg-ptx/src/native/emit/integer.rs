@@ -47,7 +47,15 @@ impl Emitter<'_, '_> {
             }
             AluOp::Mul(part) => return self.product(alu, part),
             AluOp::Mad(part, _) => {
-                let (product, ty) = self.product(alu, part)?;
+                let factors = [alu.src[0], alu.src[1]];
+                let (product, ty) = match part {
+                    // Of uniform factors it is known before the loop over lanes.
+                    Part::Low if factors.iter().flatten().all(|factor| self.is_uniform(*factor, integer(alu.ty))) => {
+                        let [a, b] = self.two(alu);
+                        (self.at_entry(|cursor| cursor.ins().imul(a, b)), alu.ty)
+                    }
+                    _ => self.product(alu, part)?,
+                };
                 let c = self.src_as(alu, 2, integer(ty));
                 return Some((self.b.ins().iadd(product, c), ty));
             }
@@ -127,6 +135,10 @@ impl Emitter<'_, '_> {
         let is_signed = alu.ty.is_signed();
         match part {
             Part::Low => {
+                if let Some(factor) = self.constant_of(alu, 1).filter(|factor| factor.is_power_of_two()) {
+                    let a = self.src(alu, 0);
+                    return Some((self.b.ins().ishl_imm_u(a, i64::from(factor.trailing_zeros())), alu.ty));
+                }
                 let [a, b] = self.two(alu);
                 Some((self.b.ins().imul(a, b), alu.ty))
             }
@@ -138,7 +150,20 @@ impl Emitter<'_, '_> {
             Part::High => None,
             Part::Wide => {
                 let to = wider(alu.ty)?;
-                let [a, b] = self.two(alu).map(|value| self.convert(value, integer(to), Extend::of(alu.ty)));
+                let a = self.src(alu, 0);
+                let a = self.convert(a, integer(to), Extend::of(alu.ty));
+                if let Some(factor) = self.constant_of(alu, 1) {
+                    let bits = 8 * alu.ty.size_bytes();
+                    let is_negative = is_signed && factor >> (bits - 1) & 1 == 1;
+                    if factor.is_power_of_two() && !is_negative {
+                        return Some((self.b.ins().ishl_imm_u(a, i64::from(factor.trailing_zeros())), to));
+                    }
+                    let factor = if is_negative { factor | u64::MAX << bits } else { factor };
+                    let b = self.constant(factor, integer(to));
+                    return Some((self.b.ins().imul(a, b), to));
+                }
+                let b = self.src(alu, 1);
+                let b = self.convert(b, integer(to), Extend::of(alu.ty));
                 Some((self.b.ins().imul(a, b), to))
             }
         }

@@ -10,6 +10,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types;
 
 use super::Emitter;
+use super::Known;
 use super::READONLY;
 use super::checks::Check;
 use super::checks::Plan;
@@ -26,6 +27,7 @@ use crate::ir::Reg;
 use crate::ir::Scalar;
 use crate::ir::Space;
 use crate::ir::Symbol;
+use crate::native::context::at;
 use crate::native::context::fault;
 use crate::native::helpers::ATOMIC;
 use crate::native::helpers::Helper;
@@ -46,8 +48,8 @@ impl Emitter<'_, '_> {
     /// The number under which a limit of a space is known.
     fn limit_of(&mut self, space: Space) -> Option<Value> {
         match space {
-            Space::Global | Space::Const | Space::Generic => Some(self.shared.memory_bytes),
-            Space::Shared => Some(self.shared.shared_bytes),
+            Space::Global | Space::Const | Space::Generic => Some(self.known(Known::MemoryBytes)),
+            Space::Shared => Some(self.known(Known::SharedBytes)),
             Space::Local | Space::Param => None,
         }
     }
@@ -58,8 +60,8 @@ impl Emitter<'_, '_> {
         if let Some((_, value)) = self.bounds.iter().find(|(known, _)| *known == key) {
             return *value;
         }
-        let limit = self.limit_of(space).unwrap_or(self.shared.memory_bytes);
-        let value = self.at_entry(|cursor, _| {
+        let limit = self.limit_of(space).unwrap_or(self.known(Known::MemoryBytes));
+        let value = self.at_entry(|cursor| {
             let fits = cursor.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, limit, i64::from(bytes));
             let room = cursor.ins().iadd_imm_s(limit, -i64::from(bytes));
             let places = cursor.ins().ushr_imm_u(room, i64::from(align.trailing_zeros()));
@@ -92,56 +94,68 @@ impl Emitter<'_, '_> {
         };
         match space {
             Space::Global | Space::Const | Space::Generic => {
-                let from = self.b.ins().isub(start, self.shared.memory_base);
+                let known = self.known(Known::MemoryBase);
+                let from = self.b.ins().isub(start, known);
                 let turned = self.turned(from, check.align);
                 let bound = self.bound(space, check.bytes, check.align);
-                let ok = self.b.ins().icmp(IntCC::UnsignedLessThan, turned, bound);
+                let bad = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, turned, bound);
                 if space == Space::Generic {
-                    self.check_elsewhere(ok, start, check);
+                    self.check_elsewhere(Some(bad), start, check);
                 } else {
-                    self.fail_unless(ok, check.align, Some(start));
+                    // Not the start itself: it need not stay in a register.
+                    self.fail_if(bad, check.align, |e| {
+                        let base = e.known(Known::MemoryBase);
+                        Some(e.b.ins().iadd(from, base))
+                    });
                 }
             }
             Space::Shared => {
                 let turned = self.turned(start, check.align);
                 let bound = self.bound(space, check.bytes, check.align);
-                let ok = self.b.ins().icmp(IntCC::UnsignedLessThan, turned, bound);
-                let address = self.b.ins().iadd(self.shared.shared, start);
-                self.fail_unless(ok, check.align, Some(address));
+                let bad = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, turned, bound);
+                self.fail_if(bad, check.align, |e| {
+                    let base = e.known(Known::Shared);
+                    Some(e.b.ins().iadd(base, start))
+                });
             }
             Space::Local if self.unit.has_alloca => {
                 let base = self.local_base();
                 let address = self.b.ins().iadd(base, start);
-                let never = self.constant(0, types::I8);
-                self.check_elsewhere(never, address, check);
+                self.check_elsewhere(None, address, check);
             }
             Space::Local | Space::Param => {
                 let (base, room) = match space {
                     Space::Local => (self.local_base(), self.unit.function.local_bytes),
-                    _ => (self.shared.params, self.unit.function.param_bytes),
+                    _ => (self.known(Known::Params), self.unit.function.param_bytes),
                 };
                 let count = (room.checked_sub(check.bytes)).map_or(0, |left| left / check.align + 1);
                 let turned = self.turned(start, check.align);
-                let ok = self.b.ins().icmp_imm_u(IntCC::UnsignedLessThan, turned, i64::from(count));
-                let address = self.b.ins().iadd(base, start);
-                self.fail_unless(ok, check.align, Some(address));
+                let condition = IntCC::UnsignedGreaterThanOrEqual;
+                let bad = self.b.ins().icmp_imm_u(condition, turned, i64::from(count));
+                self.fail_if(bad, check.align, |e| Some(e.b.ins().iadd(base, start)));
             }
         }
     }
 
     /// A generic address that is not in global memory: a helper looks at the other spaces.
-    fn check_elsewhere(&mut self, ok: Value, start: Value, check: Check) {
+    fn check_elsewhere(&mut self, bad: Option<Value>, start: Value, check: Check) {
         let [slow, next] = [self.b.create_block(), self.b.create_block()];
         self.b.set_cold_block(slow);
-        self.b.ins().brif(ok, next, &[], slow, &[]);
+        match bad {
+            Some(bad) => self.b.ins().brif(bad, slow, &[], next, &[]),
+            None => self.b.ins().jump(slow, &[]),
+        };
         self.b.switch_to_block(slow);
         self.b.seal_block(slow);
         let bytes = self.b.ins().iconst(types::I32, i64::from(check.bytes));
         let kind = if self.is_atomic { ATOMIC } else { 0 };
         let align = self.b.ins().iconst(types::I32, i64::from(check.align | kind));
-        let is_fine = self.call(Helper::Reach, &[self.shared.context, start, bytes, align]);
-        let args = self.fail_args(check.align, Some(start));
-        self.b.ins().brif(is_fine, next, &[], self.fail, &args);
+        self.call_saving(Helper::Reach, &[self.context, start, bytes, align]);
+        let flags = MemFlagsData::trusted();
+        let is_fine = self.b.ins().load(types::I64, flags, self.context, at::SCRATCH);
+        let bad = self.b.ins().icmp_imm_u(IntCC::Equal, is_fine, 0);
+        self.fail_if(bad, check.align, |_| Some(start));
+        self.b.ins().jump(next, &[]);
         self.b.switch_to_block(next);
         self.b.seal_block(next);
     }
@@ -150,9 +164,9 @@ impl Emitter<'_, '_> {
     fn origin(&mut self, space: Space) -> Option<Value> {
         match space {
             Space::Global | Space::Const | Space::Generic => None,
-            Space::Shared => Some(self.shared.shared),
+            Space::Shared => Some(self.known(Known::Shared)),
             Space::Local => Some(self.local_base()),
-            Space::Param => Some(self.shared.params),
+            Space::Param => Some(self.known(Known::Params)),
         }
     }
 
@@ -240,7 +254,8 @@ impl Emitter<'_, '_> {
                 }
                 _ => {
                     let offset = i32::try_from(id.0 * 8).unwrap_or(0);
-                    self.b.ins().load(types::I64, READONLY, self.shared.globals, offset)
+                    let known = self.known(Known::Globals);
+                    self.b.ins().load(types::I64, READONLY, known, offset)
                 }
             },
             Symbol::Local(id) => {
@@ -281,24 +296,25 @@ impl Emitter<'_, '_> {
         let value = self.word(src);
         let (start, bytes) = match space {
             Space::Global | Space::Const | Space::Generic => {
-                (self.shared.memory_base, self.shared.memory_bytes)
+                (self.known(Known::MemoryBase), self.known(Known::MemoryBytes))
             }
-            Space::Shared => (self.shared.shared, self.shared.shared_bytes),
+            Space::Shared => (self.known(Known::Shared), self.known(Known::SharedBytes)),
             Space::Local => {
-                let bytes = self.shared.frame_stride;
+                let bytes = self.known(Known::FrameStride);
                 let base = match self.unit.is_alone {
-                    true => self.shared.frames,
+                    true => self.known(Known::Frames),
                     false => {
                         let lane = self.b.ins().uextend(types::I64, self.lane);
                         let offset = self.b.ins().imul(lane, bytes);
-                        self.b.ins().iadd(self.shared.frames, offset)
+                        let known = self.known(Known::Frames);
+                        self.b.ins().iadd(known, offset)
                     }
                 };
                 (base, bytes)
             }
             Space::Param => {
                 let bytes = self.constant(u64::from(self.unit.function.param_bytes), types::I64);
-                (self.shared.params, bytes)
+                (self.known(Known::Params), bytes)
             }
         };
         let from = self.b.ins().isub(value, start);
@@ -460,7 +476,7 @@ impl Emitter<'_, '_> {
         let fits = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, size, room);
         let is_sane = self.b.ins().icmp(IntCC::UnsignedLessThanOrEqual, start, stack_end);
         let ok = self.b.ins().band(fits, is_sane);
-        self.fail_unless(ok, fault::STACK_OVERFLOW, None);
+        self.fail_unless(ok, fault::STACK_OVERFLOW);
         let end = self.b.ins().iadd_imm_s(end, 15);
         let end = self.b.ins().band_imm_s(end, -16);
         let end = self.b.ins().umin(end, stack_end);
@@ -497,7 +513,9 @@ impl Emitter<'_, '_> {
             number = self.constant(0, types::I64);
         }
         let next = self.b.ins().iadd_imm_s(number, 1);
-        let offset = self.b.ins().imul(next, self.shared.frame_stride);
-        self.b.ins().iadd(self.shared.frames, offset)
+        let known = self.known(Known::FrameStride);
+        let offset = self.b.ins().imul(next, known);
+        let known = self.known(Known::Frames);
+        self.b.ins().iadd(known, offset)
     }
 }

@@ -33,7 +33,6 @@ use cranelift_frontend::Variable;
 
 use self::checks::Plan;
 use crate::ir::BlockId;
-use crate::ir::Guard;
 use crate::ir::Inst;
 use crate::ir::Module;
 use crate::ir::Op;
@@ -64,20 +63,41 @@ pub(crate) struct Emitted {
     pub(crate) places: Vec<(u32, u32)>,
 }
 
-/// Values that hold for all lanes of a call.
-struct Shared {
-    context: Value,
-    helpers: Value,
-    globals: Value,
-    params: Value,
-    memory_base: Value,
-    memory_bytes: Value,
-    shared: Value,
-    shared_bytes: Value,
-    frames: Value,
-    frame_stride: Value,
-    lanes: Value,
-    block_extent: [Value; 3],
+/// What the context says, loaded before the loop over lanes where it is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    Helpers,
+    Globals,
+    Params,
+    MemoryBase,
+    MemoryBytes,
+    Shared,
+    SharedBytes,
+    Frames,
+    FrameStride,
+    Lanes,
+    Stop,
+    BlockExtent(u8),
+}
+
+impl Known {
+    const fn place(self) -> (usize, i32, Type) {
+        let wide = ir::types::I64;
+        match self {
+            Self::Helpers => (0, at::HELPERS, wide),
+            Self::Globals => (1, at::GLOBALS, wide),
+            Self::Params => (2, at::PARAMS, wide),
+            Self::MemoryBase => (3, at::MEMORY_BASE, wide),
+            Self::MemoryBytes => (4, at::MEMORY_BYTES, wide),
+            Self::Shared => (5, at::SHARED, wide),
+            Self::SharedBytes => (6, at::SHARED_BYTES, wide),
+            Self::Frames => (7, at::FRAMES, wide),
+            Self::FrameStride => (8, at::FRAME_STRIDE, wide),
+            Self::Lanes => (9, at::LANES, wide),
+            Self::Stop => (10, at::STOP, wide),
+            Self::BlockExtent(axis) => (11 + axis as usize, at::BLOCK_EXTENT + 4 * axis as i32, ir::types::I32),
+        }
+    }
 }
 
 pub(super) struct Emitter<'a, 'f> {
@@ -91,8 +111,11 @@ pub(super) struct Emitter<'a, 'f> {
     apart: Vec<Option<Value>>,
     blocks: Vec<Option<ir::Block>>,
     plans: Vec<Option<Plan>>,
-    shared: Shared,
-    entry_end: ir::Inst,
+    context: Value,
+    known: [Option<Value>; 14],
+    entry: ir::Block,
+    /// The jump into the loop over lanes, once it is there.
+    entry_end: Option<ir::Inst>,
     bounds: Vec<((u8, u32, u32), Value)>,
     /// The lane's number, `%tid` and frame.
     lane: Value,
@@ -103,7 +126,6 @@ pub(super) struct Emitter<'a, 'f> {
     /// Where lanes go on, by point.
     resumes: Vec<ir::Block>,
     back_edges: Vec<(ir::Block, BlockId, u32)>,
-    fuel: Option<Variable>,
     spins: Option<Variable>,
     /// The instruction that is emitted.
     inst: u32,
@@ -161,34 +183,8 @@ impl<'a, 'f> Emitter<'a, 'f> {
         b.switch_to_block(entry);
         let context = b.block_params(entry)[0];
         let begin = b.block_params(entry)[1];
-        let mut word = |offset: i32| b.ins().load(I64, READONLY, context, offset);
-        let [helpers, globals, params] = [at::HELPERS, at::GLOBALS, at::PARAMS].map(&mut word);
-        let [memory_base, memory_bytes, shared, shared_bytes] =
-            [at::MEMORY_BASE, at::MEMORY_BYTES, at::SHARED, at::SHARED_BYTES].map(&mut word);
-        let [frames, frame_stride, lanes] = [at::FRAMES, at::FRAME_STRIDE, at::LANES].map(&mut word);
-        let block_extent =
-            [0, 4, 8].map(|more| b.ins().load(I32, READONLY, context, at::BLOCK_EXTENT + more));
-        let shared = Shared {
-            context,
-            helpers,
-            globals,
-            params,
-            memory_base,
-            memory_bytes,
-            shared,
-            shared_bytes,
-            frames,
-            frame_stride,
-            lanes,
-            block_extent,
-        };
         let first = [0, 4, 8].map(|more| b.ins().load(I32, READONLY, context, at::FIRST_THREAD + more));
-        let fuel = unit.flow.is_header.contains(&true).then(|| {
-            let fuel = b.declare_var(I64);
-            let left = b.ins().load(I64, MemFlagsData::trusted(), context, at::FUEL);
-            b.def_var(fuel, left);
-            fuel
-        });
+        let frames = b.ins().load(I64, READONLY, context, at::FRAMES);
         let spins = unit.regions.heads.iter().any(Option::is_some).then(|| b.declare_var(I32));
         let types = types::choose(&unit.function, &unit.flow);
         let vars = vec![None; types.len()];
@@ -199,7 +195,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             apart: vec![None; types.len()],
             blocks: vec![None; unit.function.blocks.len()],
             plans: Vec::new(),
-            entry_end: ir::Inst::from_u32(0),
+            entry_end: None,
             bounds: Vec::new(),
             lane: begin,
             thread: first,
@@ -220,8 +216,9 @@ impl<'a, 'f> Emitter<'a, 'f> {
             back_edges: Vec::new(),
             types,
             vars,
-            shared,
-            fuel,
+            context,
+            known: [None; 14],
+            entry,
             spins,
         };
         emitter.uniform();
@@ -258,7 +255,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             std::iter::once(lane).chain(axes).map(BlockArg::Value).collect::<Vec<_>>()
         };
         let (end, point) = (self.b.block_params(entry)[2], self.b.block_params(entry)[3]);
-        self.entry_end = self.b.ins().jump(head, &args(begin, first));
+        self.entry_end = Some(self.b.ins().jump(head, &args(begin, first)));
 
         self.b.switch_to_block(self.next_lane);
         let next = self.b.ins().iadd_imm_s(lane, 1);
@@ -275,7 +272,8 @@ impl<'a, 'f> Emitter<'a, 'f> {
                     self.b.ins().iadd(thread[axis], carry)
                 }
             };
-            let is_over = self.b.ins().icmp(IntCC::Equal, step, self.shared.block_extent[axis]);
+            let extent = self.known(Known::BlockExtent(axis as u8));
+            let is_over = self.b.ins().icmp(IntCC::Equal, step, extent);
             let zero = self.b.ins().iconst(I32, 0);
             next_thread[axis] = self.b.ins().select(is_over, zero, step);
             carry = Some(is_over);
@@ -285,10 +283,6 @@ impl<'a, 'f> Emitter<'a, 'f> {
         self.b.ins().brif(more, head, &args(next, next_thread), done, &[]);
 
         self.b.switch_to_block(done);
-        if let Some(fuel) = self.fuel {
-            let left = self.b.use_var(fuel);
-            self.b.ins().store(MemFlagsData::trusted(), left, self.shared.context, at::FUEL);
-        }
         let ok = self.b.ins().iconst(I32, i64::from(status::DONE));
         self.b.ins().return_(&[ok]);
 
@@ -314,7 +308,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             (address, at::FAULT_ADDRESS),
             (lane, at::FAULT_LANE),
         ] {
-            self.b.ins().store(flags, value, self.shared.context, offset);
+            self.b.ins().store(flags, value, self.context, offset);
         }
         let failed = self.b.ins().iconst(I32, i64::from(status::FAULT));
         self.b.ins().return_(&[failed]);
@@ -334,26 +328,51 @@ impl<'a, 'f> Emitter<'a, 'f> {
         self.b.ins().jump(self.fail, &args);
     }
 
-    /// Goes on in a new block if `ok` is not 0, fails otherwise.
-    pub(super) fn fail_unless(&mut self, ok: Value, kind: u32, address: Option<Value>) {
+    /// Goes on in a new block unless `bad` is set.
+    ///
+    /// What leaves a loop comes first in a branch here and elsewhere: Cranelift visits blocks so that it would otherwise not move
+    /// what does not change out of the rest of the loop.
+    pub(super) fn fail_if(&mut self, bad: Value, kind: u32, address: impl FnOnce(&mut Self) -> Option<Value>) {
+        let [cold, next] = [self.b.create_block(), self.b.create_block()];
+        self.b.set_cold_block(cold);
+        self.b.ins().brif(bad, cold, &[], next, &[]);
+        self.b.switch_to_block(cold);
+        self.b.seal_block(cold);
+        let address = address(self);
         let args = self.fail_args(kind, address);
-        let next = self.b.create_block();
-        self.b.ins().brif(ok, next, &[], self.fail, &args);
+        self.b.ins().jump(self.fail, &args);
         self.b.switch_to_block(next);
         self.b.seal_block(next);
     }
 
+    /// The same, unless `ok` is not set.
+    pub(super) fn fail_unless(&mut self, ok: Value, kind: u32) {
+        let bad = self.b.ins().icmp_imm_u(IntCC::Equal, ok, 0);
+        self.fail_if(bad, kind, |_| None);
+    }
+
+    /// What the context says.
+    pub(super) fn known(&mut self, what: Known) -> Value {
+        let (index, offset, ty) = what.place();
+        if let Some(value) = self.known[index] {
+            return value;
+        }
+        let context = self.context;
+        let mut cursor = FuncCursor::new(self.b.func).at_first_insertion_point(self.entry);
+        let value = cursor.ins().load(ty, READONLY, context, offset);
+        self.known[index] = Some(value);
+        value
+    }
+
     /// Emits pure instructions at the end of the entry block.
-    pub(super) fn at_entry<T>(&mut self, emit: impl FnOnce(&mut FuncCursor<'_>, &[Value; 4]) -> T) -> T {
-        let known = [
-            self.shared.memory_base,
-            self.shared.memory_bytes,
-            self.shared.shared_bytes,
-            self.shared.context,
-        ];
-        let mut cursor = FuncCursor::new(self.b.func).at_inst(self.entry_end);
+    pub(super) fn at_entry<T>(&mut self, emit: impl FnOnce(&mut FuncCursor<'_>) -> T) -> T {
+        let cursor = FuncCursor::new(self.b.func);
+        let mut cursor = match self.entry_end {
+            Some(end) => cursor.at_inst(end),
+            None => cursor.at_bottom(self.entry),
+        };
         cursor.set_srcloc(ir::SourceLoc::default());
-        emit(&mut cursor, &known)
+        emit(&mut cursor)
     }
 
     fn cl_block(&mut self, block: BlockId) -> ir::Block {
@@ -403,9 +422,17 @@ impl<'a, 'f> Emitter<'a, 'f> {
                 self.b.ins().jump(to, &[]);
             }
             Terminator::Branch { guard, then, otherwise } => {
-                let holds = self.condition(*guard);
-                let [then, otherwise] = [*then, *otherwise].map(|to| self.edge(block, to));
-                self.b.ins().brif(holds, then, &[], otherwise, &[]);
+                let mut holds = self.read(guard.reg);
+                let depth = |to: &BlockId| self.unit.loop_depths[to.0 as usize];
+                let is_exit_last = depth(otherwise) < depth(&block) && depth(then) >= depth(&block);
+                let mut targets = [*then, *otherwise].map(|to| self.edge(block, to));
+                if is_exit_last {
+                    targets.reverse();
+                }
+                if is_exit_last == guard.when {
+                    holds = self.b.ins().icmp_imm_u(IntCC::Equal, holds, 0);
+                }
+                self.b.ins().brif(holds, targets[0], &[], targets[1], &[]);
             }
             Terminator::Switch { index, targets } => {
                 let index = self.operand(*index, ir::types::I32);
@@ -430,11 +457,6 @@ impl<'a, 'f> Emitter<'a, 'f> {
             }
             Terminator::Trap => self.fail_always(fault::TRAP),
         }
-    }
-
-    pub(super) fn condition(&mut self, guard: Guard) -> Value {
-        let value = self.read(guard.reg);
-        if guard.when { value } else { self.b.ins().bxor_imm_u(value, 1) }
     }
 
     fn instruction(&mut self, inst: &Inst, at: usize) {

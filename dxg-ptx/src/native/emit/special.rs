@@ -6,6 +6,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types;
 
 use super::Emitter;
+use super::Known;
 use super::READONLY;
 use crate::ir::Special;
 use crate::native::context::at;
@@ -14,11 +15,11 @@ use crate::native::helpers::Question;
 
 impl Emitter<'_, '_> {
     fn field(&mut self, offset: i32) -> Value {
-        self.b.ins().load(types::I32, READONLY, self.shared.context, offset)
+        self.b.ins().load(types::I32, READONLY, self.context, offset)
     }
 
     fn wide_field(&mut self, offset: i32) -> Value {
-        self.b.ins().load(types::I64, READONLY, self.shared.context, offset)
+        self.b.ins().load(types::I64, READONLY, self.context, offset)
     }
 
     fn number(&mut self, value: u64) -> Value {
@@ -27,7 +28,7 @@ impl Emitter<'_, '_> {
 
     fn ask(&mut self, question: Question) -> Value {
         let code = self.number(u64::from(question.code()));
-        self.call(Helper::Ask, &[self.shared.context, code, self.lane])
+        self.call(Helper::Ask, &[self.context, code, self.lane])
     }
 
     /// The value of a special register, in its own width.
@@ -36,9 +37,9 @@ impl Emitter<'_, '_> {
             Special::TidX => self.thread[0],
             Special::TidY => self.thread[1],
             Special::TidZ => self.thread[2],
-            Special::NtidX => self.shared.block_extent[0],
-            Special::NtidY => self.shared.block_extent[1],
-            Special::NtidZ => self.shared.block_extent[2],
+            Special::NtidX => self.known(Known::BlockExtent(0)),
+            Special::NtidY => self.known(Known::BlockExtent(1)),
+            Special::NtidZ => self.known(Known::BlockExtent(2)),
             Special::CtaidX | Special::ClusterIdX => self.field(at::BLOCK_INDEX),
             Special::CtaidY | Special::ClusterIdY => self.field(at::BLOCK_INDEX + 4),
             Special::CtaidZ | Special::ClusterIdZ => self.field(at::BLOCK_INDEX + 8),
@@ -48,7 +49,7 @@ impl Emitter<'_, '_> {
             Special::LaneId => self.b.ins().band_imm_u(self.lane, 31),
             Special::WarpId => self.b.ins().ushr_imm_u(self.lane, 5),
             Special::NwarpId => {
-                let [x, y, z] = self.shared.block_extent;
+                let [x, y, z] = [0, 1, 2].map(|axis| self.known(Known::BlockExtent(axis)));
                 let area = self.b.ins().imul(x, y);
                 let threads = self.b.ins().imul(area, z);
                 let up = self.b.ins().iadd_imm_s(threads, 31);

@@ -108,6 +108,14 @@ impl Emitter<'_, '_> {
         }
     }
 
+    /// Whether the value of an operand is known before the loop over lanes, in this type.
+    pub(super) fn is_uniform(&self, operand: Operand, ty: Type) -> bool {
+        match operand {
+            Operand::Reg(reg) => self.apart[reg.0 as usize].is_some_and(|value| self.type_of(value) == ty),
+            Operand::Imm(_) | Operand::Special(_) => false,
+        }
+    }
+
     /// An operand as 64 bits.
     pub(super) fn word(&mut self, operand: Operand) -> Value {
         self.operand(operand, types::I64)

@@ -10,6 +10,11 @@ pub(super) enum Program {
     Replay { recorded: &'static [&'static str], replayed: &'static [&'static str] },
     /// A test of this workspace that runs the program in both ways by itself.
     Test(&'static str),
+    /// A CUDA program: one of the scripts in `tests/clients`, with its arguments. There is no other driver to compare with: it
+    /// compares what it computes with what it should be.
+    Checked(&'static [&'static str]),
+    /// The same of a program in `tests/clients/cuda/rust`.
+    CheckedCrate(&'static str),
 }
 
 /// When the picture of a program under X is taken.
@@ -27,6 +32,8 @@ pub(super) enum Ending {
 pub(super) enum Origin {
     Debian(&'static str),
     Pypi(&'static str),
+    /// The Rust registry.
+    Crate(&'static str),
 }
 
 /// A program that others wrote.
@@ -46,6 +53,16 @@ pub(super) struct Client {
 const ZINK: &[(&str, &str)] = &[("LIBGL_ALWAYS_SOFTWARE", "1"), ("GALLIUM_DRIVER", "zink")];
 const ZINK_WITHOUT_WINDOWS: &[(&str, &str)] =
     &[("LIBGL_ALWAYS_SOFTWARE", "1"), ("GALLIUM_DRIVER", "zink"), ("EGL_PLATFORM", "surfaceless")];
+
+/// tinygrad without NVIDIA's compiler.
+const TINYGRAD: &[(&str, &str)] = &[("DEV", "CUDA:PTX")];
+/// Triton leaves the work of an assembler to the driver, and keeps no compiled kernels of another run.
+const TRITON: &[(&str, &str)] = &[
+    ("TRITON_PTXAS_PATH", "{scripts}/cuda/ptxas"),
+    ("TRITON_PTXAS_BLACKWELL_PATH", "{scripts}/cuda/ptxas"),
+    ("TRITON_CACHE_DIR", "{out}/triton-cache"),
+    ("TRITON_ALWAYS_COMPILE", "1"),
+];
 
 pub(super) const ALL: &[Client] = &[
     Client {
@@ -201,6 +218,78 @@ pub(super) const ALL: &[Client] = &[
         ),
         environment: &[],
         lines: &["settled", "ended by itself", "VO: [gpu-next]"],
+        limit_seconds: 300,
+    },
+    Client {
+        name: "tinygrad-train",
+        what: "CUDA: a network of three layers learns to tell two spirals apart, in a JIT of CUDA graphs",
+        origin: Origin::Pypi("tinygrad"),
+        program: Program::Checked(&["cuda/tinygrad_train.py"]),
+        environment: TINYGRAD,
+        lines: &["device:", "told apart", "learned"],
+        limit_seconds: 600,
+    },
+    Client {
+        name: "tinygrad-two",
+        what: "CUDA: the same twice at once, on one virtual GPU",
+        origin: Origin::Pypi("tinygrad"),
+        program: Program::Checked(&["cuda/twice.py", "tinygrad_train.py"]),
+        environment: TINYGRAD,
+        lines: &["learned", "ended with"],
+        limit_seconds: 600,
+    },
+    Client {
+        name: "tinygrad-ops",
+        what: "CUDA: 106 operations against numpy",
+        origin: Origin::Pypi("tinygrad"),
+        program: Program::Checked(&["cuda/tinygrad_ops.py"]),
+        environment: TINYGRAD,
+        lines: &["device:", "as numpy says", "operations:"],
+        limit_seconds: 600,
+    },
+    Client {
+        name: "tinygrad-tiny",
+        what: "CUDA: `test/test_tiny.py` of its source distribution",
+        origin: Origin::Pypi("tinygrad"),
+        program: Program::Checked(&["cuda/own_tests.py", "tinygrad", "test/test_tiny.py"]),
+        environment: TINYGRAD,
+        lines: &["Ran ", "OK", "FAILED"],
+        limit_seconds: 1200,
+    },
+    Client {
+        name: "taichi-cuda",
+        what: "CUDA: atomics, a Julia set, a matrix product, a sparse field, random numbers against numpy",
+        origin: Origin::Pypi("taichi"),
+        program: Program::Checked(&["cuda/taichi_cuda.py"]),
+        environment: &[],
+        lines: &["back end", "right"],
+        limit_seconds: 600,
+    },
+    Client {
+        name: "triton",
+        what: "CUDA: vector addition, softmax, matrix products, a histogram against numpy",
+        origin: Origin::Pypi("triton"),
+        program: Program::Checked(&["cuda/triton_kernels.py"]),
+        environment: TRITON,
+        lines: &["target:", "right"],
+        limit_seconds: 600,
+    },
+    Client {
+        name: "cudarc",
+        what: "CUDA: memory, a launch, three streams, events",
+        origin: Origin::Crate("cudarc"),
+        program: Program::CheckedCrate("cudarc"),
+        environment: &[],
+        lines: &["device:", "right"],
+        limit_seconds: 300,
+    },
+    Client {
+        name: "cust",
+        what: "CUDA: buffers, unified memory, occupancy, a stream",
+        origin: Origin::Crate("cust"),
+        program: Program::CheckedCrate("cust"),
+        environment: &[],
+        lines: &["device:", "right"],
         limit_seconds: 300,
     },
 ];

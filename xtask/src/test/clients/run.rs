@@ -43,8 +43,10 @@ const LOADER_VARIABLES: &[&str] = &[
     "VK_LOADER_DRIVERS_SELECT",
     "VK_LOADER_DRIVERS_DISABLE",
     "VK_INSTANCE_LAYERS",
+    "CUDA_VISIBLE_DEVICES",
     "DXG_VISIBLE_DEVICES",
     "DXG_RUNTIME_DIR",
+    "LD_LIBRARY_PATH",
     "DISPLAY",
     "WAYLAND_DISPLAY",
 ];
@@ -94,6 +96,26 @@ impl Layout {
         &self.python
     }
 
+    /// Where the programs on crates of the Rust registry are built.
+    pub(super) fn crates(&self) -> PathBuf {
+        self.out.join("crates")
+    }
+
+    /// Their sources.
+    pub(super) fn crate_sources(&self) -> PathBuf {
+        self.scripts.join("cuda/rust")
+    }
+
+    /// Where the source distributions of clients are, whose own tests are run.
+    pub(super) fn sources(&self) -> PathBuf {
+        self.out.join("sources")
+    }
+
+    /// The driver as staged.
+    pub(super) fn stage(&self) -> &Path {
+        &self.stage
+    }
+
     pub(super) fn log(&self, client: &Client, place: Place) -> PathBuf {
         self.out.join(format!("{}.{}.log", client.name, place.name()))
     }
@@ -132,7 +154,8 @@ impl Layout {
     /// The words of a client's command.
     fn words(&self, client: &Client, dir: &Path) -> Vec<PathBuf> {
         match &client.program {
-            Program::Script(words) => self.script(words),
+            Program::Script(words) | Program::Checked(words) => self.script(words),
+            Program::CheckedCrate(name) => vec![self.crates().join("debug").join(name)],
             Program::Screen(ending, words) => self.screen(*ending, words),
             Program::Replay { replayed, .. } => {
                 let mut words = self.screen(Ending::Last, replayed);
@@ -175,7 +198,12 @@ impl Layout {
         }
         command.args(words);
         set_place(&mut command, place);
-        command.envs(client.environment.iter().copied());
+        let place_of = |text: &str| {
+            let scripts = text.replace("{scripts}", &self.scripts.to_string_lossy());
+            scripts.replace("{out}", &self.out.to_string_lossy())
+        };
+        command.envs(client.environment.iter().map(|(name, value)| (name, place_of(value))));
+        command.env("DXG_CLIENT_SOURCES", self.sources());
         command.env("PYTHONDONTWRITEBYTECODE", "1").env("DXG_STAGE", &self.stage);
         command
     }
