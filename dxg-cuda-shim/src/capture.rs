@@ -90,6 +90,13 @@ pub fn add(lane: &Arc<Lane>, step: Step, params: Params) -> Answer {
     }
 }
 
+/// Something was asked of a stream that a capture cannot hold.
+pub fn invalidate(lane: &Lane) {
+    if let Some(capture) = &mut *lane.capture.lock() {
+        capture.is_broken = true;
+    }
+}
+
 fn join(capture: &mut Capture, event: &Event) -> Answer {
     match &*event.recorded.lock() {
         Some(Recorded::Captured(graph, before)) if Arc::ptr_eq(graph, &capture.graph) => {

@@ -14,6 +14,8 @@ pub mod general;
 pub mod graph;
 pub mod graph_exec;
 pub mod graph_nodes;
+#[cfg(test)]
+mod graph_tests;
 pub mod ipc;
 pub mod launch;
 pub mod memory;

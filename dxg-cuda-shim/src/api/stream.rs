@@ -83,7 +83,11 @@ fn is_capturing(lane: &Lane) -> bool {
 }
 
 fn not_captured(lane: &Lane) -> Answer {
-    if is_capturing(lane) { Err(CUresult::ERROR_STREAM_CAPTURE_UNSUPPORTED) } else { Ok(()) }
+    if !is_capturing(lane) {
+        return Ok(());
+    }
+    capture::invalidate(lane);
+    Err(CUresult::ERROR_STREAM_CAPTURE_UNSUPPORTED)
 }
 
 /// `cuStreamQuery`.
