@@ -142,10 +142,11 @@ fn unpack(entry: &Entry<'_>) -> Answer<Vec<u8>> {
         return Err(BAD);
     }
     if entry.flags & FLAG_LZ4 != 0 {
-        return lz4_flex::block::decompress(entry.payload, entry.plain_bytes).map_err(|error| {
+        let plain = lz4_flex::block::decompress(entry.payload, entry.plain_bytes).map_err(|error| {
             tracing::debug!(%error, "packed PTX");
             BAD
-        });
+        })?;
+        return if plain.len() == entry.plain_bytes { Ok(plain) } else { Err(BAD) };
     }
     if entry.flags & FLAG_ZSTD != 0 {
         let mut plain = Vec::new();

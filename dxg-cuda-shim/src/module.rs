@@ -185,6 +185,8 @@ impl Module {
         let address = module.base();
         let message = cuda::PlaceModule { module: id, address };
         context.ring.post(op::PLACE_MODULE, |to| message.encode(to))?;
+        // The initial values are there once the host has read this; programs may look at them directly.
+        context.ring.drain()?;
         Ok(module)
     }
 

@@ -230,6 +230,9 @@ impl Batch<'_> {
             return Err(LOST);
         }
         let producer = self.ring.link.producer();
+        if self.encoder.is_empty() {
+            return Ok(producer.position().0);
+        }
         let limit = producer.layout().ring_bytes() as usize / 2;
         let position = if self.encoder.len() > limit { self.push_parts(limit) } else { self.push_whole() };
         self.encoder.clear();

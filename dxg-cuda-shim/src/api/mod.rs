@@ -26,3 +26,6 @@ pub mod pointer;
 pub mod pool;
 pub mod stream;
 pub mod vmm;
+
+#[cfg(test)]
+mod tests;

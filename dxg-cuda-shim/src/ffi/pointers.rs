@@ -163,6 +163,14 @@ macro_rules! pointer {
 pointer!(Mut);
 pointer!(Ref);
 
+#[cfg(test)]
+impl<T> Ref<T> {
+    /// A pointer of a test.
+    pub(crate) fn at_address(address: Address) -> Self {
+        Self { address, of: PhantomData }
+    }
+}
+
 impl<T: Copy> Mut<T> {
     /// Writes; null is an error.
     ///

@@ -1,15 +1,23 @@
-//! CUDA over the staged driver: where it is.
-
-#![forbid(unsafe_code)]
+//! CUDA programs that check themselves.
+//!
+//! `cuda-scenario NAME` loads `libcuda.so.1` as any program does and runs one scenario; the tests run each over the staged prefix
+//! with a daemon of its own. The functions are called through plain C signatures, as a program in C would.
 
 use std::path::PathBuf;
 
 use dxg_tests_vulkan::stage;
 
+pub mod api;
+pub mod kernels;
+pub mod programs;
+pub mod scenarios;
+pub mod with_vulkan;
+
 /// The CUDA driver in a prefix.
 pub const DRIVER: &str = "lib/dxg/libcuda.so.1";
 
 /// The staged prefix, if it has the CUDA driver.
+#[must_use]
 pub fn prefix() -> Option<PathBuf> {
     stage::find().filter(|prefix| prefix.join(DRIVER).is_file())
 }

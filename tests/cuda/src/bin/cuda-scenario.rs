@@ -1,0 +1,19 @@
+//! Runs one scenario: `cuda-scenario NAME [ARGUMENT]`.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use dxg_tests_cuda::scenarios;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    let Some((_, run)) = scenarios::ALL.iter().find(|(known, _)| *known == name) else {
+        eprintln!("no scenario `{name}`");
+        return ExitCode::FAILURE;
+    };
+    run(&arguments.next().unwrap_or_default());
+    println!("done");
+    ExitCode::SUCCESS
+}
