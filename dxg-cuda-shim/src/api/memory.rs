@@ -111,7 +111,9 @@ fn free_kinds(address: u64, kinds: &[Kind]) -> Answer {
     if found.kind == Kind::Pooled {
         tables::POOLS.all().iter().any(|pool| pool.forget_address(address));
     }
-    context.arena.free(&context.ring, address, kinds).map(drop)
+    context.arena.free(&context.ring, address, kinds)?;
+    super::ipc::freed();
+    Ok(())
 }
 
 /// `cuMemGetAddressRange_v2`.

@@ -261,7 +261,7 @@ fn jit_log_says_what_is_wrong_and_how_long_it_is() {
     let mut values = [Address(log.as_mut_ptr().expose_provenance()), Address(log.len())];
     let mut module = CUmodule::NULL;
     let list = Address(options.as_ptr().expose_provenance()).typed();
-    let image = Address(b"bad\0".as_ptr().expose_provenance());
+    let image = Address(c"bad".as_ptr().expose_provenance());
     let places = Address(values.as_mut_ptr().expose_provenance()).typed();
     let result = module::load_data_ex(out(&mut module), image, 2, list, places);
     assert_eq!(result, Err(CUresult::ERROR_INVALID_PTX));

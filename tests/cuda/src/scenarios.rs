@@ -34,8 +34,11 @@ const ILLEGAL_ADDRESS: c_int = 700;
 const NON_BLOCKING: u32 = 1;
 const TWO_MIB: usize = 2 << 20;
 
+/// A name and what runs under it, with an argument.
+pub type Scenario = (&'static str, fn(&str));
+
 /// All of them.
-pub const ALL: &[(&str, fn(&str))] = &[
+pub const ALL: &[Scenario] = &[
     ("vector_add", vector_add),
     ("device", device),
     ("streams", streams),
@@ -444,7 +447,7 @@ fn library_and_linker(_: &str) {
 fn printing(_: &str) {
     let program = Program::begin();
     let say = program.function(program.module(), "say");
-    program.launch(say, 2, 0, [ptr::null_mut(); 0]);
+    program.launch(say, 2, 0, []);
     program.cuda.ok(program.cuda.cuCtxSynchronize());
 }
 

@@ -19,7 +19,10 @@ pub(super) fn enums(tables: &Tables) -> String {
     put!(text, "//! Values from sets, as the header has them. Any other value is legal data.\n");
     for one in &tables.enums {
         put!(text, "/// `{}`.", one.name);
-        put!(text, "#[repr(transparent)] #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]");
+        put!(
+            text,
+            "#[repr(transparent)] #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]"
+        );
         put!(text, "pub struct {}(pub i32);", one.name);
         put!(text, "impl {} {{", one.name);
         let mut seen = BTreeSet::new();
@@ -38,7 +41,10 @@ pub(super) fn enums(tables: &Tables) -> String {
         }
         put!(text, "_ => None }} }} }}\n");
         put!(text, "impl fmt::Debug for {} {{", one.name);
-        put!(text, "fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {{ super::debug(self.name(), self.0, f) }} }}\n");
+        put!(
+            text,
+            "fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {{ super::debug(self.name(), self.0, f) }} }}\n"
+        );
     }
     text + "use std::ffi::CStr; use std::fmt; use zerocopy::FromBytes; use zerocopy::Immutable; use zerocopy::IntoBytes; use zerocopy::KnownLayout;"
 }
@@ -46,13 +52,22 @@ pub(super) fn enums(tables: &Tables) -> String {
 pub(super) fn handles(tables: &Tables) -> String {
     let mut text = String::new();
     put!(text, "//! Names of objects, as programs hold them.\n");
-    put!(text, "use zerocopy::FromBytes; use zerocopy::Immutable; use zerocopy::IntoBytes; use zerocopy::KnownLayout;\n");
+    put!(
+        text,
+        "use zerocopy::FromBytes; use zerocopy::Immutable; use zerocopy::IntoBytes; use zerocopy::KnownLayout;\n"
+    );
     for name in &tables.handles {
         put!(text, "/// `{name}`.");
-        put!(text, "#[repr(transparent)] #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]");
+        put!(
+            text,
+            "#[repr(transparent)] #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]"
+        );
         put!(text, "pub struct {name}(pub usize);");
         put!(text, "impl {name} {{ /// No object.\n pub const NULL: Self = Self(0); }}\n");
-        put!(text, "impl crate::handles::Name for {name} {{ fn number(self) -> usize {{ self.0 }} fn of(number: usize) -> Self {{ Self(number) }} }}\n");
+        put!(
+            text,
+            "impl crate::handles::Name for {name} {{ fn number(self) -> usize {{ self.0 }} fn of(number: usize) -> Self {{ Self(number) }} }}\n"
+        );
     }
     text
 }
@@ -61,7 +76,10 @@ pub(super) fn structs(tables: &Tables) -> String {
     let mut text = String::new();
     put!(text, "//! Structures, as the header lays them out.\n");
     put!(text, "use zerocopy::FromZeros;\n");
-    put!(text, "use super::enums::*; use super::handles::*; use crate::ffi::pointers::*; use crate::types::*;\n");
+    put!(
+        text,
+        "use super::enums::*; use super::handles::*; use crate::ffi::pointers::*; use crate::types::*;\n"
+    );
     for one in &tables.structs {
         put!(text, "/// `{}`.", one.name);
         put!(text, "#[repr(C)] #[derive(Clone, Copy, Debug, FromZeros)] pub struct {} {{", one.name);
@@ -86,7 +104,10 @@ pub(super) fn structs(tables: &Tables) -> String {
 pub(super) fn exports(tables: &Tables) -> String {
     let mut text = String::new();
     put!(text, "//! The exported functions: each hands its parameters to what implements it.\n");
-    put!(text, "use super::enums::*; use super::handles::*; use super::structs::*; use crate::api; use crate::ffi::entry::DefaultStream; use crate::ffi::entry::enter; use crate::ffi::entry::refuse; use crate::ffi::pointers::*; use crate::types::*;\n");
+    put!(
+        text,
+        "use super::enums::*; use super::handles::*; use super::structs::*; use crate::api; use crate::ffi::entry::DefaultStream; use crate::ffi::entry::enter; use crate::ffi::entry::refuse; use crate::ffi::pointers::*; use crate::types::*;\n"
+    );
     for function in &tables.functions {
         export(&mut text, function, &function.symbol, "Legacy");
         if let Some(suffix) = &function.per_thread {
@@ -123,8 +144,14 @@ pub(super) fn procs(tables: &Tables) -> String {
         by_base.entry(function.base()).or_default().push(function);
     }
     let mut text = String::new();
-    put!(text, "//! What `cuGetProcAddress` finds: names in order, the forms of each from the oldest to the newest.\n");
-    put!(text, "use super::exports::*; use crate::ffi::entry::Code; use crate::procs::Form; use crate::procs::Proc;\n");
+    put!(
+        text,
+        "//! What `cuGetProcAddress` finds: names in order, the forms of each from the oldest to the newest.\n"
+    );
+    put!(
+        text,
+        "use super::exports::*; use crate::ffi::entry::Code; use crate::procs::Form; use crate::procs::Proc;\n"
+    );
     put!(text, "/// All of them.\npub static PROCS: &[Proc] = &[");
     for (base, mut forms) in by_base {
         forms.sort_by_key(|form| form.since);
@@ -151,8 +178,15 @@ pub(super) fn coverage(tables: &Tables) -> String {
     let done = tables.functions.iter().filter(|function| function.target.is_some()).count();
     let mut text = String::new();
     put!(text, "# CUDA coverage\n");
-    put!(text, "`libcuda.so.1` exports {} functions, not counting `_ptsz` and `_ptds` variants; {done} do something.", tables.functions.len());
-    put!(text, "The others answer `CUDA_ERROR_NOT_SUPPORTED`, for the reason given. `cuGetProcAddress` finds all of them.\n");
+    put!(
+        text,
+        "`libcuda.so.1` exports {} functions, not counting `_ptsz` and `_ptds` variants; {done} do something.",
+        tables.functions.len()
+    );
+    put!(
+        text,
+        "The others answer `CUDA_ERROR_NOT_SUPPORTED`, for the reason given. `cuGetProcAddress` finds all of them.\n"
+    );
     put!(text, "| function | since | |\n| --- | ---: | --- |");
     for function in &tables.functions {
         let state = match (&function.target, &function.per_thread) {

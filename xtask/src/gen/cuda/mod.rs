@@ -49,8 +49,11 @@ fn tables() -> anyhow::Result<Tables> {
 /// The code.
 pub(super) fn generate(_root: &Path) -> anyhow::Result<Vec<Output>> {
     let tables = tables()?;
-    let output =
-        |(path, emit): &(&str, Emit)| Output { path: path.into(), inputs: INPUTS.to_vec(), text: emit(&tables) };
+    let output = |(path, emit): &(&str, Emit)| Output {
+        path: path.into(),
+        inputs: INPUTS.to_vec(),
+        text: emit(&tables),
+    };
     Ok(OUTPUTS.iter().map(output).collect())
 }
 

@@ -90,7 +90,11 @@ impl Tables {
                 let last = made.structs.last_mut().context("a field before a structure")?;
                 last.fields.push((first.parse()?, name.to_owned(), kind.to_owned()));
             } else {
-                made.structs.push(Struct { name: first.to_owned(), bytes: rest.parse()?, fields: Vec::new() });
+                made.structs.push(Struct {
+                    name: first.to_owned(),
+                    bytes: rest.parse()?,
+                    fields: Vec::new(),
+                });
             }
         }
         made.bind(targets)?;
