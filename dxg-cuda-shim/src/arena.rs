@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
+use dxg_wire::cuda::Allocate;
+use dxg_wire::cuda::Allocated;
+use dxg_wire::cuda::Free;
 use dxg_wire::cuda::Map;
 use dxg_wire::cuda::Unmap;
 use dxg_wire::cuda::op;
@@ -39,6 +42,8 @@ const FIRST_RANGE: u64 = 0x2000_0000_0000;
 const RANGE_STEP: u64 = 0x0010_0000_0000;
 /// How many places are tried.
 const RANGE_TRIES: u64 = 256;
+/// How often the host's driver is asked for memory at another address.
+const ADDRESS_TRIES: usize = 8;
 /// The smallest range that is of use.
 const LEAST_RANGE_BYTES: u64 = 1 << 30;
 
@@ -95,12 +100,36 @@ impl Allocation {
     }
 }
 
+/// Where device memory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Residence {
+    /// In blocks that guest and host both see.
+    Shared,
+    /// Behind a driver of the host, which says where: only work reaches it. What is mapped in the range is host memory.
+    Remote,
+}
+
+/// What a block consists of.
+#[derive(Debug)]
+enum Backing {
+    /// Memory of a window, from an offset on, that is mapped in the range.
+    Window(Window, u64),
+    /// Memory of the host's driver. Its addresses are kept from the memory of the program, as far as they are whole pages.
+    Driver { _kept: Option<Reserved> },
+    /// A variable of a module in memory of the host's driver.
+    Variable,
+}
+
+impl Backing {
+    fn is_remote(&self) -> bool {
+        !matches!(self, Self::Window(..))
+    }
+}
+
 #[derive(Debug)]
 struct Block {
     bytes: u64,
-    window: Window,
-    /// Offset of the window's memory that is mapped.
-    offset: u64,
+    backing: Backing,
     free: Ranges,
     class: Option<usize>,
 }
@@ -128,6 +157,7 @@ struct Part {
 #[derive(Debug)]
 pub struct Arena {
     range: Reserved,
+    residence: Residence,
     state: Mutex<State>,
 }
 
@@ -149,7 +179,7 @@ pub fn reserve(quota_bytes: u64) -> Option<Reserved> {
 impl Arena {
     /// An empty one over a range.
     #[must_use]
-    pub fn new(range: Reserved) -> Self {
+    pub fn new(range: Reserved, residence: Residence) -> Self {
         let state = State {
             space: Ranges::new(range.start(), range.bytes()),
             blocks: BTreeMap::new(),
@@ -158,7 +188,7 @@ impl Arena {
             retired: Vec::new(),
             used_bytes: 0,
         };
-        Self { range, state: Mutex::new(state) }
+        Self { range, residence, state: Mutex::new(state) }
     }
 
     /// The range.
@@ -167,11 +197,45 @@ impl Arena {
         &self.range
     }
 
-    /// Whether an address is in the range.
+    /// Where device memory is.
+    #[must_use]
+    pub fn residence(&self) -> Residence {
+        self.residence
+    }
+
+    /// Whether an address is in the range, or of memory of the host's driver.
     #[inline]
     #[must_use]
     pub fn holds(&self, address: u64) -> bool {
         address.wrapping_sub(self.range.start()) < self.range.bytes()
+            || (self.residence == Residence::Remote && self.is_remote(address))
+    }
+
+    /// Whether an address is of memory that this process does not see.
+    #[must_use]
+    pub fn is_remote(&self, address: u64) -> bool {
+        let state = self.state.lock();
+        let block = state.blocks.range(..=address).next_back();
+        block.is_some_and(|(start, block)| address - start < block.bytes && block.backing.is_remote())
+    }
+
+    /// Variables of a module are where the host's driver has put them.
+    pub fn add_variables(&self, variables: impl Iterator<Item = (u64, u64)>) {
+        let state = &mut *self.state.lock();
+        for (start, bytes) in variables.filter(|(_, bytes)| *bytes != 0) {
+            let block = Block { bytes, backing: Backing::Variable, free: Ranges::default(), class: None };
+            state.blocks.entry(start).or_insert(block);
+        }
+    }
+
+    /// They are gone.
+    pub fn remove_variables(&self, variables: impl Iterator<Item = u64>) {
+        let state = &mut *self.state.lock();
+        for start in variables {
+            if state.blocks.get(&start).is_some_and(|block| matches!(block.backing, Backing::Variable)) {
+                state.blocks.remove(&start);
+            }
+        }
     }
 
     /// Bytes that are allocated.
@@ -189,13 +253,28 @@ impl Arena {
         let taken =
             bytes.max(1).checked_next_multiple_of(ALIGN_BYTES).ok_or(CUresult::ERROR_OUT_OF_MEMORY)?;
         let class = CLASSES.iter().position(|(most, _)| taken <= *most);
-        let shared = state.blocks.iter_mut().filter(|(_, block)| class.is_some() && block.class == class);
+        let is_remote =
+            self.residence == Residence::Remote && matches!(kind, Kind::Device | Kind::Pooled | Kind::Graph);
+        let shared = state.blocks.iter_mut().filter(|(_, block)| {
+            class.is_some() && block.class == class && block.backing.is_remote() == is_remote
+        });
         let found = shared.into_iter().find_map(|(start, block)| {
             let at = block.free.take(taken, ALIGN_BYTES)?;
             Some((*start, at))
         });
         let (block, start) = match found {
             Some(found) => found,
+            None if is_remote => {
+                let exact = taken.next_multiple_of(LEASE_BYTES);
+                let shared = class.and_then(|index| Some((CLASSES.get(index)?.1, Some(index))));
+                let whole = shared.and_then(|(bytes, class)| allocate_remote(state, ring, bytes, class).ok());
+                let start = match whole {
+                    Some(start) => start,
+                    None => allocate_remote(state, ring, exact, None)?,
+                };
+                let block = state.blocks.get_mut(&start).ok_or(CUresult::ERROR_UNKNOWN)?;
+                (start, block.free.take(taken, ALIGN_BYTES).ok_or(CUresult::ERROR_OUT_OF_MEMORY)?)
+            }
             None => {
                 let exact = taken.next_multiple_of(LEASE_BYTES);
                 let shared = class.and_then(|index| {
@@ -269,17 +348,22 @@ impl Arena {
             return Err(error);
         }
         let free = Ranges::new(start, bytes);
-        state.blocks.insert(start, Block { bytes, window, offset, free, class });
+        state.blocks.insert(start, Block { bytes, backing: Backing::Window(window, offset), free, class });
         Ok(start)
     }
 
     fn unmap(&self, state: &mut State, ring: &Ring, start: u64) {
         let Some(block) = state.blocks.remove(&start) else { return };
+        let window = match block.backing {
+            Backing::Window(window, _) => window,
+            Backing::Driver { _kept } => return free_remote(ring, start),
+            Backing::Variable => return,
+        };
         let message = Unmap { address: start, bytes: block.bytes };
         // A host that is gone maps nothing.
         let position = ring.post(op::UNMAP, |to| message.encode(to)).unwrap_or(0);
         self.range.clear(start, block.bytes);
-        state.retired.push((position, block.window));
+        state.retired.push((position, window));
         if !state.is_reserved(start) {
             state.space.give(start, block.bytes);
         }
@@ -378,7 +462,8 @@ impl Arena {
     pub fn io(&self, address: u64) -> Option<u64> {
         let state = self.state.lock();
         let (start, block) = state.blocks.range(..=address).next_back()?;
-        (address - start < block.bytes).then(|| block.window.io + block.offset + (address - start))
+        let Backing::Window(window, offset) = &block.backing else { return None };
+        (address - start < block.bytes).then(|| window.io + offset + (address - start))
     }
 
     /// The window that an address is mapped from, the address of its first mapped byte, and the mapped bytes.
@@ -386,7 +471,8 @@ impl Arena {
     pub fn block(&self, address: u64) -> Option<(Window, u64, u64)> {
         let state = self.state.lock();
         let (start, block) = state.blocks.range(..=address).next_back()?;
-        (address - start < block.bytes).then(|| (block.window.clone(), *start, block.bytes))
+        let Backing::Window(window, _) = &block.backing else { return None };
+        (address - start < block.bytes).then(|| (window.clone(), *start, block.bytes))
     }
 
     /// Puts another window, with the same bytes, in the place of a block's. No work is under way.
@@ -396,10 +482,11 @@ impl Arena {
     pub fn replace(&self, ring: &Ring, start: u64, window: Window) -> Answer {
         let state = &mut *self.state.lock();
         let block = state.blocks.get_mut(&start).ok_or(CUresult::ERROR_INVALID_VALUE)?;
-        if window.bytes() < block.bytes || block.offset != 0 {
+        let bytes = block.bytes;
+        let Backing::Window(old, 0) = &mut block.backing else { return Err(CUresult::ERROR_INVALID_VALUE) };
+        if window.bytes() < bytes {
             return Err(CUresult::ERROR_INVALID_VALUE);
         }
-        let bytes = block.bytes;
         self.range.alias(window.memory.as_ptr(), start, bytes).map_err(|_| CUresult::ERROR_OUT_OF_MEMORY)?;
         let (unmap, map) = (Unmap { address: start, bytes }, Map { address: start, io: window.io, bytes });
         let mut batch = ring.batch();
@@ -407,7 +494,7 @@ impl Arena {
         batch.put(op::MAP, |to| map.encode(to));
         let position = batch.push()?;
         drop(batch);
-        let old = std::mem::replace(&mut block.window, window);
+        let old = std::mem::replace(old, window);
         state.retired.push((position, old));
         Ok(())
     }
@@ -451,6 +538,49 @@ impl Arena {
         reserved.is_some_and(|(at, length)| end <= at + length)
             && before.is_none_or(|(at, block)| at + block.bytes <= start)
     }
+}
+
+/// Allocates a block of the driver's memory, at an address where the program has nothing: a device pointer should not be taken for
+/// one of the program's.
+fn allocate_remote(state: &mut State, ring: &Ring, bytes: u64, class: Option<usize>) -> Answer<u64> {
+    let mut unsuited = Vec::new();
+    let found = loop {
+        let ask = Allocate { bytes };
+        match ring.call(op::ALLOCATE, |to| ask.encode(to), Allocated::decode) {
+            Ok(Allocated { result: 0, address }) => match keep_addresses(address, bytes) {
+                Some(kept) => break Ok((address, kept)),
+                None if unsuited.len() < ADDRESS_TRIES => unsuited.push(address),
+                None => {
+                    free_remote(ring, address);
+                    break Err(CUresult::ERROR_OUT_OF_MEMORY);
+                }
+            },
+            Ok(Allocated { result, .. }) => break Err(CUresult(result)),
+            Err(error) => break Err(error),
+        }
+    };
+    unsuited.into_iter().for_each(|address| free_remote(ring, address));
+    let (start, kept) = found?;
+    let backing = Backing::Driver { _kept: kept };
+    state.blocks.insert(start, Block { bytes, backing, free: Ranges::new(start, bytes), class });
+    Ok(start)
+}
+
+fn free_remote(ring: &Ring, address: u64) {
+    let message = Free { address };
+    // A host that is gone has no memory.
+    let _ = ring.post(op::FREE, |to| message.encode(to));
+}
+
+/// Keeps the whole pages of a piece from anybody else; `None` where somebody has them.
+fn keep_addresses(start: u64, bytes: u64) -> Option<Option<Reserved>> {
+    const PAGE: u64 = 4096;
+    let first = start.checked_next_multiple_of(PAGE)?;
+    let end = start.checked_add(bytes)? / PAGE * PAGE;
+    if first >= end {
+        return Some(None);
+    }
+    Reserved::at(first, end - first).map(Some)
 }
 
 impl State {

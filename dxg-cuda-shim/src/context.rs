@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 
 use crate::arena::Arena;
 use crate::arena::Kind;
+use crate::arena::Residence;
 use crate::cells::Cells;
 use crate::device::Device;
 use crate::fifo::Fifo;
@@ -46,6 +47,8 @@ const LANES: u32 = 1 << 16;
 const HEAP_BYTES: u64 = 8 << 20;
 /// Bytes that kernels print to, unless a limit says otherwise.
 const FIFO_BYTES: u64 = 1 << 20;
+/// Ranges that the host is asked for.
+const RANGE_TRIES: usize = 16;
 /// Things that wait for work are looked through when there are so many.
 const MANY_KEPT: usize = 256;
 
@@ -64,29 +67,38 @@ impl Opened {
     /// # Errors
     /// Why there is none.
     pub fn new(link: Box<dyn Link>, compute_capability: u32) -> Answer<Self> {
-        let range = crate::arena::reserve(link.quota_bytes()).ok_or(CUresult::ERROR_OUT_OF_MEMORY)?;
+        let quota_bytes = link.quota_bytes();
         let ring = Ring::over(link)?;
-        let open = cuda::Open {
-            version: cuda::VERSION,
-            compute_capability,
-            range_start: range.start(),
-            range_bytes: range.bytes(),
-            status_io: ring.status_io(),
+        // Ranges that are free here and not on the host; kept so that each try is another.
+        let mut taken = Vec::new();
+        let (range, description) = loop {
+            let range = crate::arena::reserve(quota_bytes).ok_or(CUresult::ERROR_OUT_OF_MEMORY)?;
+            let open = cuda::Open {
+                version: cuda::VERSION,
+                compute_capability,
+                range_start: range.start(),
+                range_bytes: range.bytes(),
+                status_io: ring.status_io(),
+            };
+            let description = ring.call(op::OPEN, |to| open.encode(to), cuda::Description::decode)?;
+            if CUresult(description.result) != CUresult::ERROR_OUT_OF_MEMORY || taken.len() >= RANGE_TRIES {
+                break (range, description);
+            }
+            taken.push(range);
         };
-        let description = ring.call(op::OPEN, |to| open.encode(to), cuda::Description::decode)?;
         if description.result != 0 {
             tracing::error!(result = ?CUresult(description.result), "the host has no context for us");
             return Err(CUresult(description.result));
         }
-        if description.version != cuda::VERSION || description.memory_kind != cuda::memory_kind::SHARED {
-            tracing::error!(
-                description.version,
-                description.memory_kind,
-                "the host's memory is not for this library"
-            );
-            return Err(CUresult::ERROR_NOT_SUPPORTED);
-        }
-        Ok(Self { ring, arena: Arena::new(range), description })
+        let residence = match (description.version, description.memory_kind) {
+            (cuda::VERSION, cuda::memory_kind::SHARED) => Residence::Shared,
+            (cuda::VERSION, cuda::memory_kind::REMOTE) => Residence::Remote,
+            (version, memory_kind) => {
+                tracing::error!(version, memory_kind, "the host's memory is not for this library");
+                return Err(CUresult::ERROR_NOT_SUPPORTED);
+            }
+        };
+        Ok(Self { ring, arena: Arena::new(range, residence), description })
     }
 }
 
@@ -399,6 +411,10 @@ impl Context {
     /// # Errors
     /// Out of memory, or the device is gone.
     pub fn equip(&self) -> Answer {
+        if self.arena.residence() == Residence::Remote {
+            // The driver's kernels print and allocate as it has it.
+            return Ok(());
+        }
         let mut fifo = self.fifo.lock();
         if fifo.is_none() {
             let bytes = self.limit(CUlimit::PRINTF_FIFO_SIZE)?;

@@ -17,6 +17,8 @@ use crate::generated::enums::CUdevice_attribute as A;
 use crate::generated::enums::CUresult;
 use crate::generated::handles::CUcontext;
 use crate::generated::handles::CUmemoryPool;
+use crate::image::Binaries;
+use crate::image::Target;
 use crate::link::HostLink;
 use crate::link::Link;
 use crate::settings;
@@ -193,6 +195,10 @@ impl Device {
     #[must_use]
     pub fn attribute(&self, attribute: A) -> i32 {
         let (major, minor) = self.compute_capability();
+        if self.is_remote() && !is_ours(attribute) {
+            // The host's driver has said all that it can; what needs memory that both see is not among it.
+            return self.said(attribute).unwrap_or(0);
+        }
         match attribute {
             A::COMPUTE_CAPABILITY_MAJOR => return major,
             A::COMPUTE_CAPABILITY_MINOR => return minor,
@@ -223,11 +229,53 @@ impl Device {
             | A::UNIFIED_FUNCTION_POINTERS => return 1,
             _ => {}
         }
-        let said = u32::try_from(attribute.0)
-            .ok()
-            .and_then(|number| self.description.attributes.0.iter().find(|one| one.attribute == number));
-        said.map_or_else(|| usual(attribute), |one| one.value)
+        self.said(attribute).unwrap_or_else(|| usual(attribute))
     }
+
+    /// The value that the host says.
+    fn said(&self, attribute: A) -> Option<i32> {
+        let number = u32::try_from(attribute.0).ok()?;
+        self.description.attributes.0.iter().find(|one| one.attribute == number).map(|one| one.value)
+    }
+
+    /// Whether device memory is behind a driver of the host.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        self.description.memory_kind == cuda::memory_kind::REMOTE
+    }
+
+    /// What images are for.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        let binaries = if self.is_remote() { Binaries::Taken } else { Binaries::Unpacked };
+        Target { capability: self.description.compute_capability, binaries }
+    }
+
+    /// For what needs device memory that this process sees too.
+    ///
+    /// # Errors
+    /// Not supported where it does not.
+    pub fn want_shared_memory(&self) -> Answer {
+        if self.is_remote() { Err(CUresult::ERROR_NOT_SUPPORTED) } else { Ok(()) }
+    }
+}
+
+/// Attributes that this library has whatever the host's driver has.
+fn is_ours(attribute: A) -> bool {
+    matches!(
+        attribute,
+        A::COMPUTE_CAPABILITY_MAJOR
+            | A::COMPUTE_CAPABILITY_MINOR
+            | A::PCI_BUS_ID
+            | A::PCI_DEVICE_ID
+            | A::PCI_DOMAIN_ID
+            | A::CAN_USE_HOST_POINTER_FOR_REGISTERED_MEM
+            | A::UNIFIED_ADDRESSING
+            | A::CAN_MAP_HOST_MEMORY
+            | A::HOST_REGISTER_SUPPORTED
+            | A::MEMORY_POOLS_SUPPORTED
+            | A::STREAM_PRIORITIES_SUPPORTED
+    )
 }
 
 /// What devices of this kind usually say.

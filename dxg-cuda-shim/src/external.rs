@@ -53,6 +53,7 @@ impl Memory {
     /// # Errors
     /// Out of memory, or the device is gone.
     pub fn create(device: &Arc<Device>, bytes: u64) -> Answer<Self> {
+        device.want_shared_memory()?;
         let whole = bytes.checked_next_multiple_of(LEASE_BYTES).ok_or(CUresult::ERROR_OUT_OF_MEMORY)?;
         let options = ResourceOptions {
             allocations: vec![AllocationOptions::cross_adapter(whole)],
@@ -80,6 +81,7 @@ impl Memory {
     /// # Errors
     /// Invalid value when it names none, or less than `bytes`.
     pub fn open(device: &Arc<Device>, descriptor: OwnedFd, bytes: u64) -> Answer<Self> {
+        device.want_shared_memory()?;
         let resource = device.exchange()?.open_shared_resource(descriptor.as_fd()).map_err(|error| {
             tracing::debug!(%error, "no shared memory");
             match failure(&error) {

@@ -230,7 +230,8 @@ impl Batch<'_> {
             return Err(LOST);
         }
         let producer = self.ring.link.producer();
-        if self.encoder.is_empty() {
+        if self.encoder.as_slice().is_empty() {
+            // Work that needs no host, such as an event that tells no time.
             return Ok(producer.position().0);
         }
         let limit = producer.layout().ring_bytes() as usize / 2;

@@ -51,6 +51,8 @@ pub struct Config {
     pub most_warm_workers: usize,
     /// Environment of the workers, where a host driver needs one: nothing else is passed on.
     pub host_env: BTreeMap<String, String>,
+    /// The host's CUDA library, where it is not the `libcuda.so.1` that the system has.
+    pub host_libcuda: Option<PathBuf>,
     /// How far workers are closed in.
     pub sandbox: Policy,
     /// Files and trees that workers may read beside those that drivers have on most systems.
@@ -71,6 +73,7 @@ impl Default for Config {
             warm_workers: 1,
             most_warm_workers: 3,
             host_env: BTreeMap::new(),
+            host_libcuda: None,
             sandbox: Policy::default(),
             sandbox_readable: Vec::new(),
             greeting_seconds: 10,

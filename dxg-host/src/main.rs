@@ -5,6 +5,7 @@
 use std::io::IsTerminal;
 use std::io::Write;
 use std::os::fd::RawFd;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -47,12 +48,18 @@ enum Command {
         /// What may be read beside what drivers have on most systems.
         #[arg(long, value_name = "PATH")]
         readable: Vec<PathBuf>,
+        /// The host's CUDA library, where it is not the one that the system has.
+        #[arg(long, value_name = "PATH")]
+        host_libcuda: Option<PathBuf>,
     },
     /// Print what adapters there are, as JSON.
     Probe {
         /// Which adapters to look for.
         #[arg(long, default_value = "auto")]
         adapter: Wanted,
+        /// The host's CUDA library, where it is not the one that the system has.
+        #[arg(long, value_name = "PATH")]
+        host_libcuda: Option<PathBuf>,
     },
 }
 
@@ -98,10 +105,10 @@ fn main() -> ExitCode {
         .init();
     let done = match cli.command {
         Command::Serve(args) => serve(args),
-        Command::Worker { adapter, sandbox, readable } => {
-            worker::run(adapter, sandbox, &readable).context("worker")
+        Command::Worker { adapter, sandbox, readable, host_libcuda } => {
+            worker::run(adapter, sandbox, &readable, host_libcuda.as_deref()).context("worker")
         }
-        Command::Probe { adapter } => print_probe(adapter),
+        Command::Probe { adapter, host_libcuda } => print_probe(adapter, host_libcuda.as_deref()),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -137,8 +144,8 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
     Ok(broker::serve(options)?)
 }
 
-fn print_probe(wanted: Wanted) -> anyhow::Result<()> {
-    let found = probe::probe(wanted);
+fn print_probe(wanted: Wanted, host_libcuda: Option<&Path>) -> anyhow::Result<()> {
+    let found = probe::probe(wanted, host_libcuda);
     let mut stdout = std::io::stdout().lock();
     serde_json::to_writer(&mut stdout, &found)?;
     Ok(stdout.write_all(b"\n")?)

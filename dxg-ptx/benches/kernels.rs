@@ -93,7 +93,14 @@ impl Params {
 }
 
 /// The best time of some runs.
-fn measure(program: &NativeProgram, entry: FuncId, launch: &Launch, arena: &Arena, threads: usize, runs: u32) -> Duration {
+fn measure(
+    program: &NativeProgram,
+    entry: FuncId,
+    launch: &Launch,
+    arena: &Arena,
+    threads: usize,
+    runs: u32,
+) -> Duration {
     let mut best = Duration::MAX;
     for _ in 0..runs {
         let blocks = Blocks::of(launch, threads);
@@ -176,11 +183,13 @@ fn main() {
     let module = dxg_ptx::parse(include_bytes!("kernels.ptx"), "kernels").expect("the kernels are right");
     let module = Arc::new(module);
     let entry = |name: &str| module.entry(name).expect("the entry is there");
-    let program = NativeProgram::new(Arc::clone(&module), Placement::default()).expect("there is a code generator");
+    let program =
+        NativeProgram::new(Arc::clone(&module), Placement::default()).expect("there is a code generator");
     if let Some(directory) = std::env::var_os("DXG_PTX_DUMP") {
         for (number, function) in (0..).zip(&module.functions) {
             let path = Path::new(&directory).join(&function.name).with_extension("bin");
-            fs::write(path, program.machine_code(FuncId(number)).unwrap_or_default()).expect("the directory is there");
+            fs::write(path, program.machine_code(FuncId(number)).unwrap_or_default())
+                .expect("the directory is there");
         }
         return;
     }
@@ -189,18 +198,32 @@ fn main() {
     let all = thread::available_parallelism().map_or(1, usize::from);
     let mut counts = vec![1, 2, all];
     counts.dedup();
-    let launch = |grid: [u32; 3], block: [u32; 3], params: Params| Launch { grid, block, params: params.0, ..Launch::default() };
+    let launch = |grid: [u32; 3], block: [u32; 3], params: Params| Launch {
+        grid,
+        block,
+        params: params.0,
+        ..Launch::default()
+    };
 
-    let matmul = launch([32, 32, 1], [16, 16, 1], Params::default().address(a).address(b).address(c).word(512));
+    let matmul =
+        launch([32, 32, 1], [16, 16, 1], Params::default().address(a).address(b).address(c).word(512));
     let linear = |n: usize| [(n as u32).div_ceil(256), 1, 1];
     let saxpy = launch(
         linear(ELEMENTS),
         [256, 1, 1],
         Params::default().word(ELEMENTS as u32).float(0.0).address(a).address(b),
     );
-    let pixels = Params::default().address(c).word(1024).word(1024).float(-2.0).float(-1.5).float(3.0 / 1024.0).word(256);
+    let pixels = Params::default()
+        .address(c)
+        .word(1024)
+        .word(1024)
+        .float(-2.0)
+        .float(-1.5)
+        .float(3.0 / 1024.0)
+        .word(256);
     let mandelbrot = launch([64, 64, 1], [16, 16, 1], pixels);
-    let reduce = launch([1024, 1, 1], [256, 1, 1], Params::default().address(a).address(c).word(ELEMENTS as u32));
+    let reduce =
+        launch([1024, 1, 1], [256, 1, 1], Params::default().address(a).address(c).word(ELEMENTS as u32));
     let empty = launch([1, 1, 1], [32, 1, 1], Params::default());
     for &threads in &counts {
         let run = |name: &str, launch: &Launch| measure(&program, entry(name), launch, &arena, threads, runs);
@@ -210,9 +233,16 @@ fn main() {
         for name in ["saxpy_one", "saxpy"] {
             let moved = 12.0 * ELEMENTS as f64 / run(name, &saxpy).as_secs_f64();
             let share = 100.0 * moved / plain;
-            println!("{name} 8 M, {threads} threads: {:.1} GB/s, {share:.0} % of a plain copy's {:.1}", moved / 1e9, plain / 1e9);
+            println!(
+                "{name} 8 M, {threads} threads: {:.1} GB/s, {share:.0} % of a plain copy's {:.1}",
+                moved / 1e9,
+                plain / 1e9
+            );
             if threads == 2 && name == "saxpy_one" {
-                println!("aim: saxpy >= 70 % of plain bandwidth: {}", if share >= 70.0 { "met" } else { "missed" });
+                println!(
+                    "aim: saxpy >= 70 % of plain bandwidth: {}",
+                    if share >= 70.0 { "met" } else { "missed" }
+                );
             }
         }
         let rate = 1024.0 * 1024.0 / run("mandelbrot", &mandelbrot).as_secs_f64() / 1e6;
@@ -220,8 +250,14 @@ fn main() {
         let summed = ELEMENTS as f64 / run("reduce", &reduce).as_secs_f64() / 1e9;
         println!("reduce 8 M, {threads} threads: {summed:.2} G elements/s");
         if threads == 2 {
-            println!("aim: matmul >= 2.5 GFLOP/s on 2 threads: {}", if product >= 2.5 { "met" } else { "missed" });
-            println!("aim: mandelbrot >= 13.5 Mpix/s on 2 threads: {}", if rate >= 13.5 { "met" } else { "missed" });
+            println!(
+                "aim: matmul >= 2.5 GFLOP/s on 2 threads: {}",
+                if product >= 2.5 { "met" } else { "missed" }
+            );
+            println!(
+                "aim: mandelbrot >= 13.5 Mpix/s on 2 threads: {}",
+                if rate >= 13.5 { "met" } else { "missed" }
+            );
         }
     }
     let blocks = |launch: &Launch| Blocks::of(launch, 1);

@@ -3,6 +3,7 @@
 //! [`load`] reads a text; [`parse`] and [`link()`] read several that make one module. [`ir`] is what a module means. [`exec`] is what it takes to run one: grids, faults, what running code
 //! asks of its host. [`semantics`] is what instructions compute, [`interp`] runs a module as it stands, [`printf`] formats what
 //! kernels print. [`analysis`] simplifies functions, [`regions`] says where threads can stop, [`native`] makes machine code.
+//! [`outline`] reads declarations alone, for texts that somebody else compiles.
 
 pub mod analysis;
 pub mod diagnostics;
@@ -13,6 +14,7 @@ pub mod ir;
 pub mod layout;
 pub mod link;
 pub mod native;
+pub mod outline;
 mod print;
 pub mod printf;
 pub mod regions;

@@ -312,6 +312,16 @@ pub(crate) fn apply_aliases(module: &mut Module, aliases: &[(FuncId, FuncId)]) -
             let message = format!("`{}` has an alias and is not defined", function.name);
             return Err(Diagnostic::malformed(function.place, message));
         }
+        let (Some(known), Some(function)) = (module.functions.get(alias.0 as usize), function) else {
+            continue;
+        };
+        let shape = |function: &Function| {
+            (function.is_entry, sizes(function, &function.args), sizes(function, &function.rets))
+        };
+        if shape(known) != shape(function) || !known.blocks.is_empty() {
+            let message = format!("`{}` cannot be an alias of `{}`", known.name, function.name);
+            return Err(Diagnostic::malformed(known.place, message));
+        }
         targets.insert(alias, target);
     }
     let rename = |symbol: &mut Symbol| {

@@ -1,5 +1,6 @@
 //! Instructions and what they become. Each file of `tests/lowering` holds statements, each followed by its instructions, indented;
 //! `UPDATE_GOLDEN=1` rewrites them.
+#![allow(clippy::unwrap_used, reason = "a test fails where something is not there")]
 
 use std::fmt::Write;
 use std::fs;

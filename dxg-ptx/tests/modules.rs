@@ -1,4 +1,5 @@
 //! What stands around instructions: heads, variables and their initial values, functions, and modules that are joined.
+#![allow(clippy::unwrap_used, reason = "a test fails where something is not there")]
 
 use dxg_ptx::DiagnosticKind;
 use dxg_ptx::Diagnostics;
@@ -93,6 +94,14 @@ fn what_stands_outside_of_functions_is_refused_where_it_is_wrong() {
         ),
         (".alias a, b;", "line 4, column 8: `a` is no function"),
         (".func b; .func a; .alias a, b;", "line 4, column 7: `b` has an alias and is not defined"),
+        (
+            ".func f(.param .b32 a); .func f(.param .b64 a) { ret; }",
+            "line 4, column 31: `f` was declared with other parameters before",
+        ),
+        (
+            ".func b { ret; } .func a(.param .b32 x); .alias a, b;",
+            "line 4, column 24: `a` cannot be an alias of `b`",
+        ),
         (".extern .func f; .entry e() { call f; }", "line 4, column 31: the function `f` is not defined"),
         (
             ".extern .global .u32 x; .entry e() { .reg .u32 r; ld.global.u32 r, [x]; }",

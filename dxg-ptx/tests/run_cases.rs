@@ -4,31 +4,12 @@ mod support;
 
 use std::path::Path;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Instant;
 
-use dxg_ptx::exec::Executable;
-use dxg_ptx::exec::Placement;
-use dxg_ptx::interp::Interpreter;
-use dxg_ptx::ir::FuncId;
-use dxg_ptx::ir::Module;
-use dxg_ptx::native::NativeProgram;
 use support::case;
 use support::program::Make;
-
-fn interpreter(module: Arc<Module>, placement: Placement) -> Box<dyn Executable> {
-    Box::new(Interpreter::new(module, placement))
-}
-
-fn native(module: Arc<Module>, placement: Placement) -> Box<dyn Executable> {
-    let entries: Vec<FuncId> =
-        (0..).zip(&module.functions).filter(|(_, f)| f.is_entry).map(|(id, _)| FuncId(id)).collect();
-    let program = NativeProgram::new(module, placement).expect("there is a code generator for this machine");
-    for entry in entries {
-        program.compile(entry).expect("entries of the cases can be compiled");
-    }
-    Box::new(program)
-}
+use support::program::interpreter;
+use support::program::native;
 
 /// Runs all cases of a directory and prints how each went.
 fn run_all(directory: &Path, make: Make<'_>) -> (usize, Vec<String>) {

@@ -29,12 +29,20 @@ pub mod op {
     pub const MAP: u16 = 0x8001;
     /// [`Unmap`](super::Unmap).
     pub const UNMAP: u16 = 0x8002;
+    /// With reply, where memory is [`REMOTE`](super::memory_kind::REMOTE): [`Allocate`](super::Allocate). Reply:
+    /// [`Allocated`](super::Allocated).
+    pub const ALLOCATE: u16 = 0x8003;
+    /// Where memory is [`REMOTE`](super::memory_kind::REMOTE): [`Free`](super::Free).
+    pub const FREE: u16 = 0x8004;
     /// With reply: [`LoadModule`](super::LoadModule). Reply: [`ModuleLoaded`](super::ModuleLoaded).
     pub const LOAD_MODULE: u16 = 0x8010;
     /// With reply: [`ReadModule`](super::ReadModule). Reply: the bytes, as many as there are from the offset on, up to the length.
     pub const READ_MODULE: u16 = 0x8011;
     /// [`PlaceModule`](super::PlaceModule). Before the first launch of the module.
     pub const PLACE_MODULE: u16 = 0x8012;
+    /// With reply, where memory is [`REMOTE`](super::memory_kind::REMOTE): [`FindSymbol`](super::FindSymbol). Reply:
+    /// [`SymbolFound`](super::SymbolFound).
+    pub const FIND_SYMBOL: u16 = 0x8014;
     /// [`ModuleRef`](super::ModuleRef). Queued launches keep what they need.
     pub const UNLOAD_MODULE: u16 = 0x8013;
     /// [`CreateStream`](super::CreateStream).
@@ -219,8 +227,11 @@ pub const VERSION: u32 = 1;
 pub mod memory_kind {
     /// In windows that guest and host map at the same address: the guest reads and writes it directly.
     pub const SHARED: u32 = 0;
-    /// Behind a driver of the host: only work on streams reaches it. Addresses are those of [`op`](super::op)'s allocation
-    /// replies.
+    /// Behind a driver of the host: only work on streams reaches it. Addresses are those of [`Allocated`](super::Allocated), and lie
+    /// outside of the range; what is mapped in the range is host memory, which work reaches too.
+    ///
+    /// Modules place their variables themselves: [`ModuleLoaded::variable_bytes`](super::ModuleLoaded::variable_bytes) is 0 and
+    /// [`SymbolInfo::offset`](super::SymbolInfo::offset) is an address. FIFO and heap are the driver's own.
     pub const REMOTE: u32 = 1;
 }
 
@@ -277,7 +288,8 @@ messages! {
 
     /// What the device is.
     Description {
-        /// A `CUresult`: 0, or why there is no context. Then nothing below means anything.
+        /// A `CUresult`: 0, or why there is no context. Then nothing below means anything. After `CUDA_ERROR_OUT_OF_MEMORY`, which says
+        /// that the range is not free on the host, the guest opens with another.
         result: i32,
         /// [`VERSION`].
         version: u32,
@@ -317,6 +329,26 @@ messages! {
         address: u64,
         /// So much.
         bytes: u64,
+    }
+
+    /// Allocates device memory.
+    Allocate {
+        /// How much; not 0.
+        bytes: u64,
+    }
+
+    /// What came of it.
+    Allocated {
+        /// A `CUresult`.
+        result: i32,
+        /// Where it lies; a multiple of 256.
+        address: u64,
+    }
+
+    /// Frees device memory. Work that uses it afterwards fails with an illegal address.
+    Free {
+        /// As allocated.
+        address: u64,
     }
 
     /// Compiles and links images into a module.
@@ -417,9 +449,27 @@ messages! {
         name: Bytes,
         /// Of [`symbol_kind`].
         kind: u32,
-        /// From the start of the module's variables.
+        /// From the start of the module's variables; the address itself where memory is [`memory_kind::REMOTE`].
         offset: u64,
         /// Bytes.
+        bytes: u64,
+    }
+
+    /// Asks for a variable that [`ModuleInfo`] does not list: the driver does not say what is in binaries.
+    FindSymbol {
+        /// Which module.
+        module: u64,
+        /// Its name.
+        name: Bytes,
+    }
+
+    /// A variable of a module.
+    SymbolFound {
+        /// A `CUresult`.
+        result: i32,
+        /// Where it lies.
+        address: u64,
+        /// Its bytes.
         bytes: u64,
     }
 

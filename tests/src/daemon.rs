@@ -66,6 +66,16 @@ impl Daemon {
         Self::launch(&["--adapter", "none"], config)
     }
 
+    /// Starts a daemon with these arguments and a configuration file of this text. None when it is not built.
+    ///
+    /// # Panics
+    ///
+    /// When it does not start.
+    #[must_use]
+    pub fn configured_with(arguments: &[&str], config: &str) -> Option<Self> {
+        Self::launch(arguments, config)
+    }
+
     fn launch(arguments: &[&str], config: &str) -> Option<Self> {
         let program = env::var_os("DXGD").map_or_else(built_here, PathBuf::from);
         if !program.exists() {

@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use crate::arena::Kind;
+use crate::arena::Residence;
 use crate::context::Context;
 use crate::current;
 use crate::ffi::pointers::Address;
@@ -23,10 +24,12 @@ use crate::types::Answer;
 use crate::types::CUdeviceptr;
 use crate::work::Box3d;
 
+use super::copy_remote;
+
 /// Copies on an idle device up to this size are made here: that is faster than a message.
 const SMALL_BYTES: u64 = 64 << 10;
 /// Larger copies from pageable memory wait for the stream instead of being staged.
-const MOST_STAGED_BYTES: u64 = 8 << 20;
+pub(super) const MOST_STAGED_BYTES: u64 = 8 << 20;
 
 /// When a call returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,9 +41,9 @@ pub enum When {
 }
 
 /// Memory of ours that goes back when nothing needs it.
-struct Staging {
-    context: Arc<Context>,
-    address: u64,
+pub(super) struct Staging {
+    pub(super) context: Arc<Context>,
+    pub(super) address: u64,
 }
 
 impl Drop for Staging {
@@ -62,6 +65,11 @@ pub fn run(
     (copy.to[0], copy.from[0]) = (to.address(), from.address());
     if copy.extent.contains(&0) {
         return Ok(());
+    }
+    if context.arena.residence() == Residence::Remote
+        && let Some(done) = copy_remote::run(context, lane, (to, from), copy)
+    {
+        return done;
     }
     let is_shared = matches!((to, from), (Place::Shared(_), Place::Shared(_)));
     if lane.is_capturing.load(std::sync::atomic::Ordering::Relaxed) {
@@ -113,7 +121,7 @@ fn stage(context: &Arc<Context>, lane: &Arc<Lane>, copy: Box3d, bytes: u64) -> A
 }
 
 /// A copy as a node of a graph says it.
-fn params(copy: Box3d) -> Params {
+pub(super) fn params(copy: Box3d) -> Params {
     let mut node: CUDA_MEMCPY3D = zerocopy::FromZeros::new_zeroed();
     node.src_memory_type = CUmemorytype::UNIFIED;
     node.dst_memory_type = CUmemorytype::UNIFIED;

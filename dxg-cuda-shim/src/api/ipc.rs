@@ -94,6 +94,7 @@ pub fn memory_handle(out: Mut<CUipcMemHandle>, ptr: CUdeviceptr) -> Answer {
     driver::driver()?;
     out.given()?;
     let (context, found) = places::find(ptr.0).ok_or(CUresult::ERROR_INVALID_VALUE)?;
+    context.device.want_shared_memory()?;
     if found.kind != Kind::Device {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }

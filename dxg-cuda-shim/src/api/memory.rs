@@ -204,6 +204,7 @@ pub fn alloc_managed(out: Mut<CUdeviceptr>, bytes: usize, flags: u32) -> Answer 
     if !matches!(flags, 1 | 2) {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }
+    context.device.want_shared_memory()?;
     out.set(CUdeviceptr(allocate(&context, bytes, Kind::Managed, flags)?))
 }
 

@@ -6,6 +6,7 @@
 pub mod context;
 pub mod copy;
 pub mod copy_box;
+mod copy_remote;
 pub mod device;
 pub mod event;
 pub mod external;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::arena::Kind;
+use crate::arena::Residence;
 use crate::context::Context;
 use crate::current;
 use crate::exec::Prepared;
@@ -114,6 +115,10 @@ pub fn copy(params: &CUDA_MEMCPY3D, name: CUcontext) -> Answer<Made> {
             (shape.to[0], shape.from[0]) = (to.address(), from.address());
             match (to, from) {
                 (Place::Shared(_), Place::Shared(_)) => Step::Copy(shape),
+                // What would be copied when the graph runs is not known to a driver of the host.
+                _ if context.arena.residence() == Residence::Remote => {
+                    return Err(CUresult::ERROR_NOT_SUPPORTED);
+                }
                 _ => Step::HostCopy(shape),
             }
         }

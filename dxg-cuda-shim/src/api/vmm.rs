@@ -69,6 +69,7 @@ pub fn reserve(
 ) -> Answer {
     let context = current::context()?;
     out.given()?;
+    context.device.want_shared_memory()?;
     let alignment = alignment.max(GRANULE_BYTES);
     if !is_granular(bytes) || flags != 0 || !alignment.is_power_of_two() {
         return Err(CUresult::ERROR_INVALID_VALUE);
@@ -90,6 +91,7 @@ pub fn create(out: Mut<u64>, bytes: usize, prop: Ref<CUmemAllocationProp>, flags
     out.given()?;
     let prop = prop.read()?;
     let device = checked(&prop)?;
+    device.want_shared_memory()?;
     if !is_granular(bytes) || flags != 0 {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }

@@ -5,6 +5,7 @@ pub mod descriptors;
 pub mod entry;
 pub mod exit;
 pub mod fork;
+pub mod mark;
 pub mod memory;
 pub mod pointers;
 pub mod print;

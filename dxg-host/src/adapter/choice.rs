@@ -15,6 +15,8 @@ pub enum AdapterChoice {
     None,
     /// [`super::cuda`]: `cpu`.
     Cpu,
+    /// The device of the host's CUDA driver with this UUID: `cuda:<uuid>`.
+    Cuda(Uuid),
     /// The Vulkan device with this UUID: `vulkan:<uuid>`.
     Vulkan(Uuid),
 }
@@ -29,6 +31,7 @@ impl fmt::Display for AdapterChoice {
         match self {
             Self::None => f.write_str("none"),
             Self::Cpu => f.write_str("cpu"),
+            Self::Cuda(uuid) => write!(f, "cuda:{uuid}"),
             Self::Vulkan(uuid) => write!(f, "vulkan:{uuid}"),
         }
     }
@@ -42,6 +45,7 @@ impl FromStr for AdapterChoice {
         match text.split_once(':') {
             None if text == "none" => Ok(Self::None),
             None if text == "cpu" => Ok(Self::Cpu),
+            Some(("cuda", uuid)) => uuid.parse().map(Self::Cuda).map_err(|_| unknown()),
             Some(("vulkan", uuid)) => uuid.parse().map(Self::Vulkan).map_err(|_| unknown()),
             _ => Err(unknown()),
         }
@@ -70,6 +74,8 @@ mod tests {
     fn choice_survives_its_text() {
         let vulkan = AdapterChoice::Vulkan(Uuid::from_u128(7));
         assert_eq!(vulkan.to_string().parse(), Ok(vulkan));
+        let cuda = AdapterChoice::Cuda(Uuid::from_u128(8));
+        assert_eq!(cuda.to_string().parse(), Ok(cuda));
         assert_eq!("none".parse(), Ok(AdapterChoice::None));
         assert_eq!(AdapterChoice::Cpu.to_string().parse(), Ok(AdapterChoice::Cpu));
     }

@@ -106,6 +106,7 @@ impl AdapterIdentity {
             kind: match choice {
                 AdapterChoice::None => "none".to_owned(),
                 AdapterChoice::Cpu => "cpu".to_owned(),
+                AdapterChoice::Cuda(_) => "cuda".to_owned(),
                 AdapterChoice::Vulkan(_) => "vulkan".to_owned(),
             },
             vendor_id: self.vendor_id,

@@ -3,6 +3,8 @@
 //! *Why.* Loading a driver runs foreign code. The broker therefore starts itself as `dxgd probe`, which prints one JSON
 //! array of [`Found`] and exits; a driver that crashes or hangs there costs an entry in the log.
 
+use std::path::Path;
+
 use clap::ValueEnum;
 use serde::Deserialize;
 use serde::Serialize;
@@ -10,6 +12,7 @@ use serde::Serialize;
 use super::AdapterChoice;
 use super::AdapterIdentity;
 use super::cuda;
+use super::cuda::libcuda;
 use super::null;
 use super::vulkan;
 
@@ -24,6 +27,8 @@ pub enum Wanted {
     None,
     /// The CPU only, which runs CUDA.
     Cpu,
+    /// Devices of the host's CUDA driver only.
+    Cuda,
     /// Vulkan devices only.
     Vulkan,
 }
@@ -39,10 +44,13 @@ pub struct Found {
 
 /// Looks for adapters in this process. Loads drivers.
 #[must_use]
-pub fn probe(wanted: Wanted) -> Vec<Found> {
+pub fn probe(wanted: Wanted, host_libcuda: Option<&Path>) -> Vec<Found> {
     let mut found = Vec::new();
     if matches!(wanted, Wanted::Auto | Wanted::Vulkan) {
         found.extend(probe_vulkan());
+    }
+    if matches!(wanted, Wanted::Auto | Wanted::Cuda) {
+        found.extend(probe_cuda(host_libcuda));
     }
     if matches!(wanted, Wanted::Auto | Wanted::Cpu) {
         found.push(Found { choice: AdapterChoice::Cpu, identity: cuda::identity() });
@@ -51,6 +59,23 @@ pub fn probe(wanted: Wanted) -> Vec<Found> {
         found.push(Found { choice: AdapterChoice::None, identity: null::identity() });
     }
     found
+}
+
+fn probe_cuda(library: Option<&Path>) -> Vec<Found> {
+    match libcuda::probe(library) {
+        Ok(devices) => devices
+            .into_iter()
+            .map(|(uuid, identity)| Found { choice: AdapterChoice::Cuda(uuid), identity })
+            .collect(),
+        Err(fault) => {
+            // Most machines have none. One that was named should be there.
+            match library {
+                Some(_) => tracing::warn!(%fault, "no CUDA driver"),
+                None => tracing::debug!(%fault, "no CUDA driver"),
+            }
+            Vec::new()
+        }
+    }
 }
 
 fn probe_vulkan() -> Vec<Found> {

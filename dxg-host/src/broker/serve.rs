@@ -108,7 +108,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     };
     let mut runtime = RuntimeDir::open(&dir, user, options.leftovers)
         .map_err(|source| ServeError::RuntimeDir { path: dir.clone(), source })?;
-    let found = startup::probe(options.wanted, &options.config.host_env)?;
+    let found = startup::probe(options.wanted, &options.config)?;
     let vgpus = startup::vgpus(&options.config, &found, &mut runtime, user)?;
     let control = Permissions { mode: options.config.access.mode_bits(user)?, owner: None, group: None };
     let control = runtime.listen(&runtime_dir::control_socket(&dir), SocketType::STREAM, control)?;

@@ -38,11 +38,12 @@ const PROBE_TIME: Duration = Duration::from_secs(60);
 const PROBE_BYTES: u64 = 1 << 20;
 
 /// The adapters of this machine, asked in a process of its own.
-pub(super) fn probe(wanted: Wanted, environment: &BTreeMap<String, String>) -> io::Result<Vec<Found>> {
+pub(super) fn probe(wanted: Wanted, config: &Config) -> io::Result<Vec<Found>> {
     let name = wanted.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
-    let arguments = ["--adapter".to_owned(), name];
-    let child = sandbox::spawn(Role::Probe, &arguments, environment, Stdin::Null, Stdio::from(write))?;
+    let mut arguments = vec!["--adapter".to_owned(), name];
+    arguments.extend(host_libcuda(config));
+    let child = sandbox::spawn(Role::Probe, &arguments, &config.host_env, Stdin::Null, Stdio::from(write))?;
     let answer = read_answer(read);
     child.kill();
     child.wait();
@@ -55,6 +56,12 @@ pub(super) fn probe(wanted: Wanted, environment: &BTreeMap<String, String>) -> i
         }
         (Err(error), _) => Err(error),
     }
+}
+
+/// How probe and workers are told of the host's CUDA library.
+pub(super) fn host_libcuda(config: &Config) -> impl Iterator<Item = String> {
+    let library = config.host_libcuda.as_ref().map(|path| path.display().to_string());
+    library.into_iter().flat_map(|path| ["--host-libcuda".to_owned(), path])
 }
 
 fn read_answer(read: OwnedFd) -> io::Result<Vec<u8>> {

@@ -55,7 +55,7 @@ impl Vgpu {
     pub(super) fn offers(&self) -> Features {
         match self.choice {
             AdapterChoice::None => Features::SHARING.union(Features::BUDGET),
-            AdapterChoice::Cpu | AdapterChoice::Vulkan(_) => Features::ALL,
+            AdapterChoice::Cpu | AdapterChoice::Cuda(_) | AdapterChoice::Vulkan(_) => Features::ALL,
         }
     }
 

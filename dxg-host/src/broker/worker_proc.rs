@@ -13,6 +13,7 @@ use rustix::net::SocketType;
 use super::ids::ClientId;
 use super::ids::WorkerId;
 use super::outbox::Outbox;
+use super::startup::host_libcuda;
 use crate::adapter::AdapterChoice;
 use crate::config::Config;
 use crate::sandbox;
@@ -82,7 +83,8 @@ fn arguments(choice: AdapterChoice, config: &Config) -> Vec<String> {
         config.sandbox.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     let mut arguments = vec!["--adapter".to_owned(), choice.to_string(), "--sandbox".to_owned(), policy];
     let from_environment = sandbox::readable_from_environment(&config.host_env);
-    for path in config.sandbox_readable.iter().chain(&from_environment) {
+    arguments.extend(host_libcuda(config));
+    for path in config.sandbox_readable.iter().chain(&config.host_libcuda).chain(&from_environment) {
         arguments.extend(["--readable".to_owned(), path.display().to_string()]);
     }
     arguments

@@ -13,6 +13,7 @@ mod streams;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,6 +42,7 @@ use crate::adapter::Adapter;
 use crate::adapter::AdapterChoice;
 use crate::adapter::Windows;
 use crate::adapter::cuda;
+use crate::adapter::cuda::libcuda;
 use crate::adapter::null::NullAdapter;
 use crate::adapter::vulkan;
 use crate::failure::Failure;
@@ -79,11 +81,16 @@ pub enum WorkerError {
 ///
 /// # Errors
 /// When the process cannot be set up, or the broker breaks the protocol.
-pub fn run(choice: AdapterChoice, policy: Policy, readable: &[PathBuf]) -> Result<(), WorkerError> {
+pub fn run(
+    choice: AdapterChoice,
+    policy: Policy,
+    readable: &[PathBuf],
+    host_libcuda: Option<&Path>,
+) -> Result<(), WorkerError> {
     sandbox::harden_worker().map_err(WorkerError::Harden)?;
     let socket = take_stdin().map_err(WorkerError::Socket)?;
     let link = Arc::new(BrokerLink::new(socket, Arc::new(Windows::new())));
-    let (adapter, level) = match load(choice, policy, readable) {
+    let (adapter, level) = match load(choice, policy, readable, host_libcuda) {
         Ok(loaded) => loaded,
         Err(sentence) => {
             link.tell(WorkerMessage::READY, &ready(Reason::WORKER, &sentence));
@@ -112,18 +119,20 @@ fn load(
     choice: AdapterChoice,
     policy: Policy,
     readable: &[PathBuf],
+    host_libcuda: Option<&Path>,
 ) -> Result<(Arc<dyn Adapter>, Level), String> {
     let enclosure = sandbox::enclose(policy, readable).map_err(|error| error.to_string())?;
-    let adapter = open(choice).map_err(|fault| fault.to_string())?;
+    let adapter = open(choice, host_libcuda).map_err(|fault| fault.to_string())?;
     let level = enclosure.tighten().map_err(|error| error.to_string())?;
     Ok((adapter, level))
 }
 
 /// Loads the adapter.
-fn open(choice: AdapterChoice) -> Result<Arc<dyn Adapter>, Fault> {
+fn open(choice: AdapterChoice, host_libcuda: Option<&Path>) -> Result<Arc<dyn Adapter>, Fault> {
     match choice {
         AdapterChoice::None => Ok(Arc::new(NullAdapter::open())),
         AdapterChoice::Cpu => Ok(cuda::cpu()),
+        AdapterChoice::Cuda(uuid) => libcuda::open(host_libcuda, uuid),
         AdapterChoice::Vulkan(uuid) => vulkan::open(uuid).map(cuda::beside),
     }
 }

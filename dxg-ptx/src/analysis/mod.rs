@@ -4,7 +4,11 @@
 //! which registers live where. The interpreter needs none of this and runs a module as it was parsed.
 
 pub mod flow;
+pub mod fold;
 pub mod guards;
+pub mod inline;
 pub mod liveness;
+pub mod promote;
+pub mod spaces;
 pub mod uniform;
 pub mod visit;

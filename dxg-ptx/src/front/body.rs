@@ -52,7 +52,7 @@ impl<'a> Parser<'a> {
         if !self.is_within {
             return;
         }
-        let mut open = 0_u32;
+        let mut open = self.operand_braces;
         loop {
             match self.lex.peek().kind {
                 TokenKind::End => return,
@@ -114,6 +114,7 @@ impl<'a> Parser<'a> {
 
     fn statement(&mut self) -> Result<()> {
         self.is_within = true;
+        self.operand_braces = 0;
         let token = self.lex.bump();
         match token.kind {
             TokenKind::Mark(b';') => Ok(()),

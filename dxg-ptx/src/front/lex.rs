@@ -78,7 +78,7 @@ impl<'a> Lexer<'a> {
     pub(super) fn new(text: &'a str) -> Self {
         let end = Token { kind: TokenKind::End, text: "", place: Place { line: 1, column: 1 }, at: 0 };
         let mut lexer = Self { text, at: 0, line: 1, line_start: 0, next: end };
-        lexer.next = lexer.lex();
+        lexer.lex();
         lexer
     }
 
@@ -89,8 +89,9 @@ impl<'a> Lexer<'a> {
 
     /// Takes the next token.
     pub(super) fn bump(&mut self) -> Token<'a> {
-        let next = self.lex();
-        std::mem::replace(&mut self.next, next)
+        let token = self.next;
+        self.lex();
+        token
     }
 
     /// Whether the byte after this one is so.
@@ -124,7 +125,7 @@ impl<'a> Lexer<'a> {
                     self.at += 1;
                     self.new_line(self.at);
                 }
-                b'/' if self.byte(self.at + 1) == b'/' => self.to_line_end(),
+                b'/' if self.byte(self.at + 1) == b'/' => self.skip_to_line_end(),
                 b'/' if self.byte(self.at + 1) == b'*' => {
                     self.at += 2;
                     loop {
@@ -140,25 +141,27 @@ impl<'a> Lexer<'a> {
                     }
                 }
                 // What a preprocessor leaves behind.
-                b'#' => self.to_line_end(),
+                b'#' => self.skip_to_line_end(),
                 _ => return false,
             }
         }
     }
 
-    fn to_line_end(&mut self) {
+    fn skip_to_line_end(&mut self) {
         while self.at < self.text.len() && self.byte(self.at) != b'\n' {
             self.at += 1;
         }
     }
 
-    fn lex(&mut self) -> Token<'a> {
+    /// Reads the next token, in place: tokens that are handed about cost more than they do.
+    fn lex(&mut self) {
         let endless = self.skip_blanks();
         let start = self.at;
         let column = u32::try_from(start - self.line_start).unwrap_or(u32::MAX).saturating_add(1);
         let place = Place { line: self.line, column };
         if endless {
-            return Token { kind: TokenKind::Bad, text: "a comment without end", place, at: start };
+            self.next = Token { kind: TokenKind::Bad, text: "a comment without end", place, at: start };
+            return;
         }
         let first = self.byte(start);
         let after = self.byte(start + 1);
@@ -175,7 +178,8 @@ impl<'a> Lexer<'a> {
             self.dotted();
             (TokenKind::Dotted, start + 1, self.at)
         } else if first == b'"' {
-            return self.string(place);
+            self.next = self.string(place);
+            return;
         } else if start >= self.text.len() {
             (TokenKind::End, start, start)
         } else {
@@ -184,7 +188,12 @@ impl<'a> Lexer<'a> {
             let known = b",;()[]{}<>|@!+-*/%:=?&~^".contains(&first);
             (if known { TokenKind::Mark(first) } else { TokenKind::Bad }, start, self.at)
         };
-        Token { kind, text: &self.text[from..to], place, at: start }
+        let text = &self.text[from..to];
+        let next = &mut self.next;
+        next.kind = kind;
+        next.text = text;
+        next.place = place;
+        next.at = start;
     }
 
     fn word(&mut self) {

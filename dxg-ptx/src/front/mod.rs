@@ -55,7 +55,11 @@ pub fn parse(text: &[u8], name: &str) -> std::result::Result<Module, Diagnostics
             Diagnostic::unsupported(Place::default(), "the text is too long"),
         ));
     }
-    let text: Cow<'_, str> = String::from_utf8_lossy(text);
+    let text: Cow<'_, str> = match std::str::from_utf8(text) {
+        Ok(text) => Cow::Borrowed(text),
+        // Strings and comments may hold anything.
+        Err(_) => String::from_utf8_lossy(text),
+    };
     let mut parser = Parser::new(&text);
     parser.module();
     if !parser.list.is_empty() {
@@ -112,6 +116,8 @@ struct Parser<'a> {
     branch_entries: usize,
     /// Whether the end of the statement is still to come.
     is_within: bool,
+    /// Braces of operands that are open.
+    operand_braces: u32,
     most_branch_entries: usize,
 }
 
@@ -132,6 +138,7 @@ impl<'a> Parser<'a> {
             gap_bytes: MOST_GAP_BYTES + 16 * text.len() as u64,
             branch_entries: 0,
             is_within: false,
+            operand_braces: 0,
             most_branch_entries: 65536 + 4 * text.len(),
         }
     }

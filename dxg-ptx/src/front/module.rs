@@ -300,6 +300,7 @@ impl<'a> Parser<'a> {
         let name = self.word("the name of a function")?;
         let (args, register_args) =
             if self.lex.peek().is(b'(') { self.func_params()? } else { Default::default() };
+        self.agrees(name, &args, &rets)?;
         // The function belongs to the module, its parameters to its own scope.
         let id = self.declare(name, linkage, Owner::Func)?;
         self.names.open();
@@ -327,6 +328,22 @@ impl<'a> Parser<'a> {
             function.rets = rets;
         }
         self.definition(id, code, register_args, place)
+    }
+
+    /// Fails if a function was declared with other parameters before.
+    fn agrees(&self, name: Token<'a>, args: &[LocalId], rets: &[LocalId]) -> Result<()> {
+        let Some(Name::Symbol(Symbol::Function(id))) = self.names.here(name.text) else { return Ok(()) };
+        let before = &self.module.functions[id.0 as usize];
+        let size = |slots: &[Slot], id: &LocalId| slots.get(id.0 as usize).map_or(0, |slot| slot.size);
+        let are_same = |old: &[LocalId], new: &[LocalId]| {
+            let old = old.iter().map(|id| size(&before.locals, id));
+            old.eq(new.iter().map(|id| size(&self.code.locals, id)))
+        };
+        if before.is_entry || are_same(&before.args, args) && are_same(&before.rets, rets) {
+            return Ok(());
+        }
+        let message = format!("`{}` was declared with other parameters before", name.text);
+        Err(Diagnostic::malformed(name.place, message))
     }
 
     /// Reads the parameters of a function; they become the first variables of its frame.

@@ -45,12 +45,20 @@ pub(super) struct Family {
     pub(super) lanes: u32,
 }
 
+/// Of a member that was not named yet.
+const NO_REG: Reg = Reg(u32::MAX);
+
 /// A scoped table of names.
 #[derive(Debug, Default)]
 pub(super) struct Names<'a> {
     exact: Map<&'a str, (u32, Name)>,
     families: Map<&'a str, (u32, Family)>,
-    members: Map<(u32, u32), Reg>,
+    /// Of each family the registers of its first members.
+    first_members: Vec<Vec<Reg>>,
+    /// Those of members far beyond the ones that were named before.
+    far_members: Map<(u32, u32), Reg>,
+    /// By the first byte: whether a name that is no member of a family ends in a digit.
+    numbered: Option<Box<[bool; 256]>>,
     family_count: u32,
     /// Whether the prefix of any family ends in a digit.
     digit_prefixes: bool,
@@ -103,7 +111,9 @@ impl<'a> Names<'a> {
             }
         }
         if self.scopes.is_empty() {
-            self.members.clear();
+            self.first_members.clear();
+            self.far_members.clear();
+            self.family_count = 0;
         }
         undefined.reverse();
         undefined
@@ -117,6 +127,10 @@ impl<'a> Names<'a> {
     /// Gives a name its meaning in the innermost scope.
     pub(super) fn define(&mut self, name: &'a str, meaning: Name) {
         let depth = self.depth();
+        if let [first, .., b'0'..=b'9'] = name.as_bytes() {
+            let numbered = self.numbered.get_or_insert_with(|| Box::new([false; 256]));
+            numbered[usize::from(*first)] = true;
+        }
         let before = self.exact.insert(name, (depth, meaning));
         if before.is_none_or(|before| before.0 != depth) && depth > 0 {
             self.undo.push(Undo::Exact(name, before));
@@ -135,7 +149,8 @@ impl<'a> Names<'a> {
         let depth = self.depth();
         self.digit_prefixes |= prefix.as_bytes().last().is_some_and(u8::is_ascii_digit);
         let family = Family { id: self.family_count, count, class, lanes };
-        self.family_count = self.family_count.wrapping_add(1);
+        self.family_count = self.family_count.saturating_add(1);
+        self.first_members.push(Vec::new());
         let before = self.families.insert(prefix, (depth, family));
         let is_new = before.is_none_or(|before| before.0 != depth);
         if is_new {
@@ -146,21 +161,42 @@ impl<'a> Names<'a> {
 
     /// Gives a member of a family its register.
     pub(super) fn define_member(&mut self, family: Family, number: u32, reg: Reg) {
-        self.members.insert((family.id, number), reg);
+        let index = number as usize;
+        match self.first_members.get_mut(family.id as usize) {
+            // Room for as many again: never more than a small multiple of what is named.
+            Some(members) if index <= 2 * members.len() + 64 => {
+                if index >= members.len() {
+                    members.resize(index + 1, NO_REG);
+                }
+                members[index] = reg;
+            }
+            _ => drop(self.far_members.insert((family.id, number), reg)),
+        }
+    }
+
+    fn member(&self, family: Family, number: u32) -> Option<Reg> {
+        let members = self.first_members.get(family.id as usize)?;
+        match members.get(number as usize) {
+            Some(&reg) if reg != NO_REG => Some(reg),
+            _ => self.far_members.get(&(family.id, number)).copied(),
+        }
     }
 
     /// The innermost meaning of a name.
     pub(super) fn find(&self, name: &str) -> Option<Found> {
-        let exact = self.exact.get(name);
-        if name.as_bytes().last().is_none_or(|last| !last.is_ascii_digit()) {
-            return exact.map(|entry| Found::Name(entry.1));
+        let [first, .., last] = name.as_bytes() else {
+            return self.exact.get(name).map(|entry| Found::Name(entry.1));
+        };
+        if !last.is_ascii_digit() {
+            return self.exact.get(name).map(|entry| Found::Name(entry.1));
         }
-        let member = self.find_member(name);
-        match (exact, member) {
+        let is_numbered = self.numbered.as_ref().is_some_and(|numbered| numbered[usize::from(*first)]);
+        let exact = if is_numbered { self.exact.get(name) } else { None };
+        match (exact, self.find_member(name)) {
             (Some(exact), Some((depth, _, _))) if exact.0 >= depth => Some(Found::Name(exact.1)),
-            (_, Some((_, family, number))) => Some(match self.members.get(&(family.id, number)) {
-                Some(&reg) if family.lanes == 1 => Found::Name(Name::Reg(reg, family.class)),
-                Some(&reg) => Found::Name(Name::Vector(reg, family.class, family.lanes)),
+            (_, Some((_, family, number))) => Some(match self.member(family, number) {
+                Some(reg) if family.lanes == 1 => Found::Name(Name::Reg(reg, family.class)),
+                Some(reg) => Found::Name(Name::Vector(reg, family.class, family.lanes)),
                 None => Found::NewMember(family, number),
             }),
             (Some(exact), None) => Some(Found::Name(exact.1)),

@@ -4,6 +4,7 @@ use crate::diagnostics::Diagnostic;
 use crate::front::Parser;
 use crate::front::Result;
 use crate::front::constant;
+use crate::front::lex::Token;
 use crate::front::lex::TokenKind;
 use crate::front::literal::Literal;
 use crate::front::names::Found;
@@ -128,9 +129,25 @@ impl<'a> Parser<'a> {
             return Ok(());
         }
         loop {
-            let piece = self.piece(ins)?;
-            ins.args.push(piece);
-            let next = self.lex.bump();
+            let first = self.lex.peek();
+            // Most operands are plain registers.
+            if first.kind == TokenKind::Word
+                && let Some(Found::Name(Name::Reg(reg, class))) = self.names.find(first.text)
+            {
+                self.lex.bump();
+                let arg = Arg::Reg(reg, class);
+                if matches!(self.lex.peek().kind, TokenKind::Mark(b',' | b';')) {
+                    ins.args.push(plain(arg, first.place));
+                } else {
+                    let piece = self.after_name(first, arg)?;
+                    ins.args.push(piece);
+                }
+            } else {
+                let piece = self.piece(ins)?;
+                ins.args.push(piece);
+            }
+            let next = self.lex.peek();
+            self.lex.bump();
             match next.kind {
                 TokenKind::Mark(b',') => {}
                 TokenKind::Mark(b';') => {
@@ -154,6 +171,7 @@ impl<'a> Parser<'a> {
             }
             TokenKind::Mark(b'{') => {
                 self.lex.bump();
+                self.operand_braces = 1;
                 let start = ins.elements.len();
                 loop {
                     let piece = self.simple()?;
@@ -161,7 +179,7 @@ impl<'a> Parser<'a> {
                     let after = self.lex.bump();
                     match after.kind {
                         TokenKind::Mark(b',') => {}
-                        TokenKind::Mark(b'}') => break,
+                        TokenKind::Mark(b'}') => break self.operand_braces = 0,
                         _ => return Err(self.unexpected(after, "`,` or `}`")),
                     }
                 }
@@ -202,10 +220,13 @@ impl<'a> Parser<'a> {
     /// Reads an operand that starts with a name.
     fn named(&mut self) -> Result<Piece<'a>> {
         let token = self.lex.bump();
-        let mut piece = plain(Arg::Sink, token.place);
-        if token.text != "_" {
-            piece.arg = self.resolve(token.text, token.place)?;
-        }
+        let arg = if token.text == "_" { Arg::Sink } else { self.resolve(token.text, token.place)? };
+        self.after_name(token, arg)
+    }
+
+    /// Reads what follows the name of an operand.
+    fn after_name(&mut self, token: Token<'a>, arg: Arg<'a>) -> Result<Piece<'a>> {
+        let mut piece = plain(arg, token.place);
         if self.lex.peek().kind == TokenKind::Dotted {
             let part = self.lex.bump();
             match (piece.arg, types::element(part.text)) {

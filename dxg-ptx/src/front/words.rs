@@ -54,7 +54,7 @@ impl<'a> Words<'a> {
 
     /// Takes a modifier. Whether it was there.
     pub(super) fn has(&mut self, word: &str) -> bool {
-        self.take_where(|candidate| (candidate == word).then_some(())).is_some()
+        self.take_where(|candidate| same(candidate, word).then_some(())).is_some()
     }
 
     /// Takes a modifier that starts so. Whether it was there.
@@ -64,7 +64,7 @@ impl<'a> Words<'a> {
 
     /// Whether a modifier is there; it stays.
     pub(super) fn sees(&self, word: &str) -> bool {
-        self.left().any(|(_, candidate)| candidate == word)
+        self.left().any(|(_, candidate)| same(candidate, word))
     }
 
     /// The first modifier that nothing has taken; it stays.
@@ -74,7 +74,7 @@ impl<'a> Words<'a> {
 
     /// Takes the first modifier of a table.
     pub(super) fn choose<T: Copy>(&mut self, table: &[(&str, T)]) -> Option<T> {
-        self.take_where(|word| table.iter().find(|row| row.0 == word).map(|row| row.1))
+        self.take_where(|word| table.iter().find(|row| same(row.0, word)).map(|row| row.1))
     }
 
     /// Takes the first that a function knows.
@@ -137,4 +137,9 @@ impl<'a> Words<'a> {
             }
         }
     }
+}
+
+/// Whether two short words are the same; most differ in their first letter or their length.
+fn same(a: &str, b: &str) -> bool {
+    a.len() == b.len() && a.as_bytes().first() == b.as_bytes().first() && a == b
 }

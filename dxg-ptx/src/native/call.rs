@@ -7,9 +7,9 @@ use std::arch::naked_asm;
 use std::cell::Cell;
 use std::mem::offset_of;
 
+use crate::native::callbacks;
 use crate::native::context::Context;
 use crate::native::context::status;
-use crate::native::helpers;
 
 thread_local! {
     /// The context of the call that this thread is in.
@@ -42,7 +42,7 @@ pub(super) unsafe fn call(code: u64, context: &mut Context, lanes: Lanes) -> u32
     status
 }
 
-/// [`helpers::reach`], with all registers left as they are, as generated code expects of it.
+/// [`callbacks::reach`], with all registers left as they are, as generated code expects of it.
 ///
 /// # Safety
 /// As for the function that it calls: the context is that of the running call.
@@ -107,11 +107,11 @@ pub(super) unsafe extern "C" fn reach_saving(context: &mut Context, address: u64
         "pop rax",
         "pop rbp",
         "ret",
-        reach = sym helpers::reach,
+        reach = sym callbacks::reach,
     )
 }
 
-/// [`helpers::reach`], with all registers left as they are, as generated code expects of it.
+/// [`callbacks::reach`], with all registers left as they are, as generated code expects of it.
 ///
 /// # Safety
 /// As for the function that it calls: the context is that of the running call.
@@ -174,7 +174,7 @@ pub(super) unsafe extern "C" fn reach_saving(context: &mut Context, address: u64
         "ldp x0, x1, [sp], #16",
         "ldp x29, x30, [sp], #16",
         "ret",
-        reach = sym helpers::reach,
+        reach = sym callbacks::reach,
     )
 }
 

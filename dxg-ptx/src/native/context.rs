@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use crate::native::helpers::Helpers;
+use crate::native::callbacks::Helpers;
 
 /// A thread's place between calls.
 #[repr(C)]
@@ -74,6 +74,8 @@ pub(crate) struct Context {
 macro_rules! offsets {
     ($($name:ident = $field:ident),* $(,)?) => {
         $(pub(crate) const $name: i32 = offset_of!(Context, $field) as i32;)*
+        /// All of them.
+        pub(crate) const ALL: &[i32] = &[$($name),*];
     };
 }
 

@@ -8,11 +8,13 @@
 //! *Faults.* Ranges and alignment are checked inline. Pages of the host's memory that are not mapped fault in the processor; install
 //! handlers for that ([`install_handlers`]) in a process that must survive it.
 
+mod cache;
 mod call;
+mod callbacks;
 mod code;
 mod context;
+mod disk;
 pub mod emit;
-mod helpers;
 mod jit_memory;
 mod prepare;
 mod run;
@@ -28,6 +30,9 @@ use std::time::Instant;
 
 use cranelift_codegen::isa::OwnedTargetIsa;
 
+pub use self::cache::CodeCache;
+pub use self::cache::SourceKey;
+pub use self::disk::Directory;
 pub use self::signals::install_handlers;
 use crate::exec::Blocks;
 use crate::exec::Executable;
@@ -44,6 +49,7 @@ use crate::interp::layout::EntryLayout;
 use crate::ir::FuncId;
 use crate::ir::Module;
 use crate::ir::Place;
+use crate::native::cache::CodeKey;
 use crate::native::code::Code;
 use crate::native::code::CodeImage;
 use crate::native::prepare::Prepared;
@@ -67,7 +73,7 @@ pub struct NativeError {
 
 /// An entry, ready to run.
 #[derive(Debug)]
-struct Entry {
+pub(crate) struct Entry {
     prepared: Prepared,
     code: Code,
 }
@@ -77,7 +83,8 @@ pub struct NativeProgram {
     module: Arc<Module>,
     placement: Placement,
     layouts: Vec<EntryLayout>,
-    entries: Vec<OnceLock<Result<Entry, NativeError>>>,
+    entries: Vec<OnceLock<Result<Arc<Entry>, NativeError>>>,
+    cache: Option<(Arc<CodeCache>, SourceKey)>,
     target: OwnedTargetIsa,
     /// Runs what cannot be compiled.
     interpreter: Interpreter,
@@ -102,7 +109,14 @@ impl NativeProgram {
         let mut addresses = placement.addresses.clone();
         addresses.resize(module.globals.len(), 0);
         let placement = Placement { addresses };
-        Ok(Self { module, placement, layouts, entries, target, interpreter })
+        Ok(Self { module, placement, layouts, entries, cache: None, target, interpreter })
+    }
+
+    /// Looks for code in a cache first, and keeps there what is made. `source` is what the module was read from.
+    #[must_use]
+    pub fn with_cache(mut self, cache: Arc<CodeCache>, source: SourceKey) -> Self {
+        self.cache = Some((cache, source));
+        self
     }
 
     /// Compiles an entry now rather than at its first launch.
@@ -123,7 +137,7 @@ impl NativeProgram {
         Some(self.entry(entry)?.as_ref().ok()?.code.bytes())
     }
 
-    fn entry(&self, id: FuncId) -> Option<&Result<Entry, NativeError>> {
+    fn entry(&self, id: FuncId) -> Option<&Result<Arc<Entry>, NativeError>> {
         let index = id.0 as usize;
         let function = self.module.functions.get(index)?;
         if !function.is_entry || function.blocks.is_empty() {
@@ -132,13 +146,51 @@ impl NativeProgram {
         Some(self.entries.get(index)?.get_or_init(|| self.make(id).map_err(|what| NativeError { what })))
     }
 
-    fn make(&self, id: FuncId) -> Result<Entry, String> {
+    fn make(&self, id: FuncId) -> Result<Arc<Entry>, String> {
+        let Some((cache, source)) = &self.cache else {
+            let prepared = self.prepare(id)?;
+            let image = self.image(&prepared)?;
+            return Self::map(prepared, image);
+        };
+        let key = CodeKey::of(*source, id, &self.machine());
+        if let Some(entry) = cache.get(&key) {
+            return Ok(entry);
+        }
+        let prepared = self.prepare(id)?;
+        let kept = cache.directory().and_then(|directory| directory.get(&key));
+        let image = match kept.filter(|image| image.starts.len() == prepared.units.len()) {
+            Some(image) => image,
+            None => {
+                let image = self.image(&prepared)?;
+                if let Some(directory) = cache.directory() {
+                    directory.put(&key, &image);
+                }
+                image
+            }
+        };
+        let entry = Self::map(prepared, image)?;
+        cache.put(key, &entry);
+        Ok(entry)
+    }
+
+    /// The machine that code is made for.
+    fn machine(&self) -> String {
+        let features: Vec<String> = self.target.isa_flags().iter().map(ToString::to_string).collect();
+        format!("{} {} {}", self.target.triple(), features.join(","), self.target.flags())
+    }
+
+    fn prepare(&self, id: FuncId) -> Result<Prepared, String> {
         let layout = self.layouts.get(id.0 as usize).ok_or("no layout")?;
-        let prepared = Prepared::of(&self.module, id, layout)?;
-        let image =
-            CodeImage::compile(&self.target, &self.module, &prepared).map_err(|error| error.to_string())?;
+        Prepared::of(&self.module, id, layout)
+    }
+
+    fn image(&self, prepared: &Prepared) -> Result<CodeImage, String> {
+        CodeImage::compile(&self.target, &self.module, prepared).map_err(|error| error.to_string())
+    }
+
+    fn map(prepared: Prepared, image: CodeImage) -> Result<Arc<Entry>, String> {
         let code = Code::new(image).map_err(|error| error.to_string())?;
-        Ok(Entry { prepared, code })
+        Ok(Arc::new(Entry { prepared, code }))
     }
 
     fn launch_fault(&self, entry: FuncId) -> Fault {
@@ -162,6 +214,7 @@ impl NativeProgram {
             && (limits.required_threads == [0; 3]
                 || limits.required_threads.map(|extent| extent.max(1)) == launch.block)
             && launch.params.len() >= self.module.functions[entry.0 as usize].param_bytes as usize
+            && u64::from(grid.prepared.stack_bytes) <= layout::MOST_STACK_BYTES
             && grid.shared_bytes() <= MOST_SHARED_BYTES;
         if fits { Ok(()) } else { Err(self.launch_fault(entry)) }
     }
@@ -180,7 +233,6 @@ impl Executable for NativeProgram {
         let Some(made) = self.entry(entry) else { return Err(self.launch_fault(entry)) };
         let Ok(made) = made else { return self.interpreter.run(entry, launch, blocks, host) };
         let grid = Grid {
-            module: &self.module,
             prepared: &made.prepared,
             code: &made.code,
             globals: &self.placement.addresses,

@@ -3,10 +3,9 @@
 //! It depends on the module only, so that what tables say about generated code holds for code that was kept from earlier.
 
 use crate::analysis::flow::Flow;
-use crate::analysis::guards;
 use crate::analysis::liveness::Liveness;
+use crate::analysis::spaces;
 use crate::analysis::uniform::Uniform;
-use crate::exec::Needs;
 use crate::interp::layout::EntryLayout;
 use crate::ir::Callee;
 use crate::ir::FuncId;
@@ -18,6 +17,7 @@ use crate::ir::Op;
 use crate::ir::Operand;
 use crate::ir::Place;
 use crate::ir::Reg;
+use crate::ir::Space;
 use crate::ir::Special;
 use crate::regions::Point;
 use crate::regions::Regions;
@@ -42,6 +42,8 @@ pub(crate) struct Unit {
     pub(crate) has_alloca: bool,
     /// Registers that may be read before they are written: they start as 0.
     pub(crate) start_live: Vec<Reg>,
+    /// Where generic addresses in registers probably lie.
+    pub(crate) guesses: Vec<Option<Space>>,
     /// Special registers that it reads.
     pub(crate) specials: Vec<Special>,
     /// How many loops each block is in.
@@ -61,14 +63,14 @@ pub(crate) struct Prepared {
     /// Static shared memory, and where the dynamic one starts.
     pub(crate) static_shared_bytes: u64,
     pub(crate) dynamic_start: u64,
+    /// For each point, the unit and the number of the instruction that comes before it.
+    causes: Vec<Option<(u32, u32)>>,
     /// Stack of a thread.
     pub(crate) stack_bytes: u32,
-    pub(crate) needs: Needs,
 }
 
 impl Unit {
-    fn of(mut function: Function, number: u32, first_point: u32) -> Result<Self, String> {
-        guards::remove_guards(&mut function);
+    fn of(function: Function, number: u32, first_point: u32) -> Result<Self, String> {
         let flow = Flow::of(&function);
         let uniform = Uniform::of(&function);
         let regions = Regions::of(&function, &flow, &uniform.regs);
@@ -94,7 +96,6 @@ impl Unit {
             }
         }
         Ok(Self {
-            function,
             flow,
             regions,
             uniform,
@@ -103,6 +104,8 @@ impl Unit {
             is_alone: false,
             has_alloca,
             start_live,
+            guesses: spaces::guess(&function),
+            function,
             specials,
             loop_depths,
             inst_bases,
@@ -112,6 +115,13 @@ impl Unit {
     /// The number of an instruction; one more than the last for the block's end.
     pub(crate) fn inst_number(&self, block: u32, at: u32) -> u32 {
         self.inst_bases.get(block as usize).copied().unwrap_or(0) + at
+    }
+
+    fn causes(&self) -> impl Iterator<Item = Option<(u32, u32)>> {
+        self.regions.points.iter().map(|point| {
+            let at = point.next.checked_sub(1)?;
+            Some((self.number, self.inst_number(point.block.0, at)))
+        })
     }
 
     fn position(&self, number: u32) -> Option<(usize, usize)> {
@@ -205,8 +215,8 @@ impl Prepared {
             shared: layout.shared.clone(),
             static_shared_bytes: layout.static_bytes,
             dynamic_start: layout.dynamic_start,
+            causes: Vec::new(),
             stack_bytes: 0,
-            needs: layout.needs,
         };
         let mut waiting = vec![entry];
         let mut first_point = 0;
@@ -230,6 +240,7 @@ impl Prepared {
             unit.is_alone = unit.regions.is_straight();
         }
         prepared.stack_bytes = prepared.stack();
+        prepared.causes = prepared.units.iter().flat_map(Unit::causes).collect();
         Ok(prepared)
     }
 
@@ -243,6 +254,12 @@ impl Prepared {
         let unit = self.units.iter().rev().find(|unit| unit.first_point <= number)?;
         let local = number - unit.first_point;
         Some((unit, local, unit.regions.points.get(local as usize)?))
+    }
+
+    /// The instruction that a point comes after: its unit, its number, itself.
+    pub(crate) fn cause(&self, point: u32) -> Option<(u32, u32, &Inst)> {
+        let (unit, number) = self.causes.get(point as usize).copied().flatten()?;
+        Some((unit, number, self.units.get(unit as usize)?.inst(number)?))
     }
 
     /// Whether no thread ever stops.

@@ -15,24 +15,22 @@ use crate::interp::memory::Buffer;
 use crate::interp::memory::Memory;
 use crate::interp::memory::Stack;
 use crate::ir::Inst;
-use crate::ir::Module;
 use crate::ir::Place;
 use crate::ir::Space;
 use crate::native::call;
 use crate::native::call::Lanes;
+use crate::native::callbacks::HELPERS;
 use crate::native::code::Code;
 use crate::native::context::Context;
 use crate::native::context::Lane;
 use crate::native::context::fault;
 use crate::native::context::status;
-use crate::native::helpers::HELPERS;
 use crate::native::prepare::Prepared;
 use crate::native::words::Exchange;
 use crate::native::words::LaneTable;
 
 /// What all blocks of a grid share.
 pub(crate) struct Grid<'g> {
-    pub(super) module: &'g Module,
     pub(super) prepared: &'g Prepared,
     pub(super) code: &'g Code,
     pub(super) globals: &'g [u64],
@@ -137,10 +135,6 @@ impl<'g> Run<'g> {
         self.lanes.get_mut().fill(Lane::default());
     }
 
-    pub(super) fn block_index(&self) -> [u32; 3] {
-        self.context.block_index
-    }
-
     pub(super) fn inst(&self, unit: u32, number: u32) -> Option<&'g Inst> {
         self.grid.prepared.units.get(unit as usize)?.inst(number)
     }
@@ -162,10 +156,6 @@ impl<'g> Run<'g> {
     pub(super) fn thread_of(&self, lane: u32) -> [u32; 3] {
         let [x, y, _] = self.grid.launch.block.map(|extent| extent.max(1));
         [lane % x, lane / x % y, lane / x / y]
-    }
-
-    pub(super) fn thread_index(&self, _context: &Context, lane: u32) -> [u32; 3] {
-        self.thread_of(lane)
     }
 
     /// The stack of a lane, with its running frame's variables at the base.

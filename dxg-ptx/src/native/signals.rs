@@ -30,11 +30,6 @@ pub fn install_handlers() -> std::io::Result<()> {
     }
 }
 
-/// Whether they are installed.
-pub(crate) fn are_installed() -> bool {
-    matches!(BEFORE.get(), Some(Ok(_)))
-}
-
 fn empty_action() -> libc::sigaction {
     // SAFETY: a `sigaction` is plain numbers and a nullable function pointer; all zero is one.
     unsafe { std::mem::zeroed() }
@@ -87,8 +82,10 @@ fn divert(signal: c_int, info: *mut siginfo_t, thread: *mut ucontext_t) -> bool 
     }
     context.signal = signal.unsigned_abs();
     context.signal_pc = pc;
+    // SAFETY: the kernel passes what it knows of the signal, valid until the handler returns.
+    let info = unsafe { &*info };
     // SAFETY: these signals carry an address.
-    context.signal_address = unsafe { (*info).si_addr() } as u64;
+    context.signal_address = unsafe { info.si_addr() } as u64;
     let landing: unsafe extern "C" fn() -> u32 = call::land;
     set_registers(thread, landing as usize as u64, context.saved_stack);
     true
@@ -130,6 +127,13 @@ fn pass_on(signal: c_int, info: *mut siginfo_t, thread: *mut c_void) {
             default.sa_sigaction = libc::SIG_DFL;
             // SAFETY: sets the default action.
             unsafe { libc::sigaction(signal, &default, std::ptr::null_mut()) };
+            // SAFETY: the kernel passes what it knows of the signal, valid until the handler returns.
+            let code = unsafe { (*info).si_code };
+            if code <= 0 {
+                // Sent by a process: no instruction will raise it again.
+                // SAFETY: sends a signal to this thread.
+                unsafe { libc::raise(signal) };
+            }
         }
         address if old.sa_flags & libc::SA_SIGINFO != 0 => {
             // SAFETY: the flag says that the address is a handler of this type.

@@ -30,14 +30,13 @@ pub(super) fn effect(
     context: &Context,
     (unit, inst): (u32, u32),
     locals: u64,
-    (words, thread): ([u64; 8], [u32; 3]),
+    (words, lane): ([u64; 8], u32),
 ) -> Result<u64, FaultKind> {
     let unit = run.grid.prepared.units.get(unit as usize).ok_or(FaultKind::InvalidTarget)?;
     match unit.inst(inst).map(|inst| &inst.op) {
         Some(Op::Call(call)) => {
-            let lane = lane_of(run, context, thread);
             let stack = run.stack(lane, locals);
-            let block = context.block_index;
+            let (block, thread) = (context.block_index, run.thread_of(lane));
             Caller { run, function: &unit.function, call, stack, block, thread }.system()?;
             Ok(0)
         }
@@ -47,19 +46,13 @@ pub(super) fn effect(
                 *source = Some(*word);
             }
             let mut update = |change: &dyn Fn(u64) -> u64| {
-                let stack = run.stack(lane_of(run, context, thread), locals);
+                let stack = run.stack(lane, locals);
                 run.memory.update(Space::Generic, words[0], 8, &stack, change)
             };
             mbarrier::run(*op, sources, &mut update)
         }
         _ => Err(FaultKind::InvalidTarget),
     }
-}
-
-fn lane_of(run: &Run<'_>, context: &Context, [x, y, z]: [u32; 3]) -> u32 {
-    let _ = run;
-    let [width, height, _] = context.block_extent;
-    (z * height + y) * width + x
 }
 
 impl Caller<'_, '_> {

@@ -14,7 +14,7 @@ const GRANULE_BYTES: usize = 256;
 
 /// Memory with an allocator that never reuses, and everything that kernels print.
 #[derive(Debug)]
-pub struct Arena {
+pub(crate) struct Arena {
     words: Box<[AtomicU64]>,
     /// A bit per granule: whether it is allocated.
     allocated: Box<[AtomicBool]>,
@@ -25,7 +25,7 @@ pub struct Arena {
 }
 
 impl Arena {
-    pub fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         let bytes = bytes.next_multiple_of(GRANULE_BYTES);
         let words: Box<[AtomicU64]> = (0..(bytes + GRANULE_BYTES) / 8).map(|_| AtomicU64::new(0)).collect();
         let start = words.as_ptr().expose_provenance().next_multiple_of(GRANULE_BYTES);
@@ -41,7 +41,7 @@ impl Arena {
     }
 
     /// The address of fresh memory; a granule that belongs to nobody follows it.
-    pub fn take(&self, bytes: usize) -> u64 {
+    pub(crate) fn take(&self, bytes: usize) -> u64 {
         let granules = bytes.div_ceil(GRANULE_BYTES).max(1);
         let first = self.next.fetch_add(granules + 1, Ordering::Relaxed);
         assert!(first + granules <= self.allocated.len(), "the arena is too small for {bytes} bytes more");
@@ -57,7 +57,7 @@ impl Arena {
     }
 
     /// Writes bytes at a place that [`Arena::take`] gave.
-    pub fn write(&self, address: u64, bytes: &[u8]) {
+    pub(crate) fn write(&self, address: u64, bytes: &[u8]) {
         for (index, chunk) in bytes.chunks(8).enumerate() {
             let word = self.word(address + 8 * index as u64);
             let mut value = word.load(Ordering::Relaxed).to_le_bytes();
@@ -66,18 +66,18 @@ impl Arena {
         }
     }
 
-    pub fn read(&self, address: u64, bytes: usize) -> Vec<u8> {
+    pub(crate) fn read(&self, address: u64, bytes: usize) -> Vec<u8> {
         let words = (0..bytes.div_ceil(8)).map(|index| self.word(address + 8 * index as u64));
         let mut read: Vec<u8> = words.flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect();
         read.truncate(bytes);
         read
     }
 
-    pub fn printed(&self) -> String {
+    pub(crate) fn printed(&self) -> String {
         String::from_utf8_lossy(&self.printed.lock().expect("nobody panics with the lock")).into_owned()
     }
 
-    pub fn set_stop(&self) {
+    pub(crate) fn set_stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
     }
 

@@ -20,7 +20,7 @@ use super::program::Program;
 const ARENA_BYTES: usize = 16 << 20;
 
 /// All case files of a directory, and of the directories in it.
-pub fn find(directory: &Path) -> Vec<PathBuf> {
+pub(crate) fn find(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let entries = fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     for entry in entries {
@@ -69,7 +69,7 @@ fn extent(launch: &Value, key: &str) -> [u32; 3] {
 }
 
 /// Runs a case with an executor.
-pub fn run(path: &Path, make: Make<'_>) -> Result<(), String> {
+pub(crate) fn run(path: &Path, make: Make<'_>) -> Result<(), String> {
     let case = fs::read_to_string(path).map_err(|error| error.to_string())?;
     let case: Value = serde_json::from_str(&case).map_err(|error| error.to_string())?;
     let ptx = fs::read(path.with_extension("ptx")).map_err(|error| error.to_string())?;

@@ -25,7 +25,7 @@ fn widen(elem: &str, bytes: &[u8]) -> f64 {
 }
 
 /// Compares as the case says. `count` is the first element of the buffer that a sorted prefix is counted by.
-pub fn compare(
+pub(crate) fn compare(
     elem: &str,
     rule: &Value,
     got: &[u8],

@@ -19,7 +19,7 @@ fn hash(seed: u32, index: u32) -> u32 {
     x ^ x >> 15
 }
 
-pub fn element_bytes(elem: &str) -> usize {
+pub(crate) fn element_bytes(elem: &str) -> usize {
     match elem {
         "i8" | "u8" => 1,
         "i16" | "u16" | "f16" | "bf16" => 2,
@@ -30,7 +30,7 @@ pub fn element_bytes(elem: &str) -> usize {
 }
 
 /// A JSON number as an element.
-pub fn encode(elem: &str, value: &Value) -> Vec<u8> {
+pub(crate) fn encode(elem: &str, value: &Value) -> Vec<u8> {
     let float = || value.as_f64().expect("the value is a number");
     match elem {
         "f16" | "bf16" | "f32" | "f64" => encode_float(elem, float()),
@@ -59,7 +59,7 @@ fn encode_number(elem: &str, value: f64) -> Vec<u8> {
 }
 
 /// The content of a buffer.
-pub fn generate(elem: &str, count: usize, init: &Value) -> Vec<u8> {
+pub(crate) fn generate(elem: &str, count: usize, init: &Value) -> Vec<u8> {
     let number = |key: &str| init[key].as_f64().unwrap_or_else(|| panic!("{key} is a number"));
     let seed = init["seed"].as_u64().unwrap_or(0) as u32;
     let size = element_bytes(elem);

@@ -2,9 +2,10 @@
 
 #![allow(dead_code, reason = "each test uses some of it")]
 
-pub mod arena;
-pub mod case;
-pub mod compare;
-pub mod inputs;
-pub mod number;
-pub mod program;
+pub(crate) mod arena;
+pub(crate) mod case;
+pub(crate) mod compare;
+pub(crate) mod inputs;
+pub(crate) mod number;
+pub(crate) mod program;
+pub(crate) mod random;

@@ -2,17 +2,17 @@
 
 /// Bits of the fraction and of the exponent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Small {
-    pub fraction: i32,
-    pub exponent: i32,
+pub(crate) struct Small {
+    pub(crate) fraction: i32,
+    pub(crate) exponent: i32,
 }
 
-pub const F16: Small = Small { fraction: 10, exponent: 5 };
-pub const BF16: Small = Small { fraction: 7, exponent: 8 };
+pub(crate) const F16: Small = Small { fraction: 10, exponent: 5 };
+pub(crate) const BF16: Small = Small { fraction: 7, exponent: 8 };
 
 /// How a value between two representable ones is chosen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum To {
+pub(crate) enum To {
     Nearest,
     Zero,
     Down,
@@ -24,7 +24,7 @@ impl Small {
         (1 << (self.exponent - 1)) - 1
     }
 
-    pub fn decode(self, bits: u16) -> f64 {
+    pub(crate) fn decode(self, bits: u16) -> f64 {
         let bits = i32::from(bits);
         let sign = if bits >> (self.fraction + self.exponent) & 1 == 1 { -1.0 } else { 1.0 };
         let exponent = bits >> self.fraction & ((1 << self.exponent) - 1);
@@ -44,7 +44,7 @@ impl Small {
     }
 
     /// Rounds a value that is not NaN.
-    pub fn encode(self, value: f64, to: To) -> u16 {
+    pub(crate) fn encode(self, value: f64, to: To) -> u16 {
         let sign = u16::from(value.is_sign_negative()) << (self.fraction + self.exponent);
         let infinity = ((1_u16 << self.exponent) - 1) << self.fraction;
         let magnitude = value.abs();

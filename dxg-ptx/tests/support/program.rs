@@ -8,61 +8,68 @@ use dxg_ptx::exec::Fault;
 use dxg_ptx::exec::Host;
 use dxg_ptx::exec::Launch;
 use dxg_ptx::exec::Placement;
+use dxg_ptx::interp::Interpreter;
+use dxg_ptx::ir::FuncId;
 use dxg_ptx::ir::Module;
 use dxg_ptx::ir::Space;
-use dxg_ptx::ir::Symbol;
+use dxg_ptx::layout::write_variables;
+use dxg_ptx::native::NativeProgram;
 
 use super::arena::Arena;
 
 /// Makes an executable of a placed module: which executor is tested.
-pub type Make<'m> = &'m (dyn Fn(Arc<Module>, Placement) -> Box<dyn Executable> + Sync);
+pub(crate) type Make<'m> = &'m (dyn Fn(Arc<Module>, Placement) -> Box<dyn Executable> + Sync);
+
+/// The interpreter.
+pub(crate) fn interpreter(module: Arc<Module>, placement: Placement) -> Box<dyn Executable> {
+    Box::new(Interpreter::new(module, placement))
+}
+
+/// Native code, all entries compiled.
+pub(crate) fn native(module: Arc<Module>, placement: Placement) -> Box<dyn Executable> {
+    let entries: Vec<FuncId> =
+        (0..).zip(&module.functions).filter(|(_, f)| f.is_entry).map(|(id, _)| FuncId(id)).collect();
+    let program = NativeProgram::new(module, placement).expect("there is a code generator for this machine");
+    for entry in entries {
+        program.compile(entry).expect("the entries can be compiled");
+    }
+    Box::new(program)
+}
 
 /// A module whose variables lie in an arena.
-pub struct Program {
-    pub module: Arc<Module>,
-    pub placement: Placement,
-    pub executable: Box<dyn Executable>,
+pub(crate) struct Program {
+    pub(crate) module: Arc<Module>,
+    pub(crate) placement: Placement,
+    pub(crate) executable: Box<dyn Executable>,
 }
 
 impl Program {
-    pub fn new(make: Make<'_>, module: Module, arena: &Arena) -> Self {
+    pub(crate) fn new(make: Make<'_>, module: Module, arena: &Arena) -> Self {
         let module = Arc::new(module);
         let place = |global: &dxg_ptx::ir::Global| match global.space {
             Space::Shared => 0,
             _ => arena.take(usize::try_from(global.size).expect("variables of tests are small")),
         };
         let placement = Placement { addresses: module.globals.iter().map(place).collect() };
-        for (global, &address) in module.globals.iter().zip(&placement.addresses) {
-            if global.space == Space::Shared {
-                continue;
-            }
-            let mut bytes = global.init.clone();
-            bytes.resize(usize::try_from(global.size).expect("variables of tests are small"), 0);
-            for relocation in &global.relocations {
-                let target = match relocation.symbol {
-                    Symbol::Global(id) => placement.addresses[id.0 as usize],
-                    Symbol::Function(id) => Module::function_address(id),
-                    Symbol::Local(_) | Symbol::Param(_) => panic!("a variable names a local one"),
-                };
-                let value = target.wrapping_add_signed(relocation.addend) >> relocation.shift;
-                let at = usize::try_from(relocation.offset).expect("variables of tests are small");
-                let size = usize::from(relocation.size);
-                bytes[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]);
-            }
-            arena.write(address, &bytes);
-        }
+        write_variables(&module, &placement, |address, bytes| arena.write(address, bytes));
         let executable = make(Arc::clone(&module), placement.clone());
         Self { module, placement, executable }
     }
 
     /// The address of a variable.
-    pub fn address(&self, name: &str) -> u64 {
+    pub(crate) fn address(&self, name: &str) -> u64 {
         let index = self.module.globals.iter().position(|global| global.name == name);
         self.placement.addresses[index.unwrap_or_else(|| panic!("there is no variable {name}"))]
     }
 
+    /// Runs an entry on the calling thread.
+    pub(crate) fn run_alone(&self, entry: &str, launch: &Launch, arena: &Arena) -> Result<(), Fault> {
+        let entry = self.module.entry(entry).unwrap_or_else(|| panic!("there is no entry {entry}"));
+        self.executable.run(entry, launch, &Blocks::of(launch, 1), arena)
+    }
+
     /// Runs an entry on two threads.
-    pub fn run(&self, entry: &str, launch: &Launch, arena: &Arena) -> Result<(), Fault> {
+    pub(crate) fn run(&self, entry: &str, launch: &Launch, arena: &Arena) -> Result<(), Fault> {
         let entry = self.module.entry(entry).unwrap_or_else(|| panic!("there is no entry {entry}"));
         let blocks = Blocks::of(launch, 2);
         let work = || {

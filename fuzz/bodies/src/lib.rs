@@ -14,6 +14,7 @@ mod handshake;
 mod input;
 mod lying;
 mod messages;
+mod ptx;
 mod shared_object;
 mod vmbus_ring;
 mod vulkan_stream;
@@ -23,6 +24,7 @@ pub use control::control;
 pub use dxg_session::dxg_session;
 pub use handshake::handshake;
 pub use messages::messages;
+pub use ptx::ptx;
 pub use shared_object::shared_object;
 pub use vmbus_ring::vmbus_ring;
 pub use vulkan_stream::vulkan_stream;
@@ -43,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "dxg_session", run: dxg_session },
     Target { name: "handshake", run: handshake },
     Target { name: "messages", run: messages },
+    Target { name: "ptx", run: ptx },
     Target { name: "shared_object", run: shared_object },
     Target { name: "vmbus_ring", run: vmbus_ring },
     Target { name: "vulkan_stream", run: vulkan_stream },

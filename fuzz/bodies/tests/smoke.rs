@@ -109,6 +109,11 @@ fn messages_survives() {
 }
 
 #[test]
+fn ptx_survives() {
+    smoke("ptx", 20_000);
+}
+
+#[test]
 fn shared_object_survives() {
     smoke("shared_object", 100_000);
 }

@@ -29,7 +29,13 @@ const PLACES: &[(&str, &str)] = &[
     ("dxg-vk/src/generated", "encoders and entry points that follow the program's pointers"),
     ("dxg-vk/tests", "calls the driver interface as the loader does"),
     ("dxg-cuda-shim/src/ffi", "the entry points CUDA programs call"),
-    ("dxg-ptx/src/call", "the call into generated code"),
+    ("dxg-ptx/src/interp/memory", "memory that kernels name by address"),
+    ("dxg-ptx/src/native/call", "the call into generated code"),
+    ("dxg-ptx/src/native/callbacks", "what generated code calls"),
+    ("dxg-ptx/src/native/jit_memory", "pages of generated code"),
+    ("dxg-ptx/src/native/run", "the context of a call into generated code"),
+    ("dxg-ptx/src/native/signals", "faults of the processor in generated code"),
+    ("dxg-ptx/src/native/words", "words in frames that generated code writes"),
     ("dxg-host/src/broker/peer", "the groups of a peer"),
     ("dxg-host/src/adapter", "the calls into host drivers"),
     ("dxg-host/src/generated/vulkan", "the generated calls into host drivers"),
@@ -49,6 +55,7 @@ const PLACES: &[(&str, &str)] = &[
     ("tests/fake-vk-driver/src", "a driver, called as drivers are"),
     ("tests/src/fork", "a copy of the test's process"),
     ("tests/src/pages", "memory as a program has it"),
+    ("tests/tests/cuda_driver/api", "CUDA as a program calls it, and its numbers in pinned memory"),
     ("tests/vulkan/src/gpu", "Vulkan as a program calls it, wrapped for the scenarios"),
 ];
 

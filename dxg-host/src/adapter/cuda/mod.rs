@@ -3,7 +3,7 @@
 //! *Why.* Programs that use CUDA run where there is no such device. Whatever adapter a virtual GPU has, its CUDA streams are served
 //! here; the adapter `cpu` serves nothing else.
 //!
-//! *Order of reading.* [`validate`] makes commands of bytes, [`server`] executes them in the order of the ring; work goes to the
+//! *Order of reading.* [`reader`] takes entries, [`validate`] makes commands of them, [`server`] executes those in the order of the ring; work goes to the
 //! streams in [`queue`], which threads of the [`pool`] run as [`work`] says, grids as [`grid`] says. [`memory`] is what addresses
 //! mean, [`module`] what launches name.
 //!
@@ -20,11 +20,13 @@ mod grid;
 mod heap;
 mod identity;
 mod layout;
+pub mod libcuda;
 mod memory;
 mod module;
 mod pool;
 mod queue;
 mod range;
+mod reader;
 mod result;
 mod server;
 mod settings;

@@ -8,6 +8,8 @@ pub(super) const SUCCESS: i32 = 0;
 pub(super) const INVALID_VALUE: i32 = 1;
 /// `CUDA_ERROR_OUT_OF_MEMORY`.
 pub(super) const OUT_OF_MEMORY: i32 = 2;
+/// `CUDA_ERROR_INVALID_IMAGE`.
+pub(super) const INVALID_IMAGE: i32 = 200;
 /// `CUDA_ERROR_NO_BINARY_FOR_GPU`.
 pub(super) const NO_BINARY_FOR_GPU: i32 = 209;
 /// `CUDA_ERROR_INVALID_PTX`.

@@ -7,7 +7,6 @@ use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::thread;
-use std::time::Duration;
 use std::time::Instant;
 
 use dxg_ptx::exec::Launch;
@@ -21,13 +20,6 @@ use dxg_wire::cuda::memory_kind;
 use dxg_wire::cuda::status;
 use dxg_wire::session::IoAddress;
 use dxg_wire::shm::SharedSlice;
-use dxg_wire::spin::Spin;
-use dxg_wire::stream::Consumer;
-use dxg_wire::stream::Entries;
-use dxg_wire::stream::Entry;
-use dxg_wire::stream::Idle;
-use dxg_wire::stream::Next;
-use dxg_wire::stream::OP_INDIRECT;
 use parking_lot::Mutex;
 
 use super::super::AdapterIdentity;
@@ -36,7 +28,6 @@ use super::super::StreamEnd;
 use super::super::StreamSeat;
 use super::super::Windows;
 use super::super::answer::Answer;
-use super::super::answer::copy_indirect;
 use super::super::cell::Cell;
 use super::attributes::Machine;
 use super::attributes::attributes;
@@ -54,9 +45,11 @@ use super::queue::Eager;
 use super::queue::Item;
 use super::queue::Pushed;
 use super::queue::Queue;
+use super::reader;
+use super::reader::Commands;
+use super::reader::Done;
 use super::result;
 use super::settings::Settings;
-use super::validate;
 use super::validate::Command;
 use super::validate::Task;
 use super::work;
@@ -65,8 +58,6 @@ use super::work::Work;
 use super::workspace::Workspaces;
 use crate::failure::Violation;
 
-/// How long the thread looks at the ring after the last entry before it sleeps.
-const SPIN: Duration = Duration::from_micros(50);
 /// Modules that are compiled at once, beside the ring.
 const MOST_COMPILATIONS: usize = 4;
 /// Most modules of a context.
@@ -84,7 +75,8 @@ pub(super) fn run(
 ) -> Result<(), StreamEnd> {
     let StreamSeat { mut consumer, windows, calls, closing, cuda: settings, .. } = seat;
     let mut server = Server { engine, identity, machine, windows, calls, settings, closing, opened: None };
-    let served = server.serve(&mut consumer);
+    let around = (Arc::clone(&server.windows), Arc::clone(&server.closing));
+    let served = reader::run(&mut consumer, &around.0, &around.1, &mut server);
     if let Some(opened) = server.opened.take() {
         opened.context.end();
     }
@@ -127,76 +119,17 @@ struct Server<'a> {
     opened: Option<Opened>,
 }
 
-/// How a command is answered.
-enum Done {
-    /// With these bytes, where an answer is wanted.
-    Answer(Encoder),
-    /// By somebody else.
-    Later,
-}
-
-impl Server<'_> {
-    fn serve(&mut self, consumer: &mut Consumer) -> Result<(), StreamEnd> {
-        let mut scratch = Vec::new();
-        let mut indirect = Vec::new();
-        loop {
-            let mut since = None;
-            let next = consumer.next(&mut scratch, &mut || {
-                if self.closing.load(Ordering::Acquire) {
-                    Idle::Stop
-                } else if since.get_or_insert_with(Spin::begin).again(SPIN) {
-                    Idle::Busy
-                } else {
-                    Idle::Sleep
-                }
-            });
-            match next {
-                Ok(Next::Entry(_)) => {}
-                Ok(Next::Closed) => return Ok(()),
-                Err(error) => {
-                    tracing::debug!(%error, "broken stream");
-                    return Err(Violation::new("stream", "broken ring").into());
-                }
-            }
-            let entry = Entry::parse(&scratch).map_err(|_| Violation::new("stream", "malformed entry"))?;
-            if entry.header.opcode == OP_INDIRECT {
-                copy_indirect(&self.windows, &entry, &mut indirect)?;
-                for entry in Entries::new(&indirect) {
-                    let entry = entry.map_err(|_| Violation::new("INDIRECT", "malformed entry"))?;
-                    self.take(&entry)?;
-                }
-            } else {
-                self.take(&entry)?;
-            }
-            consumer.done();
-        }
-    }
-
-    fn take(&mut self, entry: &Entry<'_>) -> Result<(), Violation> {
-        let opcode = entry.header.opcode;
-        let command = validate::command(opcode, entry.body)?;
-        let answer = entry.reply.map(|request| Answer::new(&self.windows, request)).transpose()?;
-        if answer.is_none() && validate::is_question(opcode) {
-            return Err(Violation::new(validate::name(opcode), "no place for the answer"));
-        }
-        let mut answer = answer;
-        match self.execute(command, &mut answer)? {
-            Done::Later => Ok(()),
-            Done::Answer(reply) => match answer {
-                Some(answer) if !answer.give(reply.as_slice()) => {
-                    Err(Violation::new("reply", "slot takes nothing"))
-                }
-                _ => Ok(()),
-            },
-        }
-    }
-
+impl Commands for Server<'_> {
     fn execute(&mut self, command: Command, answer: &mut Option<Answer>) -> Result<Done, Violation> {
         let nothing = Ok(Done::Answer(Encoder::new()));
         match command {
             Command::Open(open) => self.open(&open),
             Command::Map(map) => self.map(&map).and(nothing),
             Command::Unmap(unmap) => self.unmap(&unmap).and(nothing),
+            // Memory is the guest's.
+            Command::Allocate(_) => Err(Violation::new("ALLOCATE", "memory is shared")),
+            Command::Free(_) => Err(Violation::new("FREE", "memory is shared")),
+            Command::FindSymbol(_) => Err(Violation::new("FIND_SYMBOL", "memory is shared")),
             Command::LoadModule(load) => self.load(load, answer),
             Command::ReadModule(read) => self.read_module(&read),
             Command::PlaceModule(place) => self.place(&place).and(nothing),
@@ -209,11 +142,14 @@ impl Server<'_> {
             }
             Command::SetFifo(fifo) => self.set_fifo(&fifo).and(nothing),
             Command::SetHeap(heap) => self.set_heap(&heap).and(nothing),
-            Command::SetLimit => self.opened("SET_LIMIT").map(|_| ()).and(nothing),
+            // The guest keeps limits; those that matter here come as FIFO and heap.
+            Command::SetLimit(_) => self.opened("SET_LIMIT").map(|_| ()).and(nothing),
             Command::Work { stream, sequence, task } => self.work(stream, sequence, task).and(nothing),
         }
     }
+}
 
+impl Server<'_> {
     fn opened(&mut self, op: &'static str) -> Result<&mut Opened, Violation> {
         self.opened.as_mut().ok_or(Violation::new(op, "no context"))
     }

@@ -51,15 +51,18 @@ pub(super) enum Command {
     Open(cuda::Open),
     Map(cuda::Map),
     Unmap(cuda::Unmap),
+    Allocate(u64),
+    Free(u64),
     LoadModule(cuda::LoadModule),
     ReadModule(cuda::ReadModule),
     PlaceModule(cuda::PlaceModule),
+    FindSymbol(cuda::FindSymbol),
     UnloadModule(u64),
     CreateStream(cuda::CreateStream),
     DestroyStream(u32),
     SetFifo(cuda::SetFifo),
     SetHeap(cuda::SetHeap),
-    SetLimit,
+    SetLimit(cuda::SetLimit),
     Work { stream: u32, sequence: u64, task: Task },
 }
 
@@ -69,10 +72,13 @@ pub(super) fn name(opcode: u16) -> &'static str {
         op::OPEN => "OPEN",
         op::MAP => "MAP",
         op::UNMAP => "UNMAP",
+        op::ALLOCATE => "ALLOCATE",
+        op::FREE => "FREE",
         op::LOAD_MODULE => "LOAD_MODULE",
         op::READ_MODULE => "READ_MODULE",
         op::PLACE_MODULE => "PLACE_MODULE",
         op::UNLOAD_MODULE => "UNLOAD_MODULE",
+        op::FIND_SYMBOL => "FIND_SYMBOL",
         op::CREATE_STREAM => "CREATE_STREAM",
         op::DESTROY_STREAM => "DESTROY_STREAM",
         op::SET_FIFO => "SET_FIFO",
@@ -94,7 +100,7 @@ pub(super) fn name(opcode: u16) -> &'static str {
 
 /// Whether an operation is nothing without a place for its answer.
 pub(super) fn is_question(opcode: u16) -> bool {
-    matches!(opcode, op::OPEN | op::LOAD_MODULE | op::READ_MODULE)
+    matches!(opcode, op::OPEN | op::ALLOCATE | op::LOAD_MODULE | op::READ_MODULE | op::FIND_SYMBOL)
 }
 
 /// The command of an entry.
@@ -124,19 +130,18 @@ fn decode(opcode: u16, from: &mut Decoder<'_>) -> Result<Option<Command>, Decode
         op::OPEN => Command::Open(cuda::Open::decode(from)?),
         op::MAP => Command::Map(cuda::Map::decode(from)?),
         op::UNMAP => Command::Unmap(cuda::Unmap::decode(from)?),
+        op::ALLOCATE => Command::Allocate(cuda::Allocate::decode(from)?.bytes),
+        op::FREE => Command::Free(cuda::Free::decode(from)?.address),
         op::LOAD_MODULE => Command::LoadModule(cuda::LoadModule::decode(from)?),
         op::READ_MODULE => Command::ReadModule(cuda::ReadModule::decode(from)?),
         op::PLACE_MODULE => Command::PlaceModule(cuda::PlaceModule::decode(from)?),
+        op::FIND_SYMBOL => Command::FindSymbol(cuda::FindSymbol::decode(from)?),
         op::UNLOAD_MODULE => Command::UnloadModule(cuda::ModuleRef::decode(from)?.module),
         op::CREATE_STREAM => Command::CreateStream(cuda::CreateStream::decode(from)?),
         op::DESTROY_STREAM => Command::DestroyStream(cuda::StreamRef::decode(from)?.stream),
         op::SET_FIFO => Command::SetFifo(cuda::SetFifo::decode(from)?),
         op::SET_HEAP => Command::SetHeap(cuda::SetHeap::decode(from)?),
-        op::SET_LIMIT => {
-            // The guest keeps limits; those that matter here come as FIFO and heap.
-            cuda::SetLimit::decode(from)?;
-            Command::SetLimit
-        }
+        op::SET_LIMIT => Command::SetLimit(cuda::SetLimit::decode(from)?),
         _ => return decode_work(opcode, from),
     }))
 }
@@ -222,6 +227,7 @@ fn check(command: &Command) -> Result<(), &'static str> {
             refuse(!is_pages(unmap.address) || !is_pages(unmap.bytes), "not whole pages")?;
             refuse(unmap.bytes == 0, "nothing")
         }
+        Command::Allocate(bytes) => refuse(*bytes == 0, "nothing"),
         Command::LoadModule(load) => {
             let images = &load.images.0;
             refuse(images.is_empty() || images.len() > MOST_IMAGES, "impossible number of images")?;
@@ -234,6 +240,7 @@ fn check(command: &Command) -> Result<(), &'static str> {
             )?;
             refuse(images.iter().any(|image| image.name.len() > MOST_NAME_BYTES), "name too long")
         }
+        Command::FindSymbol(find) => refuse(find.name.len() > MOST_NAME_BYTES, "name too long"),
         Command::CreateStream(create) => refuse(create.stream >= STREAMS, "stream number too large"),
         Command::Work { task, .. } => check_task(task),
         _ => Ok(()),
@@ -301,7 +308,7 @@ mod tests {
 
     #[test]
     fn every_operation_has_a_name() {
-        let known = [0x8000..=0x8002, 0x8010..=0x8013, 0x8020..=0x8024, 0x8030..=0x8039];
+        let known = [0x8000..=0x8004, 0x8010..=0x8014, 0x8020..=0x8024, 0x8030..=0x8039];
         for opcode in known.into_iter().flatten() {
             assert_ne!(name(opcode), "unknown operation", "{opcode:#x}");
         }

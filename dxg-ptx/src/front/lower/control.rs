@@ -75,15 +75,20 @@ pub(in crate::front) fn brkpt<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>)
 }
 
 pub(in crate::front) fn nanosleep<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    let ty = p.ty(ins)?;
+    if p.ty(ins)? != Scalar::U32 {
+        return Err(ins.fail("does not take this type"));
+    }
     ins.words.finish(ins.opcode)?;
     ins.count(1, 1)?;
-    p.value(ins, 0, ty)?;
+    p.value(ins, 0, Scalar::U32)?;
     p.emit(ins, Op::Yield);
     Ok(())
 }
 
 /// What says nothing about the program: hints to caches and profilers.
-pub(in crate::front) fn hint<'a>(_: &mut Parser<'a>, _: &mut Instruction<'a>) -> Result<()> {
+pub(in crate::front) fn hint<'a>(_: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
+    if ins.words.sees("tensormap") {
+        return Err(ins.refuse("is not supported: there are no tensor maps"));
+    }
     Ok(())
 }

@@ -37,14 +37,25 @@ pub(in crate::front) fn cvt<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -
     }
     let ty = p.ty(ins)?;
     let from = p.ty(ins)?;
-    if ty == Scalar::Pred || from == Scalar::Pred {
-        return Err(ins.fail("does not convert predicates"));
+    if !is_number(ty) || !is_number(from) {
+        return Err(ins.fail("does not convert these types"));
     }
     check_rounding(ins, ty, from, to_integral, round)?;
     if ins.args.len() == 3 {
         return pair(p, ins, ty, from, round, mods);
     }
     ins.count(2, 2)?;
+    let is_packed = |ty| matches!(ty, Scalar::F16x2 | Scalar::BF16x2 | Scalar::E4M3x2 | Scalar::E5M2x2);
+    // Pairs become pairs; only some of them.
+    let fits = match (ty, from) {
+        (Scalar::E4M3x2 | Scalar::E5M2x2, Scalar::F16x2)
+        | (Scalar::F16x2, Scalar::E4M3x2 | Scalar::E5M2x2) => true,
+        (Scalar::TF32, Scalar::F32) => true,
+        _ => !is_packed(ty) && !is_packed(from) && ty != Scalar::TF32 && from != Scalar::TF32,
+    };
+    if !fits {
+        return Err(ins.fail("does not convert these types"));
+    }
     let integral =
         if to_integral.is_some() && ty.is_float() && from.is_float() { Integral::Yes } else { Integral::No };
     let mut alu = alu(AluOp::Cvt { from, integral }, ty);
@@ -53,6 +64,22 @@ pub(in crate::front) fn cvt<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -
     alu.dst = p.wide_dst(ins, 0, ty)?;
     alu.src[0] = Some(p.wide_value(ins, 1, from)?);
     p.emit_alu(ins, alu)
+}
+
+/// Whether values of a type are converted at all.
+fn is_number(ty: Scalar) -> bool {
+    !matches!(
+        ty,
+        Scalar::Pred
+            | Scalar::B8
+            | Scalar::B16
+            | Scalar::B32
+            | Scalar::B64
+            | Scalar::B128
+            | Scalar::U16x2
+            | Scalar::S16x2
+            | Scalar::F32x2
+    )
 }
 
 /// Where PTX needs a rounding, it must be said.

@@ -137,8 +137,8 @@ pub(in crate::front) fn mma<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -
     };
     let dsts = p.lane_dsts(ins, 0, counts[0], register(types[0]))?;
     let mut srcs = Vec::with_capacity(counts[1] + counts[2] + counts[3]);
-    for index in 1..4 {
-        srcs.extend(p.lane_values(ins, index, counts[index], register(types[index]))?);
+    for (index, (&count, &ty)) in counts.iter().zip(&types).enumerate().skip(1) {
+        srcs.extend(p.lane_values(ins, index, count, register(ty))?);
     }
     let op = WarpOp::Mma { shape, layouts: [first, second], types, saturate, and_popc };
     p.emit(ins, Op::Warp { op, mask: None, dsts, srcs });
@@ -410,8 +410,8 @@ fn wmma_mma<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
     let count = |index: usize| fragment_registers(shape, parts[index], types[index]);
     let dsts = p.lane_dsts(ins, 0, count(0), register(types[0]))?;
     let mut srcs = Vec::new();
-    for index in 1..4 {
-        srcs.extend(p.lane_values(ins, index, count(index), register(types[index]))?);
+    for (index, &ty) in types.iter().enumerate().skip(1) {
+        srcs.extend(p.lane_values(ins, index, count(index), register(ty))?);
     }
     let and_popc = integral(is_and == Some(true));
     let op = WarpOp::WmmaMma { shape, layouts: [first, second], types, saturate, and_popc };

@@ -118,7 +118,19 @@ fn access<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<Access> {
     // A second order, as of `ld.relaxed` with `.mmio`.
     ins.words.has("relaxed");
     ins.words.finish(ins.opcode)?;
-    if matches!(ty, Scalar::Pred | Scalar::F16x2 | Scalar::BF16x2 | Scalar::TF32) {
+    let is_scalar = !matches!(
+        ty,
+        Scalar::Pred
+            | Scalar::F16x2
+            | Scalar::BF16x2
+            | Scalar::U16x2
+            | Scalar::S16x2
+            | Scalar::F32x2
+            | Scalar::TF32
+            | Scalar::E4M3x2
+            | Scalar::E5M2x2
+    );
+    if !is_scalar {
         return Err(ins.fail("does not take this type"));
     }
     let bytes = u32::try_from(lanes).unwrap_or(1) * ty.size_bytes();
@@ -268,8 +280,16 @@ pub(in crate::front) fn create_policy<'a>(p: &mut Parser<'a>, ins: &mut Instruct
     Ok(())
 }
 
+/// The type of a size or an address of the stack.
+fn stack_type<'a>(p: &Parser<'a>, ins: &mut Instruction<'a>) -> Result<Scalar> {
+    match p.ty(ins)? {
+        ty @ (Scalar::U32 | Scalar::U64) => Ok(ty),
+        _ => Err(ins.fail("does not take this type")),
+    }
+}
+
 pub(in crate::front) fn alloca<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    let ty = p.ty(ins)?;
+    let ty = stack_type(p, ins)?;
     ins.words.finish(ins.opcode)?;
     ins.count(2, 3)?;
     let align = match ins.args.get(2).map(|piece| piece.arg) {
@@ -287,7 +307,7 @@ pub(in crate::front) fn alloca<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>
 }
 
 pub(in crate::front) fn stack_save<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    let ty = p.ty(ins)?;
+    let ty = stack_type(p, ins)?;
     ins.words.finish(ins.opcode)?;
     ins.count(1, 1)?;
     let dst = p.some_dst(ins, 0, ty)?;
@@ -296,7 +316,7 @@ pub(in crate::front) fn stack_save<'a>(p: &mut Parser<'a>, ins: &mut Instruction
 }
 
 pub(in crate::front) fn stack_restore<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    let ty = p.ty(ins)?;
+    let ty = stack_type(p, ins)?;
     ins.words.finish(ins.opcode)?;
     ins.count(1, 1)?;
     let src = p.value(ins, 0, ty)?;

@@ -61,7 +61,8 @@ pub(in crate::front) fn mov<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -
 /// The type of each part of so many bits.
 fn part_type<'a>(p: &Parser<'a>, ins: &Instruction<'a>, index: usize, bits: u32) -> Result<Scalar> {
     let count = u32::try_from(p.lanes(ins, index)?.len()).unwrap_or(0);
-    if !matches!(count, 2 | 4 | 8) || !matches!(bits / count, 8 | 16 | 32 | 64) || bits % count != 0 {
+    if !matches!(count, 2 | 4 | 8) || !matches!(bits / count, 8 | 16 | 32 | 64) || !bits.is_multiple_of(count)
+    {
         return Err(ins.bad(index, "has parts of another width"));
     }
     Ok(types::untyped(bits / count))

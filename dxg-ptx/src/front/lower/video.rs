@@ -169,9 +169,9 @@ fn choice(part: &str, lanes: u8) -> Option<u32> {
     for &digit in digits {
         let number = u32::from(digit.checked_sub(b'0')?);
         if lanes == 4 && number < 8 {
-            bytes = bytes << 4 | number;
+            bytes = (bytes << 4) | number;
         } else if lanes == 2 && number < 4 {
-            bytes = bytes << 8 | (2 * number + 1) << 4 | 2 * number;
+            bytes = (bytes << 8) | ((2 * number + 1) << 4) | (2 * number);
         } else {
             return None;
         }

@@ -23,8 +23,8 @@ use crate::ir::Guard;
 use crate::ir::Mods;
 use crate::ir::Operand;
 use crate::ir::Scalar;
+use crate::native::callbacks::Helper;
 use crate::native::context::at;
-use crate::native::helpers::Helper;
 
 /// The 32- and 64-bit floats, which the processor computes as PTX wants them.
 pub(super) const fn is_machine_float(ty: Scalar) -> bool {
@@ -219,10 +219,11 @@ impl Emitter<'_, '_> {
             let opposite = self.b.ins().bxor_imm_u(holds, 1);
             (dst, self.combine(alu, opposite, combine))
         });
-        if let Some(dst) = alu.dst {
-            self.write(dst, first, Extend::Zero, guard);
+        let mut results = [alu.dst.map(|dst| (dst, first)), second];
+        if writes_guard(alu, guard) {
+            results.reverse();
         }
-        if let Some((dst, value)) = second {
+        for (dst, value) in results.into_iter().flatten() {
             self.write(dst, value, Extend::Zero, guard);
         }
         true
@@ -274,7 +275,7 @@ impl Emitter<'_, '_> {
             AluOp::Setp(..) | AluOp::Testp(_) => Scalar::B8,
             AluOp::Set(_, _, to) => to,
             AluOp::Mul(crate::ir::Part::Wide) | AluOp::Mad(crate::ir::Part::Wide, _) => Scalar::B64,
-            AluOp::Cvt { .. } | AluOp::CvtPair { .. } | AluOp::CvtPack => alu.ty,
+            AluOp::Cvt { .. } | AluOp::CvtPair { .. } => alu.ty,
             // Results of these have a width of their own; the helper has extended them.
             _ => Scalar::B64,
         };
@@ -282,6 +283,10 @@ impl Emitter<'_, '_> {
             let word = self.b.ins().load(types::I64, MemFlagsData::trusted(), context, at::SCRATCH);
             (reg, word)
         });
+        let guarded_later = second.filter(|_| !writes_guard(alu, guard));
+        if let Some((reg, word)) = second.filter(|_| guarded_later.is_none()) {
+            self.write(reg, word, Extend::Zero, guard);
+        }
         if let Some(dst) = alu.dst {
             if result_type == Scalar::B64 {
                 self.write(dst, result, Extend::Zero, guard);
@@ -289,7 +294,7 @@ impl Emitter<'_, '_> {
                 self.write_word(dst, result, result_type, guard);
             }
         }
-        if let Some((reg, word)) = second {
+        if let Some((reg, word)) = guarded_later {
             self.write(reg, word, Extend::Zero, guard);
         }
     }
@@ -333,4 +338,9 @@ impl Emitter<'_, '_> {
         let call = self.b.ins().call_indirect(signature, function, args);
         self.b.inst_results(call)[0]
     }
+}
+
+/// Whether the first result is the guard itself: then the second has to be written before it.
+fn writes_guard(alu: &Alu, guard: Option<Guard>) -> bool {
+    guard.is_some_and(|guard| alu.dst == Some(guard.reg))
 }

@@ -17,7 +17,7 @@ use crate::ir::Operand;
 use crate::ir::Reg;
 use crate::ir::Scalar;
 use crate::ir::Space;
-use crate::native::helpers::Helper;
+use crate::native::callbacks::Helper;
 
 /// The processor's own operation, if it has one.
 const fn machine(op: AtomicOp, ty: Scalar) -> Option<AtomicRmwOp> {

@@ -50,7 +50,12 @@ impl Emitter<'_, '_> {
                 let factors = [alu.src[0], alu.src[1]];
                 let (product, ty) = match part {
                     // Of uniform factors it is known before the loop over lanes.
-                    Part::Low if factors.iter().flatten().all(|factor| self.is_uniform(*factor, integer(alu.ty))) => {
+                    Part::Low
+                        if factors
+                            .iter()
+                            .flatten()
+                            .all(|factor| self.is_uniform(*factor, integer(alu.ty))) =>
+                    {
                         let [a, b] = self.two(alu);
                         (self.at_entry(|cursor| cursor.ins().imul(a, b)), alu.ty)
                     }

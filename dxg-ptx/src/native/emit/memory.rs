@@ -27,10 +27,10 @@ use crate::ir::Reg;
 use crate::ir::Scalar;
 use crate::ir::Space;
 use crate::ir::Symbol;
+use crate::native::callbacks::ATOMIC;
+use crate::native::callbacks::Helper;
 use crate::native::context::at;
 use crate::native::context::fault;
-use crate::native::helpers::ATOMIC;
-use crate::native::helpers::Helper;
 
 /// Where an access goes: a pointer and what is added to it.
 #[derive(Clone, Copy)]
@@ -87,12 +87,30 @@ impl Emitter<'_, '_> {
     }
 
     /// Checks a range in a space, from a register's value.
-    fn check(&mut self, space: Space, value: Value, check: Check) {
+    fn check(&mut self, (space, guess): (Space, Option<Space>), value: Value, check: Check) {
         let start = match check.low {
             0 => value,
             low => self.b.ins().iadd_imm_s(value, low),
         };
         match space {
+            Space::Generic if guess == Some(Space::Shared) => {
+                let known = self.known(Known::Shared);
+                let from = self.b.ins().isub(start, known);
+                let turned = self.turned(from, check.align);
+                let bound = self.bound(Space::Shared, check.bytes, check.align);
+                let bad = self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, turned, bound);
+                self.check_elsewhere(Some(bad), start, check);
+            }
+            Space::Generic if guess == Some(Space::Local) && !self.is_atomic => {
+                let base = self.local_base();
+                let from = self.b.ins().isub(start, base);
+                let turned = self.turned(from, check.align);
+                let room = self.unit.function.local_bytes.checked_sub(check.bytes);
+                let count = room.map_or(0, |left| left / check.align + 1);
+                let condition = IntCC::UnsignedGreaterThanOrEqual;
+                let bad = self.b.ins().icmp_imm_u(condition, turned, i64::from(count));
+                self.check_elsewhere(Some(bad), start, check);
+            }
             Space::Global | Space::Const | Space::Generic => {
                 let known = self.known(Known::MemoryBase);
                 let from = self.b.ins().isub(start, known);
@@ -203,12 +221,15 @@ impl Emitter<'_, '_> {
     pub(super) fn locate(&mut self, space: Space, address: Address, bytes: u32, at: usize) -> Pointer {
         match address.base {
             Base::Reg(reg) => {
+                let guess = self.unit.guesses[reg.0 as usize];
                 let value = self.read(reg);
                 let value = self.convert(value, types::I64, Extend::Zero);
                 match self.plans.get(at).copied().flatten() {
                     Some(Plan::Covered) => {}
-                    Some(Plan::Check(check)) => self.check(space, value, check),
-                    None => self.check(space, value, Check { low: address.offset, bytes, align: bytes }),
+                    Some(Plan::Check(check)) => self.check((space, guess), value, check),
+                    None => {
+                        self.check((space, guess), value, Check { low: address.offset, bytes, align: bytes })
+                    }
                 }
                 let base = match self.origin(space) {
                     Some(origin) => self.b.ins().iadd(origin, value),
@@ -220,7 +241,7 @@ impl Emitter<'_, '_> {
                 let value = self.symbol(symbol);
                 let is_inside = self.is_inside(symbol, space, address.offset, bytes);
                 if !is_inside {
-                    self.check(space, value, Check { low: address.offset, bytes, align: bytes });
+                    self.check((space, None), value, Check { low: address.offset, bytes, align: bytes });
                 }
                 let base = match self.origin(space) {
                     Some(origin) => self.b.ins().iadd(origin, value),
@@ -230,7 +251,7 @@ impl Emitter<'_, '_> {
             }
             Base::Zero => {
                 let value = self.constant(0, types::I64);
-                self.check(space, value, Check { low: address.offset, bytes, align: bytes });
+                self.check((space, None), value, Check { low: address.offset, bytes, align: bytes });
                 let base = self.origin(space).unwrap_or(value);
                 self.pointer(base, address.offset)
             }
@@ -445,7 +466,7 @@ impl Emitter<'_, '_> {
         };
         let value = self.b.ins().iadd(base, more);
         let value = self.b.ins().iadd_imm_s(value, address.offset);
-        self.check(space, value, Check { low: 0, bytes: 1, align: 1 });
+        self.check((space, None), value, Check { low: 0, bytes: 1, align: 1 });
         match self.origin(space) {
             Some(origin) => self.b.ins().iadd(origin, value),
             None => value,

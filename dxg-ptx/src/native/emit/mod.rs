@@ -95,7 +95,9 @@ impl Known {
             Self::FrameStride => (8, at::FRAME_STRIDE, wide),
             Self::Lanes => (9, at::LANES, wide),
             Self::Stop => (10, at::STOP, wide),
-            Self::BlockExtent(axis) => (11 + axis as usize, at::BLOCK_EXTENT + 4 * axis as i32, ir::types::I32),
+            Self::BlockExtent(axis) => {
+                (11 + axis as usize, at::BLOCK_EXTENT + 4 * axis as i32, ir::types::I32)
+            }
         }
     }
 }
@@ -129,6 +131,8 @@ pub(super) struct Emitter<'a, 'f> {
     spins: Option<Variable>,
     /// The instruction that is emitted.
     inst: u32,
+    /// The predicate of the guard of the instruction that is emitted.
+    guard_holds: Option<Value>,
     /// Whether the access that is emitted is an atomic operation.
     is_atomic: bool,
     has_fma: bool,
@@ -203,6 +207,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
             next_lane: b.create_block(),
             fail: b.create_block(),
             inst: 0,
+            guard_holds: None,
             is_atomic: false,
             has_fma: !is_x86 || is_set("has_fma"),
             has_round: !is_x86 || is_set("has_sse41"),
@@ -332,7 +337,12 @@ impl<'a, 'f> Emitter<'a, 'f> {
     ///
     /// What leaves a loop comes first in a branch here and elsewhere: Cranelift visits blocks so that it would otherwise not move
     /// what does not change out of the rest of the loop.
-    pub(super) fn fail_if(&mut self, bad: Value, kind: u32, address: impl FnOnce(&mut Self) -> Option<Value>) {
+    pub(super) fn fail_if(
+        &mut self,
+        bad: Value,
+        kind: u32,
+        address: impl FnOnce(&mut Self) -> Option<Value>,
+    ) {
         let [cold, next] = [self.b.create_block(), self.b.create_block()];
         self.b.set_cold_block(cold);
         self.b.ins().brif(bad, cold, &[], next, &[]);
@@ -460,6 +470,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
     }
 
     fn instruction(&mut self, inst: &Inst, at: usize) {
+        self.guard_holds = inst.guard.map(|guard| self.read(guard.reg));
         match &inst.op {
             Op::Alu(alu) => self.alu(alu, inst.guard),
             Op::Pack { ty, dst, parts } => self.pack(*ty, *dst, parts, inst.guard),

@@ -2,16 +2,15 @@
 
 use cranelift_codegen::ir::InstBuilder as _;
 use cranelift_codegen::ir::Value;
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types;
 
 use super::Emitter;
 use super::Known;
 use super::READONLY;
 use crate::ir::Special;
+use crate::native::callbacks::Helper;
+use crate::native::callbacks::Question;
 use crate::native::context::at;
-use crate::native::helpers::Helper;
-use crate::native::helpers::Question;
 
 impl Emitter<'_, '_> {
     fn field(&mut self, offset: i32) -> Value {
@@ -123,10 +122,5 @@ impl Emitter<'_, '_> {
                 self.b.ins().bnot(up_to)
             }
         }
-    }
-
-    /// Whether a value is not 0.
-    pub(super) fn is_set(&mut self, value: Value) -> Value {
-        self.b.ins().icmp_imm_u(IntCC::NotEqual, value, 0)
     }
 }

@@ -13,7 +13,6 @@ use super::types::integer;
 use crate::ir::Guard;
 use crate::ir::Operand;
 use crate::ir::Reg;
-use crate::ir::RegClass;
 use crate::ir::Scalar;
 
 /// How a value is made wider.
@@ -121,10 +120,6 @@ impl Emitter<'_, '_> {
         self.operand(operand, types::I64)
     }
 
-    pub(super) fn class(&self, reg: Reg) -> RegClass {
-        self.unit.function.regs[reg.0 as usize]
-    }
-
     /// Writes a register. Under a guard, lanes where it does not hold keep the old value.
     pub(super) fn write(&mut self, reg: Reg, value: Value, extend: Extend, guard: Option<Guard>) {
         let ty = self.types[reg.0 as usize];
@@ -135,7 +130,8 @@ impl Emitter<'_, '_> {
         }
         if let Some(guard) = guard {
             let old = self.read(reg);
-            let holds = self.read(guard.reg);
+            // Not read again: an earlier result of the instruction may be the predicate itself.
+            let holds = self.guard_holds.unwrap_or(old);
             value = match guard.when {
                 true => self.b.ins().select(holds, value, old),
                 false => self.b.ins().select(holds, old, value),

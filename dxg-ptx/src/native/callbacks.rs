@@ -24,7 +24,7 @@ use crate::semantics;
 pub(crate) enum Helper {
     /// Computes a pure instruction.
     Alu,
-    /// Whether a thread may use a range of generic addresses outside global memory.
+    /// Whether a thread may use a range of generic addresses.
     Reach,
     /// The new value of memory that an atomic operation changes.
     Combine,
@@ -106,6 +106,10 @@ fn is_within_reach(context: &Context, address: u64, bytes: u32, align: u32) -> b
     if !address.is_multiple_of(u64::from(align.max(1))) {
         return false;
     }
+    let offset = address.wrapping_sub(context.memory_base);
+    if offset.checked_add(u64::from(bytes)).is_some_and(|end| end <= context.memory_bytes) {
+        return true;
+    }
     match run.space_of(context, address, bytes) {
         Some(crate::ir::Space::Shared) => true,
         Some(_) if is_atomic => {
@@ -127,8 +131,7 @@ extern "C" fn combine(context: &mut Context, unit: u32, inst: u32, old: u64, b: 
 extern "C" fn effect(context: &mut Context, unit: u32, inst: u32, locals: u64, lane: u32) -> u32 {
     let scratch = context.scratch;
     let run = run_of(context);
-    let thread = run.thread_index(context, lane);
-    match system::effect(run, context, (unit, inst), locals, (scratch, thread)) {
+    match system::effect(run, context, (unit, inst), locals, (scratch, lane)) {
         Ok(result) => {
             context.scratch[0] = result;
             1

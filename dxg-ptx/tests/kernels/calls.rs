@@ -1,0 +1,86 @@
+//! Calls: recursion, function pointers, the system's functions, `alloca`.
+
+use super::kernel::Kernel;
+use crate::support::program::Make;
+
+fn recursion_returns_through_all_frames(make: Make<'_>) {
+    let outside = ".func (.param .u32 r) fib(.param .u32 n)\n{\n.reg .b32 %a<6>;\n.reg .pred %q;\nld.param.u32 %a0, [n];\n\
+                   setp.lt.u32 %q, %a0, 2;\n@%q bra SMALL;\n{\n.param .u32 p;\n.param .u32 v;\nsub.u32 %a1, %a0, 1;\n\
+                   st.param.u32 [p], %a1;\ncall (v), fib, (p);\nld.param.u32 %a2, [v];\n}\n{\n.param .u32 p;\n.param .u32 v;\n\
+                   sub.u32 %a1, %a0, 2;\nst.param.u32 [p], %a1;\ncall (v), fib, (p);\nld.param.u32 %a3, [v];\n}\n\
+                   add.u32 %a2, %a2, %a3;\nst.param.u32 [r], %a2;\nret;\nSMALL:\nst.param.u32 [r], %a0;\nret;\n}\n";
+    let body = "and.b32 %r1, %t, 15;\n{\n.param .u32 p;\n.param .u32 v;\nst.param.u32 [p], %r1;\ncall (v), fib, (p);\n\
+                ld.param.u32 %r2, [v];\n}\nst.global.u32 [%mine], %r2;";
+    let got = Kernel { outside, body, ..Kernel::default() }.out(make);
+    let mut fib = vec![0, 1];
+    (2..16).for_each(|i| fib.push(fib[i - 1] + fib[i - 2]));
+    assert_eq!(got[..32], (0..32).map(|i: usize| fib[i % 16]).collect::<Vec<u32>>());
+}
+
+fn function_pointers_choose_per_lane(make: Make<'_>) {
+    let function = |name: &str, op: &str| {
+        format!(
+            ".func (.param .u32 r) {name}(.param .u32 n)\n{{\n.reg .b32 %a;\nld.param.u32 %a, [n];\n{op}\n\
+             st.param.u32 [r], %a;\nret;\n}}\n"
+        )
+    };
+    let outside = function("twice", "shl.b32 %a, %a, 1;")
+        + &function("next", "add.u32 %a, %a, 1;")
+        + ".global .align 8 .u64 table[2] = {twice, next};\n";
+    let body = "and.b32 %r1, %t, 1;\nmul.wide.u32 %rd1, %r1, 8;\nmov.u64 %rd2, table;\nadd.u64 %rd2, %rd2, %rd1;\n\
+                ld.global.u64 %rd3, [%rd2];\n{\nproto: .callprototype (.param .u32 _) _ (.param .u32 _);\n.param .u32 p;\n\
+                .param .u32 v;\nst.param.u32 [p], %t;\ncall (v), %rd3, (p), proto;\nld.param.u32 %r2, [v];\n}\n\
+                st.global.u32 [%mine], %r2;";
+    let got = Kernel { outside: &outside, body, ..Kernel::default() }.out(make);
+    assert_eq!(got[..32], (0..32).map(|i: u32| if i & 1 == 0 { i * 2 } else { i + 1 }).collect::<Vec<u32>>());
+}
+
+fn barrier_within_a_called_function_joins_the_block(make: Make<'_>) {
+    let outside = ".shared .align 4 .u32 word;\n.func (.param .u32 r) sum(.param .u32 n)\n{\n.reg .b32 %a<3>;\n\
+                   ld.param.u32 %a0, [n];\nred.shared.add.u32 [word], %a0;\nbar.sync 0;\nld.shared.u32 %a1, [word];\n\
+                   st.param.u32 [r], %a1;\nret;\n}\n";
+    let body = "setp.ne.u32 %p1, %t, 0;\nmov.u32 %r1, 0;\n@!%p1 st.shared.u32 [word], %r1;\nbar.sync 0;\n{\n.param .u32 p;\n\
+                .param .u32 v;\nst.param.u32 [p], %t;\ncall (v), sum, (p);\nld.param.u32 %r2, [v];\n}\n\
+                st.global.u32 [%mine], %r2;";
+    let got = Kernel { outside, body, block: 96, ..Kernel::default() }.out(make);
+    assert_eq!(got[..96], [95 * 96 / 2; 96]);
+}
+
+fn heap_memory_is_writable_and_goes_back(make: Make<'_>) {
+    let outside =
+        ".extern .func (.param .b64 r) malloc(.param .b64 n);\n.extern .func free(.param .b64 p);\n";
+    let body = "{\n.param .b64 n;\n.param .b64 r;\nst.param.b64 [n], 64;\ncall (r), malloc, (n);\nld.param.b64 %rd1, [r];\n}\n\
+                st.u32 [%rd1+60], %g;\nbar.sync 0;\nld.u32 %r1, [%rd1+60];\nst.global.u32 [%mine], %r1;\n{\n.param .b64 p;\n\
+                st.param.b64 [p], %rd1;\ncall free, (p);\n}\n";
+    let got = Kernel { outside, body, ..Kernel::default() }.out(make);
+    assert_eq!(got[..32], (0..32).collect::<Vec<u32>>());
+}
+
+fn printf_prints_its_arguments(make: Make<'_>) {
+    let text: Vec<String> = b"%d+%s=%.1f\n\0".iter().map(u8::to_string).collect();
+    let outside = format!(
+        ".global .align 1 .b8 f[{}] = {{{}}};\n.global .align 1 .b8 x[3] = {{120, 121, 0}};\n\
+         .extern .func (.param .b32 r) vprintf(.param .b64 a, .param .b64 b);\n",
+        text.len(),
+        text.join(", ")
+    );
+    let body = ".local .align 8 .b8 l[24];\nmov.u64 %rd1, l;\ncvta.local.u64 %rd1, %rd1;\nst.u32 [%rd1], %t;\nmov.u64 %rd2, x;\n\
+                cvta.global.u64 %rd2, %rd2;\nst.u64 [%rd1+8], %rd2;\ncvt.rn.f64.u32 %rd3, %t;\nst.u64 [%rd1+16], %rd3;\n\
+                {\n.param .b64 a;\n.param .b64 b;\n.param .b32 r;\nmov.u64 %rd4, f;\ncvta.global.u64 %rd4, %rd4;\n\
+                st.param.b64 [a], %rd4;\nst.param.b64 [b], %rd1;\ncall (r), vprintf, (a, b);\nld.param.b32 %r1, [r];\n}\n\
+                st.global.u32 [%mine], %r1;";
+    let left = Kernel { outside: &outside, body, block: 3, ..Kernel::default() }.run(make);
+    assert_eq!(left.outcome, Ok(()));
+    let mut lines: Vec<&str> = left.printed.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["0+xy=0.0", "1+xy=1.0", "2+xy=2.0"]);
+    assert_eq!(left.out[..3], [3; 3]);
+}
+
+crate::for_each_executor!(
+    recursion_returns_through_all_frames,
+    function_pointers_choose_per_lane,
+    barrier_within_a_called_function_joins_the_block,
+    heap_memory_is_writable_and_goes_back,
+    printf_prints_its_arguments,
+);
