@@ -378,5 +378,6 @@ pub fn enqueue(
     if lane.is_capturing.load(Ordering::Relaxed) {
         return crate::capture::add(lane, step, params());
     }
+    crate::capture::check_legacy(context, lane)?;
     run(context, lane, &step)
 }

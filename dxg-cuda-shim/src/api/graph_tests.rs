@@ -412,6 +412,25 @@ fn capture_that_is_waited_for_is_invalid_until_it_ends() {
 }
 
 #[test]
+fn capture_is_broken_by_work_of_the_legacy_stream_that_would_come_after_it() {
+    let setup = Setup::new();
+    let to = setup.memory(0);
+    let set = || super::fill::d32_async(CUdeviceptr(to), 1, 1, CUstream::NULL);
+    let apart = new_stream();
+    stream::begin_capture(apart).unwrap();
+    // A stream that does not go with the legacy one is not in its way.
+    assert_eq!(set(), Ok(()));
+    got::<CUgraph>(|out| stream::end_capture(apart, out)).unwrap();
+    let blocking: CUstream = got(|out| stream::create(out, 0)).unwrap();
+    stream::begin_capture(blocking).unwrap();
+    assert_eq!(set(), Err(CUresult::ERROR_STREAM_CAPTURE_IMPLICIT));
+    let ended: Answer<CUgraph> = got(|out| stream::end_capture(blocking, out));
+    assert_eq!(ended, Err(CUresult::ERROR_STREAM_CAPTURE_INVALIDATED));
+    assert_eq!(set(), Ok(()));
+    assert_eq!(setup.value(to), 1);
+}
+
+#[test]
 fn launch_that_is_captured_becomes_a_child() {
     let setup = Setup::new();
     let to = setup.memory(0);
