@@ -8,10 +8,10 @@ use std::path::PathBuf;
 use dxg_tests_vulkan::stage;
 
 pub mod api;
+pub mod by_descriptor;
 pub mod kernels;
 pub mod programs;
 pub mod scenarios;
-pub mod with_vulkan;
 
 /// The CUDA driver in a prefix.
 pub const DRIVER: &str = "lib/dxg/libcuda.so.1";

@@ -1,5 +1,5 @@
-//! Memory and semaphores that cross between CUDA and Vulkan on one virtual GPU: this process is the CUDA side, a process that it
-//! starts is the Vulkan side.
+//! Memory and semaphores that cross by descriptor between programs on one virtual GPU, CUDA and Vulkan: this process is one side,
+//! a process that it starts is the other.
 
 use std::io::IoSliceMut;
 use std::mem::MaybeUninit;
@@ -50,6 +50,10 @@ pub fn vulkan_side(argument: &str) {
 }
 
 fn start(name: &str, descriptors: &[&dyn AsFd]) -> Child {
+    start_as("vulkan_side", name, descriptors)
+}
+
+fn start_as(side: &str, name: &str, descriptors: &[&dyn AsFd]) -> Child {
     let mut argument = name.to_owned();
     for descriptor in descriptors {
         // Nothing else is started meanwhile that could inherit it.
@@ -57,7 +61,7 @@ fn start(name: &str, descriptors: &[&dyn AsFd]) -> Child {
         argument.push_str(&format!(",{}", descriptor.as_fd().as_raw_fd()));
     }
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.args(["vulkan_side", &argument]).spawn().expect("a child")
+    command.args([side, &argument]).spawn().expect("a child")
 }
 
 /// Memory of CUDA's own, and the descriptor that names it.
@@ -103,6 +107,35 @@ fn signal(program: &Program, semaphore: Handle, value: u64, stream: Handle) {
 
 fn fill(program: &Program, at: Ptr, value: u32, stream: Handle) {
     program.cuda.ok(program.cuda.cuMemsetD32Async(at, value, SHARED_BYTES / 4, stream));
+}
+
+/// Another CUDA process maps the memory that a descriptor names, sees the words and changes them.
+pub fn memory_crosses_two_programs_by_descriptor(_: &str) {
+    let program = Program::begin();
+    let (at, memory) = made(&program);
+    program.write(at, &[7_u32; 32]);
+    let mut child = start_as("descriptor_side", "", &[&memory]);
+    assert!(child.wait().expect("its end").success());
+    assert_eq!(program.read::<u32>(at, 32), [42; 32]);
+}
+
+/// The other side of it.
+///
+/// # Panics
+/// Where something is not as it shall be.
+pub fn descriptor_side(argument: &str) {
+    let program = Program::begin();
+    let cuda = &program.cuda;
+    let number: usize = argument.trim_start_matches(',').parse().expect("a descriptor");
+    let (mut handle, mut at) = (0, 0);
+    let number = std::ptr::without_provenance_mut(number);
+    cuda.ok(cuda.cuMemImportFromShareableHandle(&raw mut handle, number, 1));
+    cuda.ok(cuda.cuMemAddressReserve(&raw mut at, GRANULE_BYTES, 0, 0, 0));
+    cuda.ok(cuda.cuMemMap(at, GRANULE_BYTES, 0, handle, 0));
+    assert_eq!(program.read::<u32>(at, 32), [7; 32]);
+    let scale = program.function(program.module(), "scale");
+    program.scale(scale, at, 6, 32, 0);
+    cuda.ok(cuda.cuCtxSynchronize());
 }
 
 /// CUDA fills its memory eight times, Vulkan copies and checks each; values of one timeline order it both ways.
