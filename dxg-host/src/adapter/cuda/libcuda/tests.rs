@@ -363,7 +363,7 @@ fn boxes_are_copied_row_by_row_and_checked_to_their_last_byte() {
 fn memory_of_this_process_is_no_memory_of_the_guest() {
     let device = device();
     let mut guest = Guest::new(&device);
-    let secret = vec![42_u8; 64];
+    let secret = [42_u8; 64];
     let staging = guest.staging;
     let from = secret.as_ptr().expose_provenance() as u64;
     guest.run(0, Task::Copy { to: staging, from, bytes: 64 });
