@@ -49,44 +49,49 @@ impl Victim {
         let says = |word: &str| process.arguments.iter().any(|argument| argument == word);
         match self {
             Self::Client => process.name == "share" || process.name == "mandelbrot",
-            Self::Worker => process.name.starts_with("dxgd") && says("worker"),
+            Self::Worker => process.is_worker(),
             Self::Broker => process.name.starts_with("dxgd") && says("serve"),
         }
     }
 }
 
-/// Kills one victim some time after the scenario began, then waits for the end of everything.
-fn kill_one(prefix: &Path, victim: Victim, round: u64) {
+/// Kills one victim some time after the scenario began, then waits for the end of everything; whether there was one.
+fn kill_one(prefix: &Path, victim: Victim, round: u64) -> bool {
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("killed-{victim:?}-{round}"));
     let _ = fs::remove_dir_all(&out);
     fs::create_dir_all(&out).expect("the folder can be made");
     let mut child = scenario(prefix, &out);
-    let group = i32::try_from(child.id()).expect("a process id");
+    let dxgctl = i32::try_from(child.id()).expect("a process id");
+    let find = || staged::descendants(dxgctl).into_iter().filter(|process| victim.matches(process));
     // Spread over the scenario's life, the same in every run but not evenly.
     let delay = Duration::from_micros((round * 7919 + victim as u64 * 3571) % 400 * 1000);
     let mut victims = Vec::new();
     let appeared = staged::wait_until(|| {
-        victims = staged::group(group).into_iter().filter(|process| victim.matches(process)).collect();
-        !victims.is_empty() || staged::group(group).is_empty()
+        victims = find().collect();
+        !victims.is_empty() || staged::group(dxgctl).is_empty()
     });
     assert!(appeared, "round {round}: no {victim:?} appeared");
     thread::sleep(delay);
     // The one seen first may be gone by now; then there is a later one, or the scenario is over.
-    victims = staged::group(group).into_iter().filter(|process| victim.matches(process)).collect();
+    victims = find().collect();
+    // The daemon has a process group of its own, and so may what it starts.
+    let mut groups: Vec<i32> = staged::descendants(dxgctl).iter().map(|process| process.group).collect();
+    groups.push(dxgctl);
+    let left = || groups.iter().flat_map(|group| staged::group(*group)).collect::<Vec<_>>();
     let chosen = victims.get(usize::try_from(round).expect("small") % victims.len().max(1)).cloned();
     if let Some(pid) = chosen.as_ref().and_then(|process| Pid::from_raw(process.pid)) {
         // It may end at this very moment, which is as good.
         let _ = rustix::process::kill_process(pid, Signal::KILL);
     }
     child.wait().expect("dxgctl ends");
-    let ended = staged::wait_until(|| staged::group(group).is_empty());
-    let left = staged::group(group);
-    assert!(ended && left.is_empty(), "{victim:?} {chosen:?}, round {round}: left over {left:?}");
+    let ended = staged::wait_until(|| left().is_empty());
+    assert!(ended, "{victim:?} {chosen:?}, round {round}: left over {:?}", left());
     if let Ok(dir) = fs::read_to_string(out.join("dir")) {
         let dir = PathBuf::from(dir.trim());
         assert!(!dir.exists(), "{victim:?}, round {round}: {} is left over", dir.display());
     }
     let _ = fs::remove_dir_all(&out);
+    chosen.is_some()
 }
 
 /// Names of the shared memory that the whole machine has.
@@ -101,9 +106,8 @@ fn shared_memory() -> Vec<String> {
 fn kill_all(victim: Victim) {
     let Some(prefix) = staged::prefix() else { return };
     let before = shared_memory();
-    for round in 0..KILLS {
-        kill_one(&prefix, victim, round);
-    }
+    let killed = (0..KILLS).filter(|round| kill_one(&prefix, victim, *round)).count();
+    assert!(killed > 0, "no {victim:?} lived long enough to be killed");
     assert_eq!(shared_memory(), before);
 }
 

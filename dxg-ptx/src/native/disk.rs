@@ -42,7 +42,7 @@ pub struct Directory {
 struct Kept {
     name: String,
     bytes: u64,
-    used: (i64, i64),
+    used: (i64, u64),
 }
 
 impl Directory {
@@ -141,7 +141,7 @@ impl Directory {
                 continue;
             };
             let bytes = u64::try_from(stat.st_size).unwrap_or(0);
-            let used = (stat.st_mtime as i64, stat.st_mtime_nsec as i64);
+            let used = (stat.st_mtime, stat.st_mtime_nsec);
             found.push(Kept { name: name.to_owned(), bytes, used });
         }
         Ok(found)

@@ -26,6 +26,11 @@ use crate::regions::verify;
 /// Stack for what has no bound: recursion, indirect calls, `alloca`.
 const OPEN_STACK_BYTES: u32 = 64 << 10;
 
+/// An entry of more instructions is interpreted: to compile it would take too long.
+const MOST_INSTS: u32 = 100_000;
+/// Depth of calls that is looked at; what goes deeper counts as without bound.
+const MOST_CALLS: usize = 200;
+
 /// One function that becomes one machine function.
 #[derive(Debug)]
 pub(crate) struct Unit {
@@ -63,6 +68,8 @@ pub(crate) struct Prepared {
     /// Static shared memory, and where the dynamic one starts.
     pub(crate) static_shared_bytes: u64,
     pub(crate) dynamic_start: u64,
+    /// For each point, the unit and the number of the instruction that comes before it.
+    causes: Vec<Option<(u32, u32)>>,
     /// Stack of a thread.
     pub(crate) stack_bytes: u32,
 }
@@ -113,6 +120,13 @@ impl Unit {
     /// The number of an instruction; one more than the last for the block's end.
     pub(crate) fn inst_number(&self, block: u32, at: u32) -> u32 {
         self.inst_bases.get(block as usize).copied().unwrap_or(0) + at
+    }
+
+    fn causes(&self) -> impl Iterator<Item = Option<(u32, u32)>> {
+        self.regions.points.iter().map(|point| {
+            let at = point.next.checked_sub(1)?;
+            Some((self.number, self.inst_number(point.block.0, at)))
+        })
     }
 
     fn position(&self, number: u32) -> Option<(usize, usize)> {
@@ -206,6 +220,7 @@ impl Prepared {
             shared: layout.shared.clone(),
             static_shared_bytes: layout.static_bytes,
             dynamic_start: layout.dynamic_start,
+            causes: Vec::new(),
             stack_bytes: 0,
         };
         let mut waiting = vec![entry];
@@ -226,10 +241,15 @@ impl Prepared {
             waiting.extend(callees(&unit.function));
             prepared.units.push(unit);
         }
+        let insts: u32 = prepared.units.iter().filter_map(|unit| unit.inst_bases.last()).sum();
+        if insts > MOST_INSTS {
+            return Err(format!("{insts} instructions are more than are compiled"));
+        }
         if let [unit] = prepared.units.as_mut_slice() {
             unit.is_alone = unit.regions.is_straight();
         }
         prepared.stack_bytes = prepared.stack();
+        prepared.causes = prepared.units.iter().flat_map(Unit::causes).collect();
         Ok(prepared)
     }
 
@@ -245,6 +265,12 @@ impl Prepared {
         Some((unit, local, unit.regions.points.get(local as usize)?))
     }
 
+    /// The instruction that a point comes after: its unit, its number, itself.
+    pub(crate) fn cause(&self, point: u32) -> Option<(u32, u32, &Inst)> {
+        let (unit, number) = self.causes.get(point as usize).copied().flatten()?;
+        Some((unit, number, self.units.get(unit as usize)?.inst(number)?))
+    }
+
     /// Whether no thread ever stops.
     pub(crate) fn is_alone(&self) -> bool {
         self.units.first().is_some_and(|unit| unit.is_alone)
@@ -257,7 +283,7 @@ impl Prepared {
     /// Stack of a thread: the deepest chain of frames, and more if there is no deepest.
     fn stack(&self) -> u32 {
         let mut open = vec![false; self.units.len()];
-        let (deepest, is_closed) = self.depth(0, &mut open);
+        let (deepest, is_closed) = self.depth(0, &mut open, 0);
         let is_closed =
             is_closed && !self.units.iter().any(|unit| unit.has_alloca || has_indirect_calls(&unit.function));
         let extra = if is_closed { 0 } else { OPEN_STACK_BYTES };
@@ -266,15 +292,15 @@ impl Prepared {
         (deepest + extra).next_multiple_of(align.max(64))
     }
 
-    fn depth(&self, number: usize, open: &mut [bool]) -> (u32, bool) {
+    fn depth(&self, number: usize, open: &mut [bool], calls: usize) -> (u32, bool) {
         let Some(unit) = self.units.get(number) else { return (0, true) };
-        if std::mem::replace(&mut open[number], true) {
+        if calls > MOST_CALLS || std::mem::replace(&mut open[number], true) {
             return (0, false);
         }
         let (mut most, mut is_closed) = (0, true);
         for callee in callees(&unit.function) {
             let Some(next) = self.by_function.get(callee.0 as usize).copied().flatten() else { continue };
-            let (below, closed) = self.depth(next as usize, open);
+            let (below, closed) = self.depth(next as usize, open, calls + 1);
             most = most.max(below);
             is_closed &= closed;
         }

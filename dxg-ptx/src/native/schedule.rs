@@ -141,11 +141,18 @@ impl<'g> Block<'g> {
         if self.release_all() {
             return Ok(true);
         }
+        let mut together = 0;
+        for warp in 0..self.live.len() {
+            together += usize::from(self.meet_together(warp));
+        }
+        if together == self.live.len() {
+            return Ok(true);
+        }
         for warp in 0..self.live.len() {
             let live = self.warp(warp).iter().filter(|lane| lane.state != EXITED).count();
             self.live[warp] = u32::try_from(live).unwrap_or(0);
         }
-        let mut met = false;
+        let mut met = together > 0;
         for warp in 0..self.live.len() {
             met |= self.meet(warp)?;
         }
@@ -186,10 +193,7 @@ impl<'g> Block<'g> {
 
     /// The instruction after which a lane in this state goes on: its unit, its number, itself.
     fn cause(&self, state: u32) -> Option<(u32, u32, &'g Inst)> {
-        let (unit, _, point) = self.run.grid.prepared.point(state & !(WAITING | COUNTED))?;
-        let at = point.next.checked_sub(1)?;
-        let number = unit.inst_number(point.block.0, at);
-        Some((unit.number, number, unit.inst(number)?))
+        self.run.grid.prepared.cause(state & !(WAITING | COUNTED))
     }
 
     /// The common case: all threads wait at the same plain barrier.
@@ -247,6 +251,64 @@ impl<'g> Block<'g> {
             }
         }
         any
+    }
+
+    /// The common case: all lanes of the warp wait at the same shuffle or vote, for each other. Whether it was so.
+    fn meet_together(&mut self, warp: usize) -> bool {
+        let lanes = self.warp(warp);
+        let count = lanes.len();
+        let Some(first) = lanes.first().map(|lane| lane.state) else { return false };
+        if first & (WAITING | COUNTED) != WAITING || lanes.iter().any(|lane| lane.state != first) {
+            return false;
+        }
+        let Some((unit, _, inst)) = self.cause(first) else { return false };
+        let Op::Warp { op, mask: Some(mask), dsts, .. } = &inst.op else { return false };
+        if !matches!(op, WarpOp::Shuffle(_) | WarpOp::Vote(_) | WarpOp::Barrier) {
+            return false;
+        }
+        let start = u32::try_from(warp * 32).unwrap_or(0);
+        let group = u32::MAX >> (32 - count.clamp(1, 32));
+        let mut exchanges = [None; 32];
+        for (lane, exchange) in (start..).zip(exchanges.iter_mut().take(count)) {
+            *exchange = self.run.exchange(lane, unit);
+        }
+        let word = |lane: usize, index: usize| exchanges[lane].map_or(0, |words: Exchange| words.get(index));
+        let mask_of = |lane: usize| match mask {
+            Operand::Imm(bits) => (bits & 0xffff_ffff) as u32,
+            _ => (word(lane, 0) & 0xffff_ffff) as u32,
+        };
+        // Lanes that are not there, or have another mask, are another case.
+        if (0..count).any(|lane| mask_of(lane) & group != group || mask_of(lane) != mask_of(0)) {
+            return false;
+        }
+        let set = |lane: usize, index: usize, value: u64| {
+            if let (Some(exchange), Some(Some(_))) = (exchanges[lane], dsts.get(index)) {
+                exchange.set(1 + index, value);
+            }
+        };
+        match *op {
+            WarpOp::Shuffle(mode) => {
+                let values: [u64; 32] = std::array::from_fn(|lane| word(lane, 1));
+                for lane in 0..count {
+                    let number = (lane & 31) as u32;
+                    let (from, within) = warp::shuffle_source(mode, number, word(lane, 2), word(lane, 3));
+                    let from = if group >> from & 1 == 1 { from as usize } else { lane };
+                    set(lane, 0, values[from]);
+                    set(lane, 1, u64::from(within));
+                }
+            }
+            WarpOp::Vote(mode) => {
+                let ballot =
+                    (0..count).fold(0_u32, |ballot, lane| ballot | ((word(lane, 1) & 1) as u32) << lane);
+                let result = warp::vote_result(mode, ballot, group);
+                (0..count).for_each(|lane| set(lane, 0, result));
+            }
+            _ => {}
+        }
+        for lane in &mut self.run.lanes.get_mut()[warp * 32..warp * 32 + count] {
+            lane.state &= !WAITING;
+        }
+        true
     }
 
     /// Lets lanes of a warp that wait for each other do what they wait for. Whether any did.

@@ -136,14 +136,20 @@ fn shuffle<L: Lanes>(mode: ShuffleMode, mask: u32, lanes: &mut L) {
     }
 }
 
-fn vote<L: Lanes>(mode: VoteMode, mask: u32, lanes: &mut L) {
-    let ballot = lanes_of(mask).fold(0, |ballot, lane| ballot | (lanes.source(lane, 0) as u32 & 1) << lane);
-    let result = match mode {
+/// What `vote` gives the lanes of `mask`, of which those of `ballot` say yes.
+#[must_use]
+pub fn vote_result(mode: VoteMode, ballot: u32, mask: u32) -> u64 {
+    match mode {
         VoteMode::All => u64::from(ballot == mask),
         VoteMode::Any => u64::from(ballot != 0),
         VoteMode::Uni => u64::from(ballot == 0 || ballot == mask),
         VoteMode::Ballot => u64::from(ballot),
-    };
+    }
+}
+
+fn vote<L: Lanes>(mode: VoteMode, mask: u32, lanes: &mut L) {
+    let ballot = lanes_of(mask).fold(0, |ballot, lane| ballot | (lanes.source(lane, 0) as u32 & 1) << lane);
+    let result = vote_result(mode, ballot, mask);
     lanes_of(mask).for_each(|lane| lanes.set(lane, 0, result));
 }
 

@@ -6,7 +6,6 @@ mod staged;
 use std::fs;
 use std::io::BufRead as _;
 use std::io::BufReader;
-use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -18,11 +17,12 @@ use rustix::process::Signal;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_cuda-vecadd");
 
-/// The C program; `None` (and a line that says so) where there is no C compiler.
-fn c_program() -> Option<String> {
+/// The C program, for one test; `None` (and a line that says so) where there is no C compiler.
+fn c_program(test: &str) -> Option<String> {
     let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../cuda-c");
-    // One for each test process: another must not be replaced while it runs.
-    let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda-c-{}", std::process::id()));
+    // Tests run at once, and what runs cannot be replaced.
+    let program =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("cuda-c-{test}-{}", std::process::id()));
     let mut command = Command::new("cc");
     command.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-Werror"]).current_dir(&sample);
     let built = command.arg("-DPTX=\"vecadd.ptx\"").arg("-o").arg(&program).args(["host.c", "-ldl"]).output();
@@ -57,7 +57,7 @@ fn program_adds_vectors_whose_length_is_no_multiple_of_a_block() {
 
 #[test]
 fn programs_in_rust_and_c_at_once_add_right_on_one_device() {
-    let (Some(prefix), Some(c)) = (staged::cuda_prefix(), c_program()) else { return };
+    let (Some(prefix), Some(c)) = (staged::cuda_prefix(), c_program("two")) else { return };
     // The daemon's own list says which device it is.
     let dxgctl = prefix.join("bin/dxgctl");
     let script = format!(
@@ -89,13 +89,16 @@ fn program_without_a_virtual_gpu_says_what_is_missing_and_what_to_do() {
             .env_remove("DXG_VISIBLE_DEVICES");
         output(&mut command)
     };
-    for program in [Some(PROGRAM.to_owned()), c_program()].into_iter().flatten() {
-        let (ended_well, text) = without(&program);
+    let says = |program: &str| {
+        let (ended_well, text) = without(program);
         assert!(!ended_well, "{text}");
-        assert!(
-            text.contains("CUDA_ERROR_NO_DEVICE (100)") && text.contains("dxgctl run --private"),
-            "{text}"
-        );
+        let what_to_do = "dxgctl run --private";
+        assert!(text.contains("CUDA_ERROR_NO_DEVICE (100)") && text.contains(what_to_do), "{text}");
+    };
+    says(PROGRAM);
+    if let Some(c) = c_program("missing") {
+        says(&c);
+        fs::remove_file(c).expect("it was there");
     }
 }
 
@@ -103,27 +106,29 @@ fn program_without_a_virtual_gpu_says_what_is_missing_and_what_to_do() {
 fn program_whose_worker_is_killed_ends_with_an_error_and_leaves_nothing() {
     let Some(prefix) = staged::cuda_prefix() else { return };
     let mut child = staged::run_private(&prefix, &[PROGRAM, "--count", "4096", "--rounds", "4000000000"])
-        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .expect("dxgctl starts");
-    let group = i32::try_from(child.id()).expect("a process id");
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     // It says so when its context is there, so its worker is.
     assert!(lines.any(|line| line.is_ok_and(|line| line.starts_with("memory "))), "it does not begin");
-    let is_worker = |process: &staged::Process| {
-        process.name.starts_with("dxgd") && process.arguments.iter().any(|argument| argument == "worker")
-    };
-    for worker in staged::group(group).iter().filter(|process| is_worker(process)) {
+    let processes = staged::descendants(i32::try_from(child.id()).expect("a process id"));
+    let workers: Vec<_> = processes.iter().filter(|process| process.is_worker()).collect();
+    for worker in &workers {
         // It may end at this very moment, which is as good.
         let _ = rustix::process::kill_process(Pid::from_raw(worker.pid).expect("a process id"), Signal::KILL);
     }
+    if workers.is_empty() {
+        // Nothing would end it.
+        child.kill().expect("it lives");
+    }
     let rest: Vec<String> = lines.map_while(Result::ok).collect();
     let status = child.wait().expect("dxgctl ends");
+    assert!(!workers.is_empty(), "no worker among {processes:?}");
     assert_eq!(status.code(), Some(1), "{rest:?}");
     assert!(!rest.iter().any(|line| line.contains("all sums are right")), "{rest:?}");
-    let ended = staged::wait_until(|| staged::group(group).is_empty());
-    assert!(ended, "left over: {:?}", staged::group(group));
+    let left = || processes.iter().filter(|process| staged::is_alive(process.pid)).collect::<Vec<_>>();
+    assert!(staged::wait_until(|| left().is_empty()), "left over: {:?}", left());
 }

@@ -54,12 +54,46 @@ pub(crate) fn run_private(prefix: &Path, args: &[&str]) -> Command {
 pub(crate) struct Process {
     pub(crate) pid: i32,
     pub(crate) parent: i32,
+    pub(crate) group: i32,
     pub(crate) name: String,
     pub(crate) arguments: Vec<String>,
 }
 
+impl Process {
+    /// Whether it is a worker of a daemon.
+    pub(crate) fn is_worker(&self) -> bool {
+        // Workers are started from an open file, so their name is no help.
+        self.arguments.first().is_some_and(|program| program.ends_with("dxgd"))
+            && self.arguments.get(1).is_some_and(|word| word == "worker")
+    }
+}
+
 /// The living processes of a process group; zombies have left it.
 pub(crate) fn group(pgid: i32) -> Vec<Process> {
+    processes().into_iter().filter(|process| process.group == pgid).collect()
+}
+
+/// The living children of a process, theirs, and so on.
+pub(crate) fn descendants(pid: i32) -> Vec<Process> {
+    let mut found = Vec::new();
+    let mut rest = processes();
+    let mut parents = vec![pid];
+    while let Some(parent) = parents.pop() {
+        let (children, others): (Vec<_>, Vec<_>) = rest.into_iter().partition(|one| one.parent == parent);
+        parents.extend(children.iter().map(|child| child.pid));
+        found.extend(children);
+        rest = others;
+    }
+    found
+}
+
+/// Whether a process of this number lives; zombies do not.
+pub(crate) fn is_alive(pid: i32) -> bool {
+    processes().iter().any(|process| process.pid == pid)
+}
+
+/// All living processes.
+fn processes() -> Vec<Process> {
     let pids = fs::read_dir("/proc").expect("/proc is there").filter_map(Result::ok);
     pids.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok())
         .filter_map(|pid| {
@@ -70,14 +104,15 @@ pub(crate) fn group(pgid: i32) -> Vec<Process> {
             let mut fields = after.split(' ');
             let state = fields.next()?;
             let parent = fields.next()?.parse().ok()?;
-            let group: i32 = fields.next()?.parse().ok()?;
-            if group != pgid || matches!(state, "Z" | "X") {
+            let group = fields.next()?.parse().ok()?;
+            if matches!(state, "Z" | "X") {
                 return None;
             }
             let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             let arguments =
                 arguments.split(|byte| *byte == 0).map(|a| String::from_utf8_lossy(a).into_owned());
-            Some(Process { pid, parent, name, arguments: arguments.filter(|a| !a.is_empty()).collect() })
+            let arguments = arguments.filter(|a| !a.is_empty()).collect();
+            Some(Process { pid, parent, group, name, arguments })
         })
         .collect()
 }

@@ -57,6 +57,7 @@ const PLACES: &[(&str, &str)] = &[
     ("tests/fake-vk-driver/src", "a driver, called as drivers are"),
     ("tests/src/fork", "a copy of the test's process"),
     ("tests/src/pages", "memory as a program has it"),
+    ("tests/tests/cuda_driver/api", "CUDA as a program calls it, and its numbers in pinned memory"),
     ("tests/vulkan/src/gpu", "Vulkan as a program calls it, wrapped for the scenarios"),
 ];
 
