@@ -382,14 +382,17 @@ impl Arena {
         let is_ours =
             matches!(allocation.kind, Kind::Mapped | Kind::Imported | Kind::External | Kind::Registered);
         let Some(block) = state.blocks.get_mut(&allocation.block) else { return Ok(allocation) };
-        let class = block.class;
+        let (class, is_remote) = (block.class, block.backing.is_remote());
         if !is_ours {
             block.free.give(allocation.start, allocation.taken);
             state.used_bytes = state.used_bytes.saturating_sub(allocation.taken);
         }
         let is_unused = is_ours || block.free.free_bytes() == block.bytes;
         // One unused shared block of each class is kept: programs that allocate and free in a loop would lease each time.
-        let spare = |other: &Block| other.class == class && other.free.free_bytes() == other.bytes;
+        let spare = |other: &Block| {
+            let is_alike = other.class == class && other.backing.is_remote() == is_remote;
+            is_alike && other.free.free_bytes() == other.bytes
+        };
         let is_spare = class.is_some() && state.blocks.values().filter(|other| spare(other)).count() <= 1;
         if is_unused && !is_spare {
             self.unmap(state, ring, allocation.block);

@@ -97,14 +97,12 @@ fn atomic_on_local_memory_is_an_invalid_space(make: Make<'_>) {
 
 fn launch_that_cannot_be_is_refused_before_it_runs(make: Make<'_>) {
     let store = "st.global.u32 [%mine], 1;";
-    let local = format!(
-        ".local .align 4 .b8 depot[4000000];\nmov.u64 %rd1, depot;\nmul.wide.u32 %rd2, %t, 4;\n\
+    let local = ".local .align 4 .b8 depot[4000000];\nmov.u64 %rd1, depot;\nmul.wide.u32 %rd2, %t, 4;\n\
                          add.u64 %rd1, %rd1, %rd2;\nst.local.u32 [%rd1], %t;\nld.local.u32 %r1, [%rd1+4];\n\
-                         st.global.u32 [%mine], %r1;"
-    );
+                         st.global.u32 [%mine], %r1;";
     let shared = format!(".shared .align 4 .b8 s[400000];\nst.shared.u32 [s], %t;\n{store}");
     let kernels = [
-        Kernel { body: &local, ..Kernel::default() },
+        Kernel { body: local, ..Kernel::default() },
         Kernel { body: &shared, ..Kernel::default() },
         Kernel { body: store, block: 1025, out: vec![0; 2048], ..Kernel::default() },
         Kernel { body: store, block: 0, ..Kernel::default() },

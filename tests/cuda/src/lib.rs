@@ -1,4 +1,4 @@
-//! CUDA programs that check themselves.
+//! CUDA programs that check themselves, and where the staged driver is.
 //!
 //! `cuda-scenario NAME` loads `libcuda.so.1` as any program does and runs one scenario; the tests run each over the staged prefix
 //! with a daemon of its own. The functions are called through plain C signatures, as a program in C would.

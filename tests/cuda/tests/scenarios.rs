@@ -3,28 +3,14 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test panics where it fails")]
 
-use std::env;
-use std::path::PathBuf;
 use std::process::Command;
 use std::process::Output;
 
-/// The staged prefix, if there is one.
-fn stage() -> Option<PathBuf> {
-    let stage = match env::var_os("DXG_STAGE") {
-        Some(stage) => PathBuf::from(stage),
-        None => {
-            let program = env::current_exe().ok()?;
-            let target = program.ancestors().find(|dir| dir.join("CACHEDIR.TAG").is_file())?;
-            target.join("stage")
-        }
-    };
-    let files = ["bin/dxgd", "bin/dxgctl", "lib/dxg/libcuda.so.1"];
-    files.iter().all(|file| stage.join(file).is_file()).then_some(stage)
-}
+use dxg_tests_cuda::prefix;
 
 /// Runs a scenario; `None` without a stage.
 fn run(name: &str) -> Option<Output> {
-    let Some(stage) = stage() else {
+    let Some(stage) = prefix() else {
         println!("skipped: no stage");
         return None;
     };
@@ -63,7 +49,7 @@ fn printing_goes_to_standard_output_in_the_order_of_threads() {
 
 #[test]
 fn two_processes_share_the_device() {
-    let Some(stage) = stage() else {
+    let Some(stage) = prefix() else {
         println!("skipped: no stage");
         return;
     };
@@ -76,7 +62,7 @@ fn two_processes_share_the_device() {
 
 #[test]
 fn program_without_a_daemon_finds_no_device_and_the_log_says_what_to_do() {
-    let Some(stage) = stage() else {
+    let Some(stage) = prefix() else {
         println!("skipped: no stage");
         return;
     };

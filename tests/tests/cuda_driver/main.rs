@@ -65,6 +65,18 @@ done:
     st.global.u32 [%rd1], %r3;
     ret;
 }
+.visible .entry endless(.param .u64 at)
+{
+    .reg .pred %p<2>;
+    .reg .b32 %r<2>;
+    .reg .b64 %rd<2>;
+    ld.param.u64 %rd1, [at];
+again:
+    ld.volatile.global.u32 %r1, [%rd1];
+    setp.eq.u32 %p1, %r1, 0;
+    @%p1 bra again;
+    ret;
+}
 .visible .entry wild(.param .u64 to)
 {
     .reg .b64 %rd<2>;
@@ -98,14 +110,39 @@ fn run(name: &str, scenario: fn(&Cuda)) {
         behind.runtime_dir().display(),
     );
     let front = Daemon::configured_with(&["--adapter", "cuda"], &config).unwrap();
-    again::run(name, &[("DXG_RUNTIME_DIR", front.runtime_dir().as_os_str())]);
+    run_twice(name, &front);
     drop((front, behind));
     // The machine's.
     if devices(&[]) == 0 {
         return println!("skipped: no device");
     }
     let front = Daemon::configured_with(&["--adapter", "cuda"], QUOTA).unwrap();
-    again::run(name, &[("DXG_RUNTIME_DIR", front.runtime_dir().as_os_str())]);
+    run_twice(name, &front);
+}
+
+/// Two programs one after the other: the first leaves nothing behind that the second would miss.
+fn run_twice(name: &str, daemon: &Daemon) {
+    let directory = ("DXG_RUNTIME_DIR", daemon.runtime_dir().as_os_str());
+    again::run(name, &[directory]);
+    again::run(name, &[directory, (SECOND, OsStr::new("1"))]);
+}
+
+/// Says to a program that runs again that it is not the first.
+const SECOND: &str = "DXG_TESTS_SECOND";
+
+#[test]
+fn program_that_ends_while_its_kernel_has_no_end_leaves_the_device_to_the_next() {
+    run("program_that_ends_while_its_kernel_has_no_end_leaves_the_device_to_the_next", |cuda| {
+        let module = cuda.load(KERNELS).unwrap();
+        let at = cuda.alloc(33 << 20).unwrap();
+        if env::var_os(SECOND).is_some() {
+            cuda.write(at, &[1]).unwrap();
+            return assert_eq!(cuda.read(at, 1), Ok(vec![1]));
+        }
+        cuda.fill(at, 0, 1, 0).unwrap();
+        let endless = cuda.function(module, "endless").unwrap();
+        cuda.launch(endless, 1, 1, &[at], 0).unwrap();
+    });
 }
 
 /// How many devices of a CUDA driver the daemon finds.

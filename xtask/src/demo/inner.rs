@@ -121,8 +121,8 @@ fn steps(args: &Args) -> Vec<Step> {
         Step {
             title: "CUDA without NVIDIA",
             shows: "A program on the CUDA driver API: it loads libcuda.so.1 and finds ours. Its kernel, in PTX, is \
-                    compiled in a worker for the cores of this machine. Nothing of NVIDIA's takes part, neither \
-                    hardware nor software.",
+                    compiled in a worker for the cores of this machine. It needs nothing of NVIDIA's, neither hardware \
+                    nor software.",
             commands: vec![run(&args.cuda_vecadd, &[])],
             from_line: None,
             check: Check::Sums { programs: 1 },

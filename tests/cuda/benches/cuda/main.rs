@@ -26,7 +26,6 @@ use anyhow::ensure;
 use clap::Parser;
 use dxg_tests_vulkan::bench::Length;
 use dxg_tests_vulkan::bench::median;
-use dxg_tests_vulkan::stage;
 use dxg_tests_vulkan::stage::Place;
 use rustix::thread::CpuSet;
 use rustix::thread::sched_getaffinity;
@@ -38,7 +37,6 @@ use self::rows::Side;
 
 /// How long one process may take.
 const LIMIT: Duration = Duration::from_secs(120);
-const CUDA_DRIVER: &str = "lib/dxg/libcuda.so.1";
 
 /// Measures CUDA over the driver.
 #[derive(Parser)]
@@ -76,8 +74,8 @@ fn main() -> Result<ExitCode> {
         println!("{}", measure_here(&Number::parse(name)?, length)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let Some(prefix) = stage::find().filter(|prefix| prefix.join(CUDA_DRIVER).is_file()) else {
-        println!("no staged prefix with {}: nothing to measure", CUDA_DRIVER);
+    let Some(prefix) = dxg_tests_cuda::prefix() else {
+        println!("no staged prefix with {}: nothing to measure", dxg_tests_cuda::DRIVER);
         return Ok(ExitCode::SUCCESS);
     };
     let mut json = match &arguments.json {
