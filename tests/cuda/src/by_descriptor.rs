@@ -24,6 +24,19 @@ use crate::api::Ptr;
 use crate::programs::Program;
 use crate::scenarios::exchange;
 
+/// A name, and what is run with its argument.
+pub type Scenario = (&'static str, fn(&str));
+
+/// All of them, and the other sides of some.
+pub const ALL: &[Scenario] = &[
+    ("memory_is_handed_to_vulkan_by_a_timeline", memory_is_handed_to_vulkan_by_a_timeline),
+    ("memory_is_handed_to_vulkan_by_binary_semaphores", memory_is_handed_to_vulkan_by_binary_semaphores),
+    ("memory_and_timeline_of_vulkan_are_taken_over", memory_and_timeline_of_vulkan_are_taken_over),
+    ("memory_crosses_two_programs_by_descriptor", memory_crosses_two_programs_by_descriptor),
+    ("vulkan_side", vulkan_side),
+    ("descriptor_side", descriptor_side),
+];
+
 /// What the Vulkan side reads and writes.
 const SHARED_BYTES: usize = 1 << 20;
 /// What CUDA makes: its granule.

@@ -19,7 +19,6 @@ use crate::api::Bytes64;
 use crate::api::Cuda;
 use crate::api::Handle;
 use crate::api::Ptr;
-use crate::by_descriptor;
 use crate::kernels;
 use crate::programs::Program;
 
@@ -59,18 +58,6 @@ pub const ALL: &[Scenario] = &[
     ("virtual_memory", virtual_memory),
     ("memory_of_others", memory_of_others),
     ("semaphore_of_others", semaphore_of_others),
-    ("memory_is_handed_to_vulkan_by_a_timeline", by_descriptor::memory_is_handed_to_vulkan_by_a_timeline),
-    (
-        "memory_is_handed_to_vulkan_by_binary_semaphores",
-        by_descriptor::memory_is_handed_to_vulkan_by_binary_semaphores,
-    ),
-    (
-        "memory_and_timeline_of_vulkan_are_taken_over",
-        by_descriptor::memory_and_timeline_of_vulkan_are_taken_over,
-    ),
-    ("vulkan_side", by_descriptor::vulkan_side),
-    ("memory_crosses_two_programs_by_descriptor", by_descriptor::memory_crosses_two_programs_by_descriptor),
-    ("descriptor_side", by_descriptor::descriptor_side),
     ("ipc", ipc),
     ("ipc_child", ipc_child),
     ("forks", forks),
