@@ -230,6 +230,7 @@ mod tests {
         let (example, _) = rest.split_once("```").unwrap();
         let config: Config = toml::from_str(example).unwrap();
         assert_eq!(config.vgpu[0].max_clients, Some(64));
+        assert_eq!(config.vgpu[0].cuda.or(&config.cuda).watchdog_ms, Some(60_000));
         assert_eq!(config.sandbox_readable, [PathBuf::from("/srv/driver")]);
         assert_eq!(config.access.allowed_uids, Some(vec![1000, 1001]));
     }

@@ -51,6 +51,7 @@ const PLACES: &[(&str, &str)] = &[
     ("samples/src/bin/mandelbrot", "plain Vulkan, every call of which is unsafe in Rust"),
     ("samples/cuda-vecadd/src/gpu", "plain CUDA, every call of which is unsafe in Rust"),
     ("samples/triangle/src/gpu", "plain Vulkan, every call of which is unsafe in Rust"),
+    ("tests/clients/cuda/rust/src/bin", "launches of the CUDA crates, which cannot check arguments"),
     ("tests/cuda/src/api", "CUDA as a program calls it, wrapped for the scenarios"),
     ("tests/cuda/benches/cuda/driver", "CUDA as a program calls it, wrapped for the bench"),
     ("tests/fake-dxg/src", "a library that stands between a program and libc"),
