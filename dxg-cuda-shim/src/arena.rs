@@ -60,6 +60,8 @@ pub enum Kind {
     Managed,
     /// `cuMemAllocAsync`.
     Pooled,
+    /// Memory of a node of a graph.
+    Graph,
     /// Memory of the program, given to the device.
     Registered,
     /// Memory of another process, by IPC handle.
@@ -251,7 +253,8 @@ impl Arena {
         let taken =
             bytes.max(1).checked_next_multiple_of(ALIGN_BYTES).ok_or(CUresult::ERROR_OUT_OF_MEMORY)?;
         let class = CLASSES.iter().position(|(most, _)| taken <= *most);
-        let is_remote = self.residence == Residence::Remote && matches!(kind, Kind::Device | Kind::Pooled);
+        let is_remote =
+            self.residence == Residence::Remote && matches!(kind, Kind::Device | Kind::Pooled | Kind::Graph);
         let shared = state.blocks.iter_mut().filter(|(_, block)| {
             class.is_some() && block.class == class && block.backing.is_remote() == is_remote
         });
@@ -379,14 +382,17 @@ impl Arena {
         let is_ours =
             matches!(allocation.kind, Kind::Mapped | Kind::Imported | Kind::External | Kind::Registered);
         let Some(block) = state.blocks.get_mut(&allocation.block) else { return Ok(allocation) };
-        let class = block.class;
+        let (class, is_remote) = (block.class, block.backing.is_remote());
         if !is_ours {
             block.free.give(allocation.start, allocation.taken);
             state.used_bytes = state.used_bytes.saturating_sub(allocation.taken);
         }
         let is_unused = is_ours || block.free.free_bytes() == block.bytes;
         // One unused shared block of each class is kept: programs that allocate and free in a loop would lease each time.
-        let spare = |other: &Block| other.class == class && other.free.free_bytes() == other.bytes;
+        let spare = |other: &Block| {
+            let is_alike = other.class == class && other.backing.is_remote() == is_remote;
+            is_alike && other.free.free_bytes() == other.bytes
+        };
         let is_spare = class.is_some() && state.blocks.values().filter(|other| spare(other)).count() <= 1;
         if is_unused && !is_spare {
             self.unmap(state, ring, allocation.block);
@@ -430,6 +436,13 @@ impl Arena {
         let state = self.state.lock();
         let (_, allocation) = state.allocations.range(..=address).next_back()?;
         allocation.holds(address).then_some(*allocation)
+    }
+
+    /// Bytes of all allocations of a kind.
+    #[must_use]
+    pub fn kind_bytes(&self, kind: Kind) -> u64 {
+        let state = self.state.lock();
+        state.allocations.values().filter(|one| one.kind == kind).map(|one| one.taken).sum()
     }
 
     /// Whether all bytes of a piece are mapped.

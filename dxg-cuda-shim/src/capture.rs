@@ -14,11 +14,14 @@ use crate::generated::enums::CUresult;
 use crate::generated::enums::CUstreamCaptureMode;
 use crate::graph::Graph;
 use crate::graph::Params;
+use crate::lane::Blocking;
 use crate::lane::Lane;
 use crate::step::Step;
 use crate::types::Answer;
 
 static IDS: AtomicU64 = AtomicU64::new(1);
+/// How many captures have begun and not ended: almost always none, which is what most calls need to know.
+static UNDER_WAY: AtomicU64 = AtomicU64::new(0);
 
 /// Whether a stream began its capture or joined it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +54,7 @@ pub struct Capture {
 /// # Errors
 /// Illegal state when there is one; capture unsupported on the legacy stream.
 pub fn begin(lane: &Arc<Lane>, graph: Arc<Graph>, before: Vec<usize>, mode: CUstreamCaptureMode) -> Answer {
-    if lane.blocking == crate::lane::Blocking::Legacy {
+    if lane.blocking == Blocking::Legacy {
         return Err(CUresult::ERROR_STREAM_CAPTURE_UNSUPPORTED);
     }
     let mut capture = lane.capture.lock();
@@ -61,7 +64,23 @@ pub fn begin(lane: &Arc<Lane>, graph: Arc<Graph>, before: Vec<usize>, mode: CUst
     let id = IDS.fetch_add(1, Ordering::Relaxed);
     *capture = Some(Capture { id, graph, before, mode, role: Role::Origin, is_broken: false });
     lane.is_capturing.store(true, Ordering::Relaxed);
+    UNDER_WAY.fetch_add(1, Ordering::Relaxed);
     Ok(())
+}
+
+/// Work for the legacy stream would come after what a capture only records: the capture is over then.
+///
+/// # Errors
+/// Capture implicit.
+pub fn check_legacy(context: &Context, lane: &Lane) -> Answer {
+    if lane.blocking != Blocking::Legacy || UNDER_WAY.load(Ordering::Relaxed) == 0 {
+        return Ok(());
+    }
+    let is_one =
+        |lane: &Arc<Lane>| lane.blocking == Blocking::Yes && lane.is_capturing.load(Ordering::Relaxed);
+    let broken: Vec<_> = context.lanes().into_iter().filter(is_one).collect();
+    broken.iter().for_each(|lane| invalidate(lane));
+    if broken.is_empty() { Ok(()) } else { Err(CUresult::ERROR_STREAM_CAPTURE_IMPLICIT) }
 }
 
 /// Adds a step that is put on a stream.
@@ -87,6 +106,13 @@ pub fn add(lane: &Arc<Lane>, step: Step, params: Params) -> Answer {
             capture.before = vec![index];
             Ok(())
         }
+    }
+}
+
+/// Something was asked of a stream that a capture cannot hold.
+pub fn invalidate(lane: &Lane) {
+    if let Some(capture) = &mut *lane.capture.lock() {
+        capture.is_broken = true;
     }
 }
 
@@ -118,7 +144,7 @@ fn join(capture: &mut Capture, event: &Event) -> Answer {
 pub fn follow(context: &Context, lane: &Arc<Lane>, event: &Event) -> Answer<bool> {
     let recorded = event.recorded.lock().clone();
     let Some(Recorded::Captured(graph, before)) = recorded else { return Ok(false) };
-    if lane.blocking == crate::lane::Blocking::Legacy {
+    if lane.blocking == Blocking::Legacy {
         return Err(CUresult::ERROR_STREAM_CAPTURE_IMPLICIT);
     }
     let origin = members(context, &graph).into_iter().find_map(|lane| lane.capture.lock().clone());
@@ -143,6 +169,7 @@ pub fn end(context: &Context, lane: &Arc<Lane>) -> Answer<Arc<Graph>> {
     if capture.role == Role::Joined {
         return Err(CUresult::ERROR_STREAM_CAPTURE_UNMATCHED);
     }
+    UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
     let joined = ancestors(&capture.graph, &capture.before);
     let mut is_joined = true;
     let mut is_broken = false;

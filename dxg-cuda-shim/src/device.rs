@@ -17,6 +17,8 @@ use crate::generated::enums::CUdevice_attribute as A;
 use crate::generated::enums::CUresult;
 use crate::generated::handles::CUcontext;
 use crate::generated::handles::CUmemoryPool;
+use crate::image::Binaries;
+use crate::image::Target;
 use crate::link::HostLink;
 use crate::link::Link;
 use crate::settings;
@@ -240,6 +242,13 @@ impl Device {
     #[must_use]
     pub fn is_remote(&self) -> bool {
         self.description.memory_kind == cuda::memory_kind::REMOTE
+    }
+
+    /// What images are for.
+    #[must_use]
+    pub fn target(&self) -> Target {
+        let binaries = if self.is_remote() { Binaries::Taken } else { Binaries::Unpacked };
+        Target { capability: self.description.compute_capability, binaries }
     }
 
     /// For what needs device memory that this process sees too.

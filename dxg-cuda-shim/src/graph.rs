@@ -4,7 +4,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Weak;
 use std::sync::atomic::AtomicU64;
@@ -14,23 +13,31 @@ use parking_lot::Mutex;
 
 use crate::arena::Kind;
 use crate::context::Context;
+use crate::exec;
 use crate::generated::enums::CUgraphNodeType;
 use crate::generated::enums::CUresult;
 use crate::generated::handles::CUcontext;
 use crate::generated::handles::CUevent;
+use crate::generated::handles::CUexternalSemaphore;
 use crate::generated::handles::CUfunction;
 use crate::generated::handles::CUgraph;
 use crate::generated::handles::CUgraphNode;
+use crate::generated::structs::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS;
+use crate::generated::structs::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS;
 use crate::generated::structs::CUDA_HOST_NODE_PARAMS;
 use crate::generated::structs::CUDA_MEMCPY3D;
 use crate::generated::structs::CUDA_MEMSET_NODE_PARAMS_v2;
+use crate::generated::structs::CUstreamBatchMemOpParams;
 use crate::lane::Lane;
 use crate::step::Step;
 use crate::tables;
 use crate::types::Answer;
+use crate::types::CUlaunchAttributeValue;
+use crate::user_object::Held;
 use crate::work::Work;
 
-static IDS: AtomicU64 = AtomicU64::new(1);
+/// Numbers of graphs, launchable or not.
+pub(crate) static IDS: AtomicU64 = AtomicU64::new(1);
 
 /// What a program said of a node, for it to ask.
 #[derive(Clone, Debug)]
@@ -44,7 +51,7 @@ pub enum Params {
     /// A function of the program.
     Host(CUDA_HOST_NODE_PARAMS),
     /// A graph.
-    Child(CUgraph),
+    Child(Arc<Child>),
     /// Nothing.
     Empty,
     /// Records an event.
@@ -52,15 +59,15 @@ pub enum Params {
     /// Waits for an event.
     Wait(CUevent),
     /// Raises semaphores.
-    Signal,
+    Signal(Arc<Semaphores<CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS>>),
     /// Waits for semaphores.
-    Await,
+    Await(Arc<Semaphores<CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS>>),
     /// Allocates: address and bytes.
     Alloc(u64, u64),
     /// Frees an address.
     Free(u64),
     /// Waits and writes in memory.
-    Values,
+    Values(CUcontext, Arc<[CUstreamBatchMemOpParams]>),
 }
 
 impl Params {
@@ -76,12 +83,49 @@ impl Params {
             Self::Empty => CUgraphNodeType::EMPTY,
             Self::Record(_) => CUgraphNodeType::EVENT_RECORD,
             Self::Wait(_) => CUgraphNodeType::WAIT_EVENT,
-            Self::Signal => CUgraphNodeType::EXT_SEMAS_SIGNAL,
-            Self::Await => CUgraphNodeType::EXT_SEMAS_WAIT,
+            Self::Signal(_) => CUgraphNodeType::EXT_SEMAS_SIGNAL,
+            Self::Await(_) => CUgraphNodeType::EXT_SEMAS_WAIT,
             Self::Alloc(..) => CUgraphNodeType::MEM_ALLOC,
             Self::Free(_) => CUgraphNodeType::MEM_FREE,
-            Self::Values => CUgraphNodeType::BATCH_MEM_OP,
+            Self::Values(..) => CUgraphNodeType::BATCH_MEM_OP,
         }
+    }
+}
+
+/// Semaphores, and what is done with each, as the program said it.
+#[derive(Debug)]
+pub struct Semaphores<T> {
+    /// Their names.
+    pub names: Vec<CUexternalSemaphore>,
+    /// What is done.
+    pub params: Vec<T>,
+}
+
+/// A graph within a graph, which has a name of its own for as long as its node is there.
+#[derive(Debug)]
+pub struct Child {
+    /// Its name.
+    pub name: CUgraph,
+    /// The graph.
+    pub graph: Arc<Graph>,
+}
+
+impl Child {
+    /// A copy of a graph.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn of(graph: &Graph) -> Answer<Arc<Self>> {
+        let graph = graph.duplicate()?;
+        let name = tables::GRAPHS.insert(Arc::clone(&graph))?;
+        Ok(Arc::new(Self { name, graph }))
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // A program that destroyed it was wrong, and nothing worse.
+        let _ = tables::GRAPHS.remove(self.name);
     }
 }
 
@@ -99,7 +143,7 @@ impl Drop for GraphMemory {
         if !self.context.is_destroyed() {
             let _ = self.context.synchronize_all();
             // A program may have freed it itself.
-            let _ = self.context.arena.free(&self.context.ring, self.address, &[Kind::Pooled]);
+            let _ = self.context.arena.free(&self.context.ring, self.address, &[Kind::Graph]);
         }
     }
 }
@@ -117,6 +161,8 @@ pub struct Node {
     pub before: Vec<usize>,
     /// Parameter pointers that were handed out.
     pub pointers: Option<Arc<[usize]>>,
+    /// Attributes of a kernel that are only wishes.
+    pub attributes: Vec<(i32, CUlaunchAttributeValue)>,
     /// Memory that goes with it.
     pub memory: Option<Arc<GraphMemory>>,
     /// Which node of the original this one was cloned from.
@@ -128,8 +174,12 @@ pub struct Node {
 pub struct Graph {
     /// A number of its own.
     pub id: u64,
+    /// The number of the graph that it was cloned from.
+    pub origin: u64,
     /// The nodes; those that were destroyed leave a hole.
     pub nodes: Mutex<Vec<Option<Node>>>,
+    /// Things of the program that must stay as long as the graph.
+    pub held: Held,
 }
 
 /// A node by its graph.
@@ -164,7 +214,13 @@ impl NodeRef {
 
 impl Default for Graph {
     fn default() -> Self {
-        Self { id: IDS.fetch_add(1, Ordering::Relaxed), nodes: Mutex::default() }
+        Self::cloned(0, Held::default())
+    }
+}
+
+impl Graph {
+    fn cloned(origin: u64, held: Held) -> Self {
+        Self { id: IDS.fetch_add(1, Ordering::Relaxed), origin, nodes: Mutex::default(), held }
     }
 }
 
@@ -185,7 +241,16 @@ impl Graph {
         }
         let index = nodes.len();
         let name = tables::NODES.insert(Arc::new(NodeRef { graph: Arc::downgrade(self), index }))?;
-        nodes.push(Some(Node { name, step, params, before, pointers: None, memory: None, original: index }));
+        nodes.push(Some(Node {
+            name,
+            step,
+            params,
+            before,
+            pointers: None,
+            attributes: Vec::new(),
+            memory: None,
+            original: index,
+        }));
         Ok((name, index))
     }
 
@@ -222,7 +287,7 @@ impl Graph {
     /// # Errors
     /// Out of memory.
     pub fn duplicate(&self) -> Answer<Arc<Self>> {
-        let copy = Arc::new(Self::default());
+        let copy = Arc::new(Self::cloned(self.id, self.held.duplicate()));
         let nodes = self.nodes.lock();
         let mut copied = Vec::with_capacity(nodes.len());
         for (index, node) in nodes.iter().enumerate() {
@@ -231,46 +296,17 @@ impl Graph {
                 Some(node) => {
                     let name = NodeRef { graph: Arc::downgrade(&copy), index };
                     let name = tables::NODES.insert(Arc::new(name))?;
-                    Some(Node { name, pointers: None, original: index, ..node.clone() })
+                    let node = node.clone();
+                    let params = match node.params {
+                        Params::Child(child) => Params::Child(Child::of(&child.graph)?),
+                        other => other,
+                    };
+                    Some(Node { name, params, pointers: None, original: index, ..node })
                 }
             });
         }
         *copy.nodes.lock() = copied;
         Ok(copy)
-    }
-
-    /// The nodes in an order in which they can run.
-    ///
-    /// # Errors
-    /// Invalid value for a cycle.
-    pub fn prepare(&self) -> Answer<Prepared> {
-        let nodes = self.nodes.lock();
-        let mut steps: Vec<PreparedStep> = Vec::new();
-        let mut done: HashMap<usize, ()> = HashMap::new();
-        let mut left: Vec<(usize, &Node)> =
-            nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.as_ref()?))).collect();
-        while !left.is_empty() {
-            let (ready, waiting): (Vec<_>, Vec<_>) =
-                left.into_iter().partition(|(_, node)| node.before.iter().all(|one| done.contains_key(one)));
-            if ready.is_empty() {
-                return Err(CUresult::ERROR_INVALID_VALUE);
-            }
-            for (index, node) in ready {
-                done.insert(index, ());
-                steps.push(PreparedStep {
-                    index,
-                    original: node.original,
-                    name: node.name,
-                    step: node.step.clone(),
-                    params: node.params.clone(),
-                    before: node.before.clone(),
-                    enabled: true,
-                    _memory: node.memory.clone(),
-                });
-            }
-            left = waiting;
-        }
-        Ok(Prepared { steps })
     }
 }
 
@@ -282,124 +318,8 @@ impl Drop for Graph {
     }
 }
 
-/// A step of a graph that can be launched.
-#[derive(Clone, Debug)]
-pub struct PreparedStep {
-    /// Its node's place in the graph.
-    pub index: usize,
-    /// The place of the node it was cloned from.
-    pub original: usize,
-    /// Its node's name.
-    pub name: CUgraphNode,
-    /// What it does.
-    pub step: Step,
-    /// What the program said.
-    pub params: Params,
-    before: Vec<usize>,
-    /// Whether it is run.
-    pub enabled: bool,
-    _memory: Option<Arc<GraphMemory>>,
-}
-
-/// The steps of a graph in an order in which they can run.
-#[derive(Clone, Debug, Default)]
-pub struct Prepared {
-    /// The steps.
-    pub steps: Vec<PreparedStep>,
-}
-
-/// A graph that can be launched.
-#[derive(Debug)]
-pub struct Exec {
-    /// A number of its own.
-    pub id: u64,
-    /// Flags of the call that made it.
-    pub flags: u64,
-    /// The steps.
-    pub prepared: Mutex<Prepared>,
-}
-
-impl Exec {
-    /// Of a graph as it is now.
-    ///
-    /// # Errors
-    /// Invalid value for a cycle.
-    pub fn new(graph: &Graph, flags: u64) -> Answer<Self> {
-        let id = IDS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, flags, prepared: Mutex::new(graph.prepare()?) })
-    }
-
-    /// Puts another step in the place of a node's.
-    ///
-    /// # Errors
-    /// Invalid value when there is no such node, or the kind is another.
-    pub fn replace(&self, node: CUgraphNode, step: Step, params: Params) -> Answer {
-        self.with(node, |old| {
-            if old.params.kind() != params.kind() {
-                return Err(CUresult::ERROR_INVALID_VALUE);
-            }
-            (old.step, old.params) = (step, params);
-            Ok(())
-        })
-    }
-
-    /// Does something with the step of a node.
-    ///
-    /// # Errors
-    /// Invalid value when there is no such node; what `run` answers.
-    pub fn with<R>(&self, node: CUgraphNode, run: impl FnOnce(&mut PreparedStep) -> Answer<R>) -> Answer<R> {
-        let mut prepared = self.prepared.lock();
-        let found = prepared.steps.iter_mut().find(|step| step.name == node);
-        run(found.ok_or(CUresult::ERROR_INVALID_VALUE)?)
-    }
-
-    /// Takes over the steps of a graph of the same shape; else says which node is another.
-    ///
-    /// # Errors
-    /// The node that differs; none where it is the number of nodes.
-    pub fn update(&self, graph: &Graph) -> Result<(), Option<CUgraphNode>> {
-        let fresh = graph.prepare().map_err(|_| None)?;
-        let mut prepared = self.prepared.lock();
-        if fresh.steps.len() != prepared.steps.len() {
-            return Err(None);
-        }
-        for (old, new) in prepared.steps.iter().zip(&fresh.steps) {
-            if old.params.kind() != new.params.kind() || old.before.len() != new.before.len() {
-                return Err(Some(new.name));
-            }
-        }
-        for (old, new) in prepared.steps.iter_mut().zip(fresh.steps) {
-            // The names stay those of the graph that was instantiated.
-            (old.step, old.params, old._memory) = (new.step, new.params, new._memory);
-        }
-        Ok(())
-    }
-}
-
-/// Runs steps on a stream, in their order.
-///
-/// # Errors
-/// As [`Context::submit`].
-pub fn launch(context: &Arc<Context>, lane: &Arc<Lane>, prepared: &Prepared) -> Answer {
-    let mut works = Vec::new();
-    let flush = |works: &mut Vec<Work>| -> Answer {
-        if !works.is_empty() {
-            context.submit(lane, works)?;
-            works.clear();
-        }
-        Ok(())
-    };
-    for step in prepared.steps.iter().filter(|step| step.enabled) {
-        if !as_works(&step.step, &mut works) {
-            flush(&mut works)?;
-            run(context, lane, &step.step)?;
-        }
-    }
-    flush(&mut works)
-}
-
 /// Appends a step that is nothing but work for the host; whether it is.
-fn as_works(step: &Step, works: &mut Vec<Work>) -> bool {
+pub(crate) fn as_works(step: &Step, works: &mut Vec<Work>) -> bool {
     match step {
         Step::Empty | Step::Allocated(_) | Step::Freed(_) => {}
         Step::Launch(launch) => works.push(Work::Launch(launch.clone())),
@@ -435,7 +355,7 @@ pub fn run(context: &Arc<Context>, lane: &Arc<Lane>, step: &Step) -> Answer {
             Some(wait) => context.submit(lane, &[wait]).map(drop),
             None => Ok(()),
         },
-        Step::Graph(prepared) => launch(context, lane, prepared),
+        Step::Graph(prepared) => exec::launch(context, lane, prepared),
         Step::Launch(launch) => context.submit(lane, &[Work::Launch(launch.clone())]).map(drop),
         other => {
             let mut works = Vec::new();
@@ -458,5 +378,6 @@ pub fn enqueue(
     if lane.is_capturing.load(Ordering::Relaxed) {
         return crate::capture::add(lane, step, params());
     }
+    crate::capture::check_legacy(context, lane)?;
     run(context, lane, &step)
 }

@@ -3,7 +3,7 @@
 //! *Why.* A handle of the API is a pointer to the program and a number to us. A number whose object is gone, or that was never
 //! one, is an error and nothing worse. A slot that is used again has another generation, and slots are reused oldest-first.
 //!
-//! *Layout of a number.* Bits 4 to 23 the slot, 24 to 43 its generation, 44 to 47 the kind of object. The low bits are zero, so
+//! *Layout of a number.* Bits 4 to 23 the slot, 24 to 43 its generation, from 44 the kind of object. The low bits are zero, so
 //! that no number is one of the small ones that have a meaning of their own.
 
 #![forbid(unsafe_code)]
@@ -63,6 +63,8 @@ pub enum Kind {
     ExternalMemory,
     /// Semaphores of others.
     ExternalSemaphore,
+    /// Things of the program that graphs hold.
+    UserObject,
 }
 
 #[derive(Debug)]

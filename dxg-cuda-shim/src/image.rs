@@ -14,11 +14,37 @@ use crate::ffi::pointers::Text;
 use crate::generated::enums::CUresult;
 use crate::types::Answer;
 
-/// PTX texts that make one module.
+/// What makes one module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Image {
-    /// Name and text of each.
+    /// Name and text of each PTX text.
     pub texts: Vec<(Vec<u8>, Vec<u8>)>,
+    /// A cubin or fat binary, for a driver of the host.
+    pub binary: Option<Vec<u8>>,
+}
+
+/// What becomes of binaries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binaries {
+    /// The PTX in them is what counts.
+    Unpacked,
+    /// A driver of the host takes them as they are.
+    Taken,
+}
+
+/// What an image is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// 10 * major + minor.
+    pub capability: u32,
+    /// What becomes of binaries.
+    pub binaries: Binaries,
+}
+
+impl From<u32> for Target {
+    fn from(capability: u32) -> Self {
+        Self { capability, binaries: Binaries::Unpacked }
+    }
 }
 
 const WRAPPER_MAGIC: u32 = 0x466243b1;
@@ -49,27 +75,66 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     bytes.get(at..)?.first_chunk().map(|chunk| u64::from_le_bytes(*chunk))
 }
 
+fn binary(bytes: Vec<u8>) -> Image {
+    Image { texts: Vec::new(), binary: Some(bytes) }
+}
+
+/// Bytes of the ELF file at an address: as far as its tables and sections go.
+fn elf_bytes(address: Address) -> Option<u64> {
+    const HEADER_BYTES: usize = 64;
+    /// A section without bytes in the file.
+    const NOBITS: u32 = 8;
+    let header = memory::read(address, HEADER_BYTES);
+    let table = |offset: usize, entry: usize, count: usize| {
+        Some((
+            u64_at(&header, offset)?,
+            u64::from(u16_at(&header, entry)?),
+            u64::from(u16_at(&header, count)?),
+        ))
+    };
+    let (programs, program_bytes, program_count) = table(32, 54, 56)?;
+    let (sections, section_bytes, section_count) = table(40, 58, 60)?;
+    let mut end = programs.checked_add(program_bytes * program_count)?;
+    end = end.max(sections.checked_add(section_bytes * section_count)?).max(HEADER_BYTES as u64);
+    if end > MAX_IMAGE_BYTES || (section_count != 0 && section_bytes < HEADER_BYTES as u64) {
+        return None;
+    }
+    let headers =
+        memory::read(address.plus(usize::try_from(sections).ok()?), (section_bytes * section_count) as usize);
+    for section in headers.chunks_exact((section_bytes as usize).max(1)) {
+        if u32_at(section, 4)? != NOBITS {
+            end = end.max(u64_at(section, 24)?.checked_add(u64_at(section, 32)?)?);
+        }
+    }
+    (end <= MAX_IMAGE_BYTES).then_some(end)
+}
+
 /// The image at an address whose length nobody says, for a device of `capability` (10 * major + minor).
 ///
 /// # Errors
 /// Invalid value for null, invalid image, no binary for this device.
-pub fn at(address: Address, capability: u32) -> Answer<Image> {
+pub fn at(address: Address, target: impl Into<Target>) -> Answer<Image> {
+    let target = target.into();
     address.given()?;
     let magic = memory::read(address, 4);
     if magic == ELF_MAGIC {
-        return Err(NO_CODE);
+        if target.binaries == Binaries::Unpacked {
+            return Err(NO_CODE);
+        }
+        let bytes = elf_bytes(address).ok_or(BAD)?;
+        return Ok(binary(memory::read(address, usize::try_from(bytes).map_err(|_| BAD)?)));
     }
     match u32_at(&magic, 0) {
         Some(WRAPPER_MAGIC) => {
             let inner = u64_at(&memory::read(address.plus(8), 8), 0).ok_or(BAD)?;
-            at(Address(usize::try_from(inner).map_err(|_| BAD)?), capability)
+            at(Address(usize::try_from(inner).map_err(|_| BAD)?), target)
         }
         Some(FATBIN_MAGIC) => {
             let header = memory::read(address, FATBIN_HEADER_BYTES);
             let header_bytes = u64::from(u16_at(&header, 6).ok_or(BAD)?);
             let bytes = u64_at(&header, 8).ok_or(BAD)?.checked_add(header_bytes);
             let bytes = bytes.filter(|bytes| *bytes <= MAX_IMAGE_BYTES).ok_or(BAD)?;
-            fatbin(&memory::read(address, usize::try_from(bytes).map_err(|_| BAD)?), capability)
+            fatbin_for(memory::read(address, usize::try_from(bytes).map_err(|_| BAD)?), target)
         }
         _ if magic == LINKED_MAGIC[..4] => {
             let header = memory::read(address, 16);
@@ -84,12 +149,16 @@ pub fn at(address: Address, capability: u32) -> Answer<Image> {
 ///
 /// # Errors
 /// As [`at`].
-pub fn of(bytes: &[u8], capability: u32) -> Answer<Image> {
+pub fn of(bytes: &[u8], target: impl Into<Target>) -> Answer<Image> {
+    let target = target.into();
     if bytes.starts_with(&ELF_MAGIC) {
-        return Err(NO_CODE);
+        return match target.binaries {
+            Binaries::Unpacked => Err(NO_CODE),
+            Binaries::Taken => Ok(binary(bytes.to_vec())),
+        };
     }
     match u32_at(bytes, 0) {
-        Some(FATBIN_MAGIC) => fatbin(bytes, capability),
+        Some(FATBIN_MAGIC) => fatbin_for(bytes.to_vec(), target),
         _ if bytes.starts_with(&LINKED_MAGIC) => linked(bytes),
         _ => {
             let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
@@ -99,7 +168,14 @@ pub fn of(bytes: &[u8], capability: u32) -> Answer<Image> {
 }
 
 fn text(bytes: Vec<u8>) -> Image {
-    Image { texts: vec![(Vec::new(), bytes)] }
+    Image { texts: vec![(Vec::new(), bytes)], binary: None }
+}
+
+fn fatbin_for(bytes: Vec<u8>, target: Target) -> Answer<Image> {
+    match target.binaries {
+        Binaries::Unpacked => fatbin(&bytes, target.capability),
+        Binaries::Taken => Ok(binary(bytes)),
+    }
 }
 
 struct Entry<'a> {
@@ -167,7 +243,7 @@ fn linked(bytes: &[u8]) -> Answer<Image> {
         rest = tail;
     }
     let (pairs, _) = parts.as_chunks::<2>();
-    Ok(Image { texts: pairs.iter().map(|[name, text]| (name.clone(), text.clone())).collect() })
+    Ok(Image { texts: pairs.iter().map(|[name, text]| (name.clone(), text.clone())).collect(), binary: None })
 }
 
 impl Image {
@@ -224,6 +300,27 @@ mod tests {
     }
 
     #[test]
+    fn binaries_are_taken_whole_where_a_driver_has_them() {
+        let target = Target { capability: 90, binaries: Binaries::Taken };
+        let fat = container(&[entry(2, 75, 0, b"\x7fELFxxxx", 0)]);
+        assert_eq!(of(&fat, target).unwrap().binary, Some(fat));
+        // One section of 6 bytes behind the table of two, the other without bytes.
+        let mut elf = ELF_MAGIC.to_vec();
+        elf.resize(64 + 128 + 6, 0);
+        elf[40..48].copy_from_slice(&64_u64.to_le_bytes());
+        elf[58..60].copy_from_slice(&64_u16.to_le_bytes());
+        elf[60..62].copy_from_slice(&2_u16.to_le_bytes());
+        elf[64 + 4] = 1;
+        elf[64 + 24..64 + 32].copy_from_slice(&192_u64.to_le_bytes());
+        elf[64 + 32..64 + 40].copy_from_slice(&6_u64.to_le_bytes());
+        elf[128 + 4] = 8;
+        elf[128 + 32..128 + 40].copy_from_slice(&4096_u64.to_le_bytes());
+        let address = Address(elf.as_ptr().expose_provenance());
+        assert_eq!(at(address, target).unwrap().binary.as_ref(), Some(&elf));
+        assert_eq!(at(address, 90), Err(NO_CODE));
+    }
+
+    #[test]
     fn fatbin_newest_ptx_that_the_device_can_run_is_taken() {
         let bytes = container(&[
             entry(2, 75, 0, b"\x7fELFxxxx", 0),
@@ -274,7 +371,8 @@ mod tests {
 
     #[test]
     fn linked_image_reads_back() {
-        let image = Image { texts: vec![(b"a".to_vec(), b"one".to_vec()), (Vec::new(), b"two".to_vec())] };
+        let texts = vec![(b"a".to_vec(), b"one".to_vec()), (Vec::new(), b"two".to_vec())];
+        let image = Image { texts, binary: None };
         let bytes = image.encode();
         assert_eq!(of(&bytes, 75), Ok(image.clone()));
         assert_eq!(at(Address(bytes.as_ptr().expose_provenance()), 75), Ok(image));

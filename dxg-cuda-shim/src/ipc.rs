@@ -2,7 +2,7 @@
 //!
 //! *Why a thread.* Memory and events are shared by descriptors, which bytes cannot carry. The bytes say on which abstract socket
 //! the exporting process hands the descriptor out. It does so to processes of its own user only, and only for the number in
-//! the handle, which nobody guesses. A handle lives as long as the process that made it.
+//! the handle, which nobody guesses. A handle lives as long as what it names, and the process that made it.
 //!
 //! *Layout of a handle*: `DXGI`, u32 process, u64 number of the socket, u64 number of the object, u64 offset in the memory, u64
 //! bytes; the rest is zero.
@@ -147,6 +147,14 @@ pub fn publish(descriptor: OwnedFd, offset: u64, bytes: u64) -> Answer<Ticket> {
     Ok(Ticket { process: std::process::id(), socket: server.socket, object, offset, bytes })
 }
 
+/// Hands an object out no more.
+pub fn withdraw(ticket: &Ticket) {
+    if let Some(server) = SERVER.get() {
+        let gone = server.objects.lock().remove(&ticket.object);
+        drop(gone);
+    }
+}
+
 /// Makes another handle for an object that is known.
 #[must_use]
 pub fn again(ticket: Ticket, offset: u64, bytes: u64) -> Ticket {
@@ -187,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn descriptor_is_handed_out_for_the_right_number_only() {
+    fn descriptor_is_handed_out_for_the_right_number_until_it_is_withdrawn() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let ticket = publish(theirs.into(), 0, 0).unwrap();
         let fetched = fetch(&ticket).unwrap();
@@ -195,6 +203,8 @@ mod tests {
         let mut seen = [0];
         ours.read_exact(&mut seen).unwrap();
         assert_eq!(&seen, b"x");
+        withdraw(&ticket);
+        assert_eq!(fetch(&ticket).map(drop), Err(CUresult::ERROR_INVALID_HANDLE));
         let wrong = Ticket { object: ticket.object ^ 1, ..ticket };
         assert_eq!(fetch(&wrong).map(drop), Err(CUresult::ERROR_INVALID_HANDLE));
         let nobody = Ticket { socket: ticket.socket ^ 1, ..ticket };

@@ -29,6 +29,7 @@ pub mod current;
 pub mod device;
 pub mod driver;
 pub mod event;
+pub mod exec;
 pub mod external;
 #[cfg(test)]
 mod fake_host;
@@ -55,4 +56,5 @@ pub mod settings;
 pub mod step;
 pub mod tables;
 pub mod types;
+pub mod user_object;
 pub mod work;

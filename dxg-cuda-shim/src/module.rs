@@ -62,6 +62,8 @@ pub struct Module {
     variables: u64,
     align: u64,
     functions: Mutex<HashMap<u32, CUfunction>>,
+    /// Variables that the host's driver was asked for: address and bytes.
+    found_variables: Mutex<HashMap<Vec<u8>, (u64, u64)>>,
 }
 
 /// An entry of a module.
@@ -109,16 +111,16 @@ impl Module {
 
     fn load_as(context: &Arc<Context>, image: &Image, options: &Options, id: u64) -> Answer<Arc<Self>> {
         let mut staged = Vec::new();
-        let answer = image
-            .texts
-            .iter()
-            .map(|(name, text)| {
+        let texts = image.texts.iter().map(|(name, text)| (cuda::image_kind::PTX, name.clone(), text));
+        let binary = image.binary.iter().map(|bytes| (cuda::image_kind::BINARY, Vec::new(), bytes));
+        let answer = texts
+            .chain(binary)
+            .map(|(kind, name, text)| {
                 let at = context.arena.allocate(&context.ring, text.len() as u64, Kind::Own, 0)?;
                 staged.push(at);
                 memory::write(Address(at as usize), text);
                 let io = context.arena.io(at).ok_or(CUresult::ERROR_UNKNOWN)?;
-                let (kind, bytes) = (cuda::image_kind::PTX, text.len() as u64);
-                Ok(cuda::Image { kind, io, bytes, name: name.clone() })
+                Ok(cuda::Image { kind, io, bytes: text.len() as u64, name })
             })
             .collect::<Answer<Vec<_>>>()
             .and_then(|images| {
@@ -182,6 +184,7 @@ impl Module {
             variables,
             align: loaded.variable_align.max(1),
             functions: Mutex::default(),
+            found_variables: Mutex::default(),
         });
         module.context.arena.add_variables(module.remote_variables());
         let address = module.base();
@@ -242,8 +245,29 @@ impl Module {
     /// Not found.
     pub fn variable(&self, name: &[u8]) -> Answer<(u64, u64)> {
         let found = self.info.symbols.0.iter().find(|one| one.name == name);
-        let symbol = found.ok_or(CUresult::ERROR_NOT_FOUND)?;
-        Ok((self.base() + symbol.offset, symbol.bytes))
+        match found {
+            Some(symbol) => Ok((self.base() + symbol.offset, symbol.bytes)),
+            None if self.context.arena.residence() == Residence::Remote => self.find_variable(name),
+            None => Err(CUresult::ERROR_NOT_FOUND),
+        }
+    }
+
+    /// Asks the host's driver, which does not list what is in binaries.
+    fn find_variable(&self, name: &[u8]) -> Answer<(u64, u64)> {
+        let mut found = self.found_variables.lock();
+        if let Some(place) = found.get(name) {
+            return Ok(*place);
+        }
+        let ask = cuda::FindSymbol { module: self.id, name: name.to_vec() };
+        let ring = &self.context.ring;
+        let answer = ring.call(op::FIND_SYMBOL, |to| ask.encode(to), cuda::SymbolFound::decode)?;
+        if answer.result != 0 {
+            return Err(CUresult(answer.result));
+        }
+        let place = (answer.address, answer.bytes);
+        self.context.arena.add_variables([place].into_iter());
+        found.insert(name.to_vec(), place);
+        Ok(place)
     }
 
     /// Takes the names of its functions away.
@@ -261,6 +285,9 @@ impl Drop for Module {
         }
         let message = cuda::ModuleRef { module: self.id };
         self.context.arena.remove_variables(self.remote_variables().map(|(address, _)| address));
+        self.context
+            .arena
+            .remove_variables(self.found_variables.lock().values().map(|(address, _)| *address));
         let _ = self.context.ring.post(op::UNLOAD_MODULE, |to| message.encode(to));
         give_number(self.id);
         if self.variables != 0 {

@@ -5,10 +5,10 @@
 use std::sync::Arc;
 
 use crate::event::Event;
+use crate::exec::Prepared;
 use crate::external::Semaphore;
 use crate::ffi::memory;
 use crate::ffi::pointers::Address;
-use crate::graph::Prepared;
 use crate::work::Box3d;
 use crate::work::Fill;
 use crate::work::HostCall;

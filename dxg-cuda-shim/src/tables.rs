@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::context::Context;
 use crate::event::Event;
+use crate::exec::Exec;
 use crate::external::Memory;
 use crate::external::Semaphore;
 use crate::generated::enums::CUresult;
 use crate::generated::handles::*;
-use crate::graph::Exec;
 use crate::graph::Graph;
 use crate::graph::NodeRef;
 use crate::handles::Kind;
@@ -23,6 +23,7 @@ use crate::module::Library;
 use crate::module::Module;
 use crate::pool::Pool;
 use crate::types::Answer;
+use crate::user_object::UserObject;
 
 /// A stream that a program made.
 #[derive(Debug)]
@@ -65,6 +66,8 @@ pub static PHYSICAL: Table<Physical, Memory> = Table::new(Kind::Physical);
 pub static EXTERNAL_MEMORY: Table<CUexternalMemory, Memory> = Table::new(Kind::ExternalMemory);
 /// Semaphores of others.
 pub static SEMAPHORES: Table<CUexternalSemaphore, Semaphore> = Table::new(Kind::ExternalSemaphore);
+/// Things of programs that graphs hold.
+pub static USER_OBJECTS: Table<CUuserObject, UserObject> = Table::new(Kind::UserObject);
 
 /// `CUmemGenericAllocationHandle`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

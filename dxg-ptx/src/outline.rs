@@ -1,6 +1,6 @@
 //! What a text declares, read without understanding the rest.
 //!
-//! *Why.* A driver of the host compiles texts that [`crate::front`] would refuse, and a driver of before CUDA 12.4 does not say what is
+//! *Why.* A driver of the host compiles texts that [`crate::parse`] would refuse, and a driver of before CUDA 12.4 does not say what is
 //! in a module. Names of entries and variables and the layout of parameters can be had from the declarations alone.
 //!
 //! *Limits.* The text is taken to be right: who compiles it finds the errors. What is not understood is left out.

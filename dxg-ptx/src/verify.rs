@@ -206,6 +206,7 @@ impl<'m> Scope<'m> {
             Operand::Imm(value) => ensure(want >= 64 || value >> want == 0, || {
                 format!("the constant {value:#x} has more than {want} bits")
             }),
+            Operand::Special(_) if matches!(width, Width::Address) => Ok(()),
             Operand::Special(special) => ensure(special_bits(special) == want, || {
                 format!("{special:?} has {} bits and not {want}", special_bits(special))
             }),

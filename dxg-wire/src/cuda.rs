@@ -40,6 +40,9 @@ pub mod op {
     pub const READ_MODULE: u16 = 0x8011;
     /// [`PlaceModule`](super::PlaceModule). Before the first launch of the module.
     pub const PLACE_MODULE: u16 = 0x8012;
+    /// With reply, where memory is [`REMOTE`](super::memory_kind::REMOTE): [`FindSymbol`](super::FindSymbol). Reply:
+    /// [`SymbolFound`](super::SymbolFound).
+    pub const FIND_SYMBOL: u16 = 0x8014;
     /// [`ModuleRef`](super::ModuleRef). Queued launches keep what they need.
     pub const UNLOAD_MODULE: u16 = 0x8013;
     /// [`CreateStream`](super::CreateStream).
@@ -449,6 +452,24 @@ messages! {
         /// From the start of the module's variables; the address itself where memory is [`memory_kind::REMOTE`].
         offset: u64,
         /// Bytes.
+        bytes: u64,
+    }
+
+    /// Asks for a variable that [`ModuleInfo`] does not list: the driver does not say what is in binaries.
+    FindSymbol {
+        /// Which module.
+        module: u64,
+        /// Its name.
+        name: Bytes,
+    }
+
+    /// A variable of a module.
+    SymbolFound {
+        /// A `CUresult`.
+        result: i32,
+        /// Where it lies.
+        address: u64,
+        /// Its bytes.
         bytes: u64,
     }
 

@@ -76,6 +76,7 @@ pub fn run(
         let step = if is_shared { Step::Copy(copy) } else { Step::HostCopy(copy) };
         return graph::enqueue(context, lane, step, || params(copy));
     }
+    crate::capture::check_legacy(context, lane)?;
     let bytes = copy.extent.iter().product::<u64>();
     if is_shared {
         let is_small = bytes <= SMALL_BYTES && context.is_ready_for(lane);

@@ -24,6 +24,7 @@ use crate::generated::structs::CUDA_EXTERNAL_SEMAPHORE_SIGNAL_PARAMS;
 use crate::generated::structs::CUDA_EXTERNAL_SEMAPHORE_WAIT_PARAMS;
 use crate::graph;
 use crate::graph::Params;
+use crate::graph::Semaphores;
 use crate::step::Step;
 use crate::tables;
 use crate::types::Answer;
@@ -134,9 +135,10 @@ pub fn signal(
     let (context, lane) = current::stream(stream)?;
     let params = params.list(count as usize)?;
     let names = names.list(count as usize)?;
-    let pairs = names.into_iter().zip(params).map(|(name, params)| Ok((semaphore(name)?, params.params[0])));
+    let pairs = names.iter().zip(&params).map(|(name, params)| Ok((semaphore(*name)?, params.params[0])));
     let pairs = pairs.collect::<Answer<Vec<_>>>()?;
-    graph::enqueue(&context, &lane, Step::Signal(pairs), || Params::Signal)
+    let said = || Params::Signal(Arc::new(Semaphores { names, params }));
+    graph::enqueue(&context, &lane, Step::Signal(pairs), said)
 }
 
 /// `cuWaitExternalSemaphoresAsync`.
@@ -149,7 +151,8 @@ pub fn wait(
     let (context, lane) = current::stream(stream)?;
     let params = params.list(count as usize)?;
     let names = names.list(count as usize)?;
-    let pairs = names.into_iter().zip(params).map(|(name, params)| Ok((semaphore(name)?, params.params[0])));
+    let pairs = names.iter().zip(&params).map(|(name, params)| Ok((semaphore(*name)?, params.params[0])));
     let pairs = pairs.collect::<Answer<Vec<_>>>()?;
-    graph::enqueue(&context, &lane, Step::Await(pairs), || Params::Await)
+    let said = || Params::Await(Arc::new(Semaphores { names, params }));
+    graph::enqueue(&context, &lane, Step::Await(pairs), said)
 }

@@ -1,265 +1,45 @@
-//! Graphs: made, and nodes added, asked and changed.
+//! Nodes of graphs: added, and their parameters asked for and changed.
 
-use std::sync::Arc;
+use dxg_wire::cuda::launch_flags;
 
-use crate::arena::Kind;
-use crate::arena::Residence;
-use crate::context::Context;
-use crate::current;
 use crate::driver;
-use crate::external::Semaphore;
-use crate::ffi::callbacks::HostFunction;
 use crate::ffi::pointers::Address;
 use crate::ffi::pointers::Mut;
 use crate::ffi::pointers::Ref;
 use crate::generated::enums::CUgraphNodeType as T;
+use crate::generated::enums::CUlaunchAttributeID as L;
 use crate::generated::enums::CUresult;
-use crate::generated::handles::*;
-use crate::generated::structs::*;
-use crate::graph::Graph;
-use crate::graph::GraphMemory;
+use crate::generated::handles::CUcontext;
+use crate::generated::handles::CUevent;
+use crate::generated::handles::CUgraph;
+use crate::generated::handles::CUgraphNode;
+use crate::generated::structs::CUDA_BATCH_MEM_OP_NODE_PARAMS;
+use crate::generated::structs::CUDA_EXT_SEM_SIGNAL_NODE_PARAMS;
+use crate::generated::structs::CUDA_EXT_SEM_WAIT_NODE_PARAMS;
+use crate::generated::structs::CUDA_HOST_NODE_PARAMS;
+use crate::generated::structs::CUDA_KERNEL_NODE_PARAMS;
+use crate::generated::structs::CUDA_KERNEL_NODE_PARAMS_v1;
+use crate::generated::structs::CUDA_MEM_ALLOC_NODE_PARAMS;
+use crate::generated::structs::CUDA_MEMCPY_NODE_PARAMS;
+use crate::generated::structs::CUDA_MEMCPY3D;
+use crate::generated::structs::CUDA_MEMSET_NODE_PARAMS;
+use crate::generated::structs::CUDA_MEMSET_NODE_PARAMS_v2;
+use crate::generated::structs::CUgraphEdgeData;
+use crate::generated::structs::CUgraphNodeParams;
 use crate::graph::Node;
-use crate::graph::NodeRef;
 use crate::graph::Params;
-use crate::places::Place;
 use crate::step::Step;
 use crate::tables;
 use crate::types::Answer;
 use crate::types::CUdeviceptr;
-use crate::work::Fill;
-use crate::work::HostCall;
-use crate::work::Launch;
+use crate::types::CUlaunchAttributeValue;
 
-use super::copy_box;
-use super::external;
-use super::fill;
-use super::launch;
-use super::stream;
+use super::graph::note_memory;
+use super::nodes;
+use super::nodes::Made;
 
-/// What a node is made of.
-type Made = (Step, Params);
-
-fn context_or_current(ctx: CUcontext) -> Answer<Arc<Context>> {
-    if ctx == CUcontext::NULL { current::context() } else { tables::context(ctx) }
-}
-
-/// A kernel's node.
-///
-/// # Errors
-/// Invalid value.
-pub fn kernel_step(params: &CUDA_KERNEL_NODE_PARAMS) -> Answer<Made> {
-    let context = context_or_current(params.ctx)?;
-    let handle = if params.func == CUfunction::NULL { CUfunction(params.kern.0) } else { params.func };
-    let function = launch::function(&context, handle)?;
-    let grid = [params.grid_dim_x, params.grid_dim_y, params.grid_dim_z];
-    let block = [params.block_dim_x, params.block_dim_y, params.block_dim_z];
-    let shared_bytes = params.shared_mem_bytes;
-    launch::check(&function, grid, block, shared_bytes)?;
-    let block_of_params = launch::pack(&function, params.kernel_params, params.extra)?;
-    let step = Launch { function, grid, block, shared_bytes, flags: 0, params: block_of_params };
-    Ok((Step::Launch(step), Params::Kernel(handle, params.ctx)))
-}
-
-/// The same from the form without a context.
-///
-/// # Errors
-/// Invalid value.
-pub fn kernel_step_v1(params: &CUDA_KERNEL_NODE_PARAMS_v1) -> Answer<Made> {
-    kernel_step(&CUDA_KERNEL_NODE_PARAMS {
-        func: params.func,
-        grid_dim_x: params.grid_dim_x,
-        grid_dim_y: params.grid_dim_y,
-        grid_dim_z: params.grid_dim_z,
-        block_dim_x: params.block_dim_x,
-        block_dim_y: params.block_dim_y,
-        block_dim_z: params.block_dim_z,
-        shared_mem_bytes: params.shared_mem_bytes,
-        kernel_params: params.kernel_params,
-        extra: params.extra,
-        kern: CUkernel::NULL,
-        ctx: CUcontext::NULL,
-    })
-}
-
-/// A copy's node.
-///
-/// # Errors
-/// Invalid value.
-pub fn memcpy_step(copy: &CUDA_MEMCPY3D, ctx: CUcontext) -> Answer<Made> {
-    let context = context_or_current(ctx)?;
-    let step = match copy_box::of_node(&context, copy)? {
-        None => Step::Empty,
-        Some((to, from, shape)) => {
-            let mut shape = shape;
-            (shape.to[0], shape.from[0]) = (to.address(), from.address());
-            match (to, from) {
-                (Place::Shared(_), Place::Shared(_)) => Step::Copy(shape),
-                // What would be copied when the graph runs is not known to a driver of the host.
-                _ if context.arena.residence() == Residence::Remote => {
-                    return Err(CUresult::ERROR_NOT_SUPPORTED);
-                }
-                _ => Step::HostCopy(shape),
-            }
-        }
-    };
-    Ok((step, Params::Memcpy(Box::new(*copy))))
-}
-
-/// A fill's node.
-///
-/// # Errors
-/// Invalid value.
-pub fn memset_step(params: &CUDA_MEMSET_NODE_PARAMS, ctx: CUcontext) -> Answer<Made> {
-    let context = context_or_current(ctx)?;
-    let CUDA_MEMSET_NODE_PARAMS { dst, pitch, value, element_size, width, height } = *params;
-    if !matches!(element_size, 1 | 2 | 4) {
-        return Err(CUresult::ERROR_INVALID_VALUE);
-    }
-    let fill = Fill {
-        to: dst.0,
-        pitch: pitch as u64,
-        value_bytes: element_size,
-        value,
-        width: width as u64,
-        height: height as u64,
-    };
-    let step = Step::Fill(fill::checked(&context, fill)?);
-    Ok((
-        step,
-        Params::Memset(CUDA_MEMSET_NODE_PARAMS_v2 { dst, pitch, value, element_size, width, height, ctx }),
-    ))
-}
-
-/// A call's node.
-///
-/// # Errors
-/// Invalid value.
-pub fn host_step(params: &CUDA_HOST_NODE_PARAMS) -> Answer<Made> {
-    let call = HostCall::Function(HostFunction::at(params.function)?, params.user_data);
-    Ok((Step::Host(call), Params::Host(*params)))
-}
-
-/// A node that is a graph.
-///
-/// # Errors
-/// Invalid value.
-pub fn child_step(child: CUgraph) -> Answer<Made> {
-    let copy = tables::GRAPHS.get(child)?.duplicate()?;
-    let step = Step::Graph(Arc::new(copy.prepare()?));
-    Ok((step, Params::Child(tables::GRAPHS.insert(copy)?)))
-}
-
-/// A node that records an event.
-///
-/// # Errors
-/// Invalid handle.
-pub fn record_step(event: CUevent) -> Answer<Made> {
-    Ok((Step::Record(tables::EVENTS.get(event)?), Params::Record(event)))
-}
-
-/// A node that waits for an event.
-///
-/// # Errors
-/// Invalid handle.
-pub fn wait_step(event: CUevent) -> Answer<Made> {
-    Ok((Step::Wait(tables::EVENTS.get(event)?), Params::Wait(event)))
-}
-
-/// A node that raises semaphores.
-///
-/// # Errors
-/// Invalid handle.
-pub fn signal_step(params: &CUDA_EXT_SEM_SIGNAL_NODE_PARAMS) -> Answer<Made> {
-    let count = params.num_ext_sems as usize;
-    let names = params.ext_sem_array.list(count)?;
-    let values = params.params_array.list(count)?.into_iter().map(|one| one.params[0]);
-    Ok((Step::Signal(pairs(&names, values)?), Params::Signal))
-}
-
-/// A node that waits for semaphores.
-///
-/// # Errors
-/// Invalid handle.
-pub fn await_step(params: &CUDA_EXT_SEM_WAIT_NODE_PARAMS) -> Answer<Made> {
-    let count = params.num_ext_sems as usize;
-    let names = params.ext_sem_array.list(count)?;
-    let values = params.params_array.list(count)?.into_iter().map(|one| one.params[0]);
-    Ok((Step::Await(pairs(&names, values)?), Params::Await))
-}
-
-fn pairs(
-    names: &[CUexternalSemaphore],
-    values: impl Iterator<Item = u64>,
-) -> Answer<Vec<(Arc<Semaphore>, u64)>> {
-    names.iter().zip(values).map(|(name, value)| Ok((external::semaphore(*name)?, value))).collect()
-}
-
-/// A node of waits and writes.
-///
-/// # Errors
-/// Invalid value.
-pub fn values_step(params: &CUDA_BATCH_MEM_OP_NODE_PARAMS) -> Answer<Made> {
-    let context = context_or_current(params.ctx)?;
-    let values = stream::values(&context, &params.param_array.list(params.count as usize)?)?;
-    Ok((Step::Values(values), Params::Values))
-}
-
-/// What the structure for any node says.
-///
-/// # Errors
-/// Invalid value, not supported.
-pub fn any_step(params: Mut<CUgraphNodeParams>) -> Answer<Made> {
-    let kind = params.read()?.kind;
-    let inner = params.address().plus(std::mem::offset_of!(CUgraphNodeParams, params));
-    match kind {
-        T::KERNEL => kernel_step(&inner.typed::<CUDA_KERNEL_NODE_PARAMS>().read()?),
-        T::MEMCPY => {
-            let node = inner.typed::<CUDA_MEMCPY_NODE_PARAMS>().read()?;
-            memcpy_step(&node.copy_params, node.copy_ctx)
-        }
-        T::MEMSET => {
-            let node = inner.typed::<CUDA_MEMSET_NODE_PARAMS_v2>().read()?;
-            let CUDA_MEMSET_NODE_PARAMS_v2 { dst, pitch, value, element_size, width, height, ctx } = node;
-            memset_step(&CUDA_MEMSET_NODE_PARAMS { dst, pitch, value, element_size, width, height }, ctx)
-        }
-        T::HOST => host_step(&inner.typed::<CUDA_HOST_NODE_PARAMS>().read()?),
-        T::GRAPH => child_step(inner.typed::<CUgraph>().read()?),
-        T::EMPTY => Ok((Step::Empty, Params::Empty)),
-        T::WAIT_EVENT => wait_step(inner.typed::<CUevent>().read()?),
-        T::EVENT_RECORD => record_step(inner.typed::<CUevent>().read()?),
-        T::EXT_SEMAS_SIGNAL => signal_step(&inner.typed::<CUDA_EXT_SEM_SIGNAL_NODE_PARAMS>().read()?),
-        T::EXT_SEMAS_WAIT => await_step(&inner.typed::<CUDA_EXT_SEM_WAIT_NODE_PARAMS>().read()?),
-        T::BATCH_MEM_OP => values_step(&inner.typed::<CUDA_BATCH_MEM_OP_NODE_PARAMS>().read()?),
-        T::MEM_FREE => {
-            let address = inner.typed::<CUdeviceptr>().read()?.0;
-            Ok((Step::Freed(address), Params::Free(address)))
-        }
-        _ => Err(CUresult::ERROR_NOT_SUPPORTED),
-    }
-}
-
-/// `cuGraphCreate`.
-pub fn create(out: Mut<CUgraph>, flags: u32) -> Answer {
-    driver::driver()?;
-    out.given()?;
-    if flags != 0 {
-        return Err(CUresult::ERROR_INVALID_VALUE);
-    }
-    out.set(tables::GRAPHS.insert(Arc::new(Graph::default()))?)
-}
-
-/// `cuGraphDestroy`.
-pub fn destroy(graph: CUgraph) -> Answer {
-    driver::driver()?;
-    tables::GRAPHS.remove(graph).map(drop)
-}
-
-/// `cuGraphClone`.
-pub fn clone(out: Mut<CUgraph>, original: CUgraph) -> Answer {
-    driver::driver()?;
-    out.given()?;
-    out.set(tables::GRAPHS.insert(tables::GRAPHS.get(original)?.duplicate()?)?)
-}
+/// Where in [`CUgraphNodeParams`] the parameters of the kind begin.
+const PARAMS_AT: usize = 16;
 
 fn add(
     out: Mut<CUgraphNode>,
@@ -267,61 +47,70 @@ fn add(
     dependencies: Ref<CUgraphNode>,
     count: usize,
     make: impl FnOnce() -> Answer<Made>,
-) -> Answer<(Arc<Graph>, usize)> {
+) -> Answer {
     driver::driver()?;
     out.given()?;
     let graph = tables::GRAPHS.get(graph)?;
-    let before = graph.places(&dependencies.list(count)?)?;
-    let (step, params) = make()?;
+    let mut before = graph.places(&dependencies.list(count)?)?;
+    before.sort_unstable();
+    if before.windows(2).any(|pair| pair.first() == pair.last()) {
+        return Err(CUresult::ERROR_INVALID_VALUE);
+    }
+    let Made { step, params, memory } = make()?;
     let (name, index) = graph.add(step, params, before)?;
-    out.set(name)?;
-    Ok((graph, index))
-}
-
-/// `cuGraphAddKernelNode_v2`.
-pub fn add_kernel(
-    out: Mut<CUgraphNode>,
-    graph: CUgraph,
-    dependencies: Ref<CUgraphNode>,
-    count: usize,
-    params: Ref<CUDA_KERNEL_NODE_PARAMS>,
-) -> Answer {
-    add(out, graph, dependencies, count, || kernel_step(&params.read()?)).map(drop)
+    if let Some(memory) = memory {
+        note_memory(memory.context.device.ordinal);
+        if let Some(Some(node)) = graph.nodes.lock().get_mut(index) {
+            node.memory = Some(memory);
+        }
+    }
+    out.set(name)
 }
 
 /// `cuGraphAddKernelNode`.
-pub fn add_kernel_v1(
+pub fn add_kernel(
     out: Mut<CUgraphNode>,
     graph: CUgraph,
     dependencies: Ref<CUgraphNode>,
     count: usize,
     params: Ref<CUDA_KERNEL_NODE_PARAMS_v1>,
 ) -> Answer {
-    add(out, graph, dependencies, count, || kernel_step_v1(&params.read()?)).map(drop)
+    add(out, graph, dependencies, count, || nodes::kernel(&nodes::widen(params.read()?)))
+}
+
+/// `cuGraphAddKernelNode_v2`.
+pub fn add_kernel_v2(
+    out: Mut<CUgraphNode>,
+    graph: CUgraph,
+    dependencies: Ref<CUgraphNode>,
+    count: usize,
+    params: Ref<CUDA_KERNEL_NODE_PARAMS>,
+) -> Answer {
+    add(out, graph, dependencies, count, || nodes::kernel(&params.read()?))
 }
 
 /// `cuGraphAddMemcpyNode`.
-pub fn add_memcpy(
+pub fn add_copy(
     out: Mut<CUgraphNode>,
     graph: CUgraph,
     dependencies: Ref<CUgraphNode>,
     count: usize,
     params: Ref<CUDA_MEMCPY3D>,
-    ctx: CUcontext,
+    context: CUcontext,
 ) -> Answer {
-    add(out, graph, dependencies, count, || memcpy_step(&params.read()?, ctx)).map(drop)
+    add(out, graph, dependencies, count, || nodes::copy(&params.read()?, context))
 }
 
 /// `cuGraphAddMemsetNode`.
-pub fn add_memset(
+pub fn add_fill(
     out: Mut<CUgraphNode>,
     graph: CUgraph,
     dependencies: Ref<CUgraphNode>,
     count: usize,
     params: Ref<CUDA_MEMSET_NODE_PARAMS>,
-    ctx: CUcontext,
+    context: CUcontext,
 ) -> Answer {
-    add(out, graph, dependencies, count, || memset_step(&params.read()?, ctx)).map(drop)
+    add(out, graph, dependencies, count, || nodes::fill(&nodes::fill_in(params.read()?, context)))
 }
 
 /// `cuGraphAddHostNode`.
@@ -332,7 +121,7 @@ pub fn add_host(
     count: usize,
     params: Ref<CUDA_HOST_NODE_PARAMS>,
 ) -> Answer {
-    add(out, graph, dependencies, count, || host_step(&params.read()?)).map(drop)
+    add(out, graph, dependencies, count, || nodes::host(params.read()?))
 }
 
 /// `cuGraphAddChildGraphNode`.
@@ -343,7 +132,7 @@ pub fn add_child(
     count: usize,
     child: CUgraph,
 ) -> Answer {
-    add(out, graph, dependencies, count, || child_step(child)).map(drop)
+    add(out, graph, dependencies, count, || nodes::child(child))
 }
 
 /// `cuGraphAddEmptyNode`.
@@ -353,7 +142,7 @@ pub fn add_empty(
     dependencies: Ref<CUgraphNode>,
     count: usize,
 ) -> Answer {
-    add(out, graph, dependencies, count, || Ok((Step::Empty, Params::Empty))).map(drop)
+    add(out, graph, dependencies, count, || Ok(nodes::empty()))
 }
 
 /// `cuGraphAddEventRecordNode`.
@@ -364,7 +153,7 @@ pub fn add_record(
     count: usize,
     event: CUevent,
 ) -> Answer {
-    add(out, graph, dependencies, count, || record_step(event)).map(drop)
+    add(out, graph, dependencies, count, || nodes::record(event))
 }
 
 /// `cuGraphAddEventWaitNode`.
@@ -375,7 +164,7 @@ pub fn add_wait(
     count: usize,
     event: CUevent,
 ) -> Answer {
-    add(out, graph, dependencies, count, || wait_step(event)).map(drop)
+    add(out, graph, dependencies, count, || nodes::wait(event))
 }
 
 /// `cuGraphAddExternalSemaphoresSignalNode`.
@@ -386,18 +175,18 @@ pub fn add_signal(
     count: usize,
     params: Ref<CUDA_EXT_SEM_SIGNAL_NODE_PARAMS>,
 ) -> Answer {
-    add(out, graph, dependencies, count, || signal_step(&params.read()?)).map(drop)
+    add(out, graph, dependencies, count, || signal(&params.read()?))
 }
 
 /// `cuGraphAddExternalSemaphoresWaitNode`.
-pub fn add_await(
+pub fn add_wait_for(
     out: Mut<CUgraphNode>,
     graph: CUgraph,
     dependencies: Ref<CUgraphNode>,
     count: usize,
     params: Ref<CUDA_EXT_SEM_WAIT_NODE_PARAMS>,
 ) -> Answer {
-    add(out, graph, dependencies, count, || await_step(&params.read()?)).map(drop)
+    add(out, graph, dependencies, count, || wait_for(&params.read()?))
 }
 
 /// `cuGraphAddBatchMemOpNode`.
@@ -408,29 +197,7 @@ pub fn add_values(
     count: usize,
     params: Ref<CUDA_BATCH_MEM_OP_NODE_PARAMS>,
 ) -> Answer {
-    add(out, graph, dependencies, count, || values_step(&params.read()?)).map(drop)
-}
-
-/// Adds a node that allocates; the memory is the graph's.
-fn add_allocation(
-    out: Mut<CUgraphNode>,
-    graph: CUgraph,
-    dependencies: Ref<CUgraphNode>,
-    count: usize,
-    bytes: usize,
-) -> Answer<u64> {
-    let context = current::context()?;
-    if bytes == 0 {
-        return Err(CUresult::ERROR_INVALID_VALUE);
-    }
-    let address = context.arena.allocate(&context.ring, bytes as u64, Kind::Pooled, 0)?;
-    let memory = Arc::new(GraphMemory { context, address });
-    let make = || Ok((Step::Allocated(address), Params::Alloc(address, bytes as u64)));
-    let (graph, index) = add(out, graph, dependencies, count, make)?;
-    if let Some(Some(node)) = graph.nodes.lock().get_mut(index) {
-        node.memory = Some(memory);
-    }
-    Ok(address)
+    add(out, graph, dependencies, count, || nodes::values(&params.read()?))
 }
 
 /// `cuGraphAddMemAllocNode`.
@@ -441,9 +208,7 @@ pub fn add_alloc(
     count: usize,
     params: Mut<CUDA_MEM_ALLOC_NODE_PARAMS>,
 ) -> Answer {
-    let mut said = params.read()?;
-    said.dptr = CUdeviceptr(add_allocation(out, graph, dependencies, count, said.bytesize)?);
-    params.set(said)
+    add(out, graph, dependencies, count, || alloc(params))
 }
 
 /// `cuGraphAddMemFreeNode`.
@@ -452,9 +217,9 @@ pub fn add_free(
     graph: CUgraph,
     dependencies: Ref<CUgraphNode>,
     count: usize,
-    ptr: CUdeviceptr,
+    address: CUdeviceptr,
 ) -> Answer {
-    add(out, graph, dependencies, count, || Ok((Step::Freed(ptr.0), Params::Free(ptr.0)))).map(drop)
+    add(out, graph, dependencies, count, || nodes::free(address))
 }
 
 /// `cuGraphAddNode`.
@@ -465,15 +230,10 @@ pub fn add_any(
     count: usize,
     params: Mut<CUgraphNodeParams>,
 ) -> Answer {
-    if params.read()?.kind == T::MEM_ALLOC {
-        let inner = params.address().plus(std::mem::offset_of!(CUgraphNodeParams, params));
-        let inner = inner.typed::<CUDA_MEM_ALLOC_NODE_PARAMS>();
-        return add_alloc(out, graph, dependencies, count, inner);
-    }
-    add(out, graph, dependencies, count, || any_step(params)).map(drop)
+    add(out, graph, dependencies, count, || any(params))
 }
 
-/// `cuGraphAddNode_v2` and `_v3`.
+/// `cuGraphAddNode_v2` and `_v3`: the node comes after the whole of others, whatever the edges say.
 pub fn add_any_v2(
     out: Mut<CUgraphNode>,
     graph: CUgraph,
@@ -485,199 +245,335 @@ pub fn add_any_v2(
     add_any(out, graph, dependencies, count, params)
 }
 
-/// A node by its name.
+fn signal(params: &CUDA_EXT_SEM_SIGNAL_NODE_PARAMS) -> Answer<Made> {
+    nodes::signal(params.ext_sem_array, params.params_array, params.num_ext_sems)
+}
+
+fn wait_for(params: &CUDA_EXT_SEM_WAIT_NODE_PARAMS) -> Answer<Made> {
+    nodes::wait_for(params.ext_sem_array, params.params_array, params.num_ext_sems)
+}
+
+fn alloc(params: Mut<CUDA_MEM_ALLOC_NODE_PARAMS>) -> Answer<Made> {
+    let mut asked = params.read()?;
+    let made = nodes::alloc(&asked)?;
+    if let Params::Alloc(address, _) = made.params {
+        asked.dptr = CUdeviceptr(address);
+        params.set(asked)?;
+    }
+    Ok(made)
+}
+
+/// A node of whatever kind the parameters say.
 ///
 /// # Errors
-/// Invalid handle.
-pub fn node(name: CUgraphNode) -> Answer<Arc<NodeRef>> {
-    driver::driver()?;
-    tables::NODES.get(name)
+/// Invalid value; not supported for conditional nodes.
+pub fn any(params: Mut<CUgraphNodeParams>) -> Answer<Made> {
+    let at = params.given()?.address().plus(PARAMS_AT);
+    match params.read()?.kind {
+        T::KERNEL => nodes::kernel(&at.typed().read()?),
+        T::MEMCPY => {
+            let asked: CUDA_MEMCPY_NODE_PARAMS = at.typed().read()?;
+            nodes::copy(&asked.copy_params, asked.copy_ctx)
+        }
+        T::MEMSET => nodes::fill(&at.typed().read()?),
+        T::HOST => nodes::host(at.typed().read()?),
+        T::GRAPH => nodes::child(at.typed().read()?),
+        T::EMPTY => Ok(nodes::empty()),
+        T::WAIT_EVENT => nodes::wait(at.typed().read()?),
+        T::EVENT_RECORD => nodes::record(at.typed().read()?),
+        T::EXT_SEMAS_SIGNAL => signal(&at.typed().read()?),
+        T::EXT_SEMAS_WAIT => wait_for(&at.typed().read()?),
+        T::MEM_ALLOC => alloc(at.typed()),
+        T::MEM_FREE => nodes::free(at.typed().read()?),
+        T::BATCH_MEM_OP => nodes::values(&at.typed().read()?),
+        T::CONDITIONAL => Err(CUresult::ERROR_NOT_SUPPORTED),
+        _ => Err(CUresult::ERROR_INVALID_VALUE),
+    }
 }
 
-/// Puts another step of the same kind into a node.
-fn change(name: CUgraphNode, made: Answer<Made>) -> Answer {
-    let node = node(name)?;
-    let (step, params) = made?;
-    node.with(|node| {
-        if node.params.kind() != params.kind() {
+fn with<R>(node: CUgraphNode, run: impl FnOnce(&mut Node) -> Answer<R>) -> Answer<R> {
+    driver::driver()?;
+    tables::NODES.get(node)?.with(run)
+}
+
+/// Puts other parameters in the place of a node's. What was there is dropped without a lock.
+fn replace(node: CUgraphNode, mut made: Made) -> Answer {
+    let old = with(node, |node| {
+        if node.params.kind() != made.params.kind() {
             return Err(CUresult::ERROR_INVALID_VALUE);
         }
-        (node.step, node.params, node.pointers) = (step, params, None);
-        Ok(())
-    })
+        if let (Step::Launch(old), Step::Launch(new)) = (&node.step, &mut made.step) {
+            if old.function.module.context.id != new.function.module.context.id {
+                return Err(CUresult::ERROR_INVALID_VALUE);
+            }
+            new.flags = old.flags;
+        }
+        node.pointers = None;
+        Ok((std::mem::replace(&mut node.step, made.step), std::mem::replace(&mut node.params, made.params)))
+    })?;
+    drop(old);
+    Ok(())
 }
 
-/// `cuGraphKernelNodeSetParams_v2`.
-pub fn set_kernel(name: CUgraphNode, params: Ref<CUDA_KERNEL_NODE_PARAMS>) -> Answer {
-    change(name, kernel_step(&params.read()?))
-}
-
-/// `cuGraphKernelNodeSetParams`.
-pub fn set_kernel_v1(name: CUgraphNode, params: Ref<CUDA_KERNEL_NODE_PARAMS_v1>) -> Answer {
-    change(name, kernel_step_v1(&params.read()?))
-}
-
-/// `cuGraphMemcpyNodeSetParams`.
-pub fn set_memcpy(name: CUgraphNode, params: Ref<CUDA_MEMCPY3D>) -> Answer {
-    change(name, memcpy_step(&params.read()?, CUcontext::NULL))
-}
-
-/// `cuGraphMemsetNodeSetParams`.
-pub fn set_memset(name: CUgraphNode, params: Ref<CUDA_MEMSET_NODE_PARAMS>) -> Answer {
-    change(name, memset_step(&params.read()?, CUcontext::NULL))
-}
-
-/// `cuGraphHostNodeSetParams`.
-pub fn set_host(name: CUgraphNode, params: Ref<CUDA_HOST_NODE_PARAMS>) -> Answer {
-    change(name, host_step(&params.read()?))
-}
-
-/// `cuGraphEventRecordNodeSetEvent`.
-pub fn set_record(name: CUgraphNode, event: CUevent) -> Answer {
-    change(name, record_step(event))
-}
-
-/// `cuGraphEventWaitNodeSetEvent`.
-pub fn set_wait(name: CUgraphNode, event: CUevent) -> Answer {
-    change(name, wait_step(event))
-}
-
-/// `cuGraphExternalSemaphoresSignalNodeSetParams`.
-pub fn set_signal(name: CUgraphNode, params: Ref<CUDA_EXT_SEM_SIGNAL_NODE_PARAMS>) -> Answer {
-    change(name, signal_step(&params.read()?))
-}
-
-/// `cuGraphExternalSemaphoresWaitNodeSetParams`.
-pub fn set_await(name: CUgraphNode, params: Ref<CUDA_EXT_SEM_WAIT_NODE_PARAMS>) -> Answer {
-    change(name, await_step(&params.read()?))
-}
-
-/// `cuGraphBatchMemOpNodeSetParams`.
-pub fn set_values(name: CUgraphNode, params: Ref<CUDA_BATCH_MEM_OP_NODE_PARAMS>) -> Answer {
-    change(name, values_step(&params.read()?))
-}
-
-/// `cuGraphNodeSetParams` and `_v2`.
-pub fn set_any(name: CUgraphNode, params: Mut<CUgraphNodeParams>) -> Answer {
-    change(name, any_step(params))
-}
-
-/// Pointers to the parameters in a kernel node's block; they last as long as the node says the same.
-fn kernel_pointers(node: &mut Node) -> Answer<Mut<Address>> {
-    let Step::Launch(launch) = &node.step else { return Err(CUresult::ERROR_INVALID_VALUE) };
-    let base = launch.params.as_ptr().expose_provenance();
-    let params = &launch.function.info()?.params.0;
-    let pointers: Arc<[usize]> = params.iter().map(|param| base + param.offset as usize).collect();
-    let at = Address(pointers.as_ptr().expose_provenance());
-    node.pointers = Some(pointers);
-    Ok(at.typed())
+/// `cuGraphKernelNodeGetParams`.
+pub fn kernel(node: CUgraphNode, out: Mut<CUDA_KERNEL_NODE_PARAMS_v1>) -> Answer {
+    out.given()?.set(nodes::narrow(&with(node, nodes::kernel_params)?))
 }
 
 /// `cuGraphKernelNodeGetParams_v2`.
-pub fn kernel(name: CUgraphNode, out: Mut<CUDA_KERNEL_NODE_PARAMS>) -> Answer {
-    let found = node(name)?.with(|node| {
-        let kernel_params = kernel_pointers(node)?;
-        let (Step::Launch(launch), Params::Kernel(handle, ctx)) = (&node.step, &node.params) else {
-            return Err(CUresult::ERROR_INVALID_VALUE);
-        };
-        let is_kernel = tables::KERNELS.is_of(handle.0);
-        Ok(CUDA_KERNEL_NODE_PARAMS {
-            func: if is_kernel { CUfunction::NULL } else { *handle },
-            grid_dim_x: launch.grid[0],
-            grid_dim_y: launch.grid[1],
-            grid_dim_z: launch.grid[2],
-            block_dim_x: launch.block[0],
-            block_dim_y: launch.block[1],
-            block_dim_z: launch.block[2],
-            shared_mem_bytes: launch.shared_bytes,
-            kernel_params,
-            extra: Mut::NULL,
-            kern: if is_kernel { CUkernel(handle.0) } else { CUkernel::NULL },
-            ctx: *ctx,
-        })
+pub fn kernel_v2(node: CUgraphNode, out: Mut<CUDA_KERNEL_NODE_PARAMS>) -> Answer {
+    out.given()?.set(with(node, nodes::kernel_params)?)
+}
+
+/// `cuGraphKernelNodeSetParams`.
+pub fn set_kernel(node: CUgraphNode, params: Ref<CUDA_KERNEL_NODE_PARAMS_v1>) -> Answer {
+    replace(node, nodes::kernel(&nodes::widen(params.read()?))?)
+}
+
+/// `cuGraphKernelNodeSetParams_v2`.
+pub fn set_kernel_v2(node: CUgraphNode, params: Ref<CUDA_KERNEL_NODE_PARAMS>) -> Answer {
+    replace(node, nodes::kernel(&params.read()?)?)
+}
+
+/// `cuGraphKernelNodeGetAttribute`.
+pub fn kernel_attribute(node: CUgraphNode, attribute: L, out: Mut<CUlaunchAttributeValue>) -> Answer {
+    out.given()?;
+    let found = with(node, |node| {
+        let Step::Launch(launch) = &node.step else { return Err(CUresult::ERROR_INVALID_VALUE) };
+        let kept = node.attributes.iter().find(|(one, _)| *one == attribute.0).map(|(_, value)| *value);
+        let is_cooperative = launch.flags & launch_flags::COOPERATIVE != 0;
+        match attribute {
+            L::COOPERATIVE => Ok([u64::from(is_cooperative), 0, 0, 0, 0, 0, 0, 0]),
+            L::CLUSTER_DIMENSION => Ok([0; 8]),
+            L::PRIORITY | L::ACCESS_POLICY_WINDOW | L::MEM_SYNC_DOMAIN | L::MEM_SYNC_DOMAIN_MAP => {
+                Ok(kept.unwrap_or_default())
+            }
+            _ => kept.ok_or(CUresult::ERROR_INVALID_VALUE),
+        }
     })?;
     out.set(found)
 }
 
-/// `cuGraphKernelNodeGetParams`.
-pub fn kernel_v1(name: CUgraphNode, out: Mut<CUDA_KERNEL_NODE_PARAMS_v1>) -> Answer {
-    out.given()?;
-    let mut whole: CUDA_KERNEL_NODE_PARAMS = zerocopy::FromZeros::new_zeroed();
-    kernel(name, Address(std::ptr::from_mut(&mut whole).expose_provenance()).typed())?;
-    out.set(CUDA_KERNEL_NODE_PARAMS_v1 {
-        func: whole.func,
-        grid_dim_x: whole.grid_dim_x,
-        grid_dim_y: whole.grid_dim_y,
-        grid_dim_z: whole.grid_dim_z,
-        block_dim_x: whole.block_dim_x,
-        block_dim_y: whole.block_dim_y,
-        block_dim_z: whole.block_dim_z,
-        shared_mem_bytes: whole.shared_mem_bytes,
-        kernel_params: whole.kernel_params,
-        extra: whole.extra,
+fn keep_attribute(node: &mut Node, attribute: L, value: CUlaunchAttributeValue) -> Answer {
+    let Step::Launch(launch) = &mut node.step else { return Err(CUresult::ERROR_INVALID_VALUE) };
+    match attribute {
+        L::COOPERATIVE if value[0] as u32 != 0 => launch.flags |= launch_flags::COOPERATIVE,
+        L::COOPERATIVE => launch.flags &= !launch_flags::COOPERATIVE,
+        L::PRIORITY | L::ACCESS_POLICY_WINDOW | L::MEM_SYNC_DOMAIN | L::MEM_SYNC_DOMAIN_MAP => {
+            node.attributes.retain(|(one, _)| *one != attribute.0);
+            node.attributes.push((attribute.0, value));
+        }
+        L::DEVICE_UPDATABLE_KERNEL_NODE | L::PROGRAMMATIC_EVENT | L::LAUNCH_COMPLETION_EVENT => {
+            return Err(CUresult::ERROR_NOT_SUPPORTED);
+        }
+        L::CLUSTER_DIMENSION => {
+            let [xy, z, ..] = value;
+            if [xy as u32, (xy >> 32) as u32, z as u32].iter().any(|one| *one > 1) {
+                return Err(CUresult::ERROR_INVALID_CLUSTER_SIZE);
+            }
+        }
+        // Other wishes.
+        _ => {}
+    }
+    Ok(())
+}
+
+/// `cuGraphKernelNodeSetAttribute`.
+pub fn set_kernel_attribute(node: CUgraphNode, attribute: L, value: Ref<CUlaunchAttributeValue>) -> Answer {
+    let value = value.read()?;
+    with(node, |node| keep_attribute(node, attribute, value))
+}
+
+/// `cuGraphKernelNodeCopyAttributes`.
+pub fn copy_kernel_attributes(to: CUgraphNode, from: CUgraphNode) -> Answer {
+    let (flags, attributes) = with(from, |node| {
+        let Step::Launch(launch) = &node.step else { return Err(CUresult::ERROR_INVALID_VALUE) };
+        Ok((launch.flags, node.attributes.clone()))
+    })?;
+    with(to, |node| {
+        let Step::Launch(launch) = &mut node.step else { return Err(CUresult::ERROR_INVALID_VALUE) };
+        launch.flags = flags;
+        node.attributes = attributes;
+        Ok(())
     })
 }
 
-/// What a node's parameters say, where they are of the right kind.
-fn said<R: Copy>(name: CUgraphNode, out: Mut<R>, pick: impl FnOnce(&Params) -> Option<R>) -> Answer {
-    let found = node(name)?.with(|node| pick(&node.params).ok_or(CUresult::ERROR_INVALID_VALUE))?;
-    out.set(found)
+/// What of a node's parameters is there to be had, or invalid value.
+macro_rules! asked {
+    ($node:expr, $pattern:pat => $value:expr) => {
+        with($node, |node| match &node.params {
+            $pattern => Ok($value),
+            _ => Err(CUresult::ERROR_INVALID_VALUE),
+        })
+    };
 }
 
 /// `cuGraphMemcpyNodeGetParams`.
-pub fn memcpy(name: CUgraphNode, out: Mut<CUDA_MEMCPY3D>) -> Answer {
-    said(name, out, |params| if let Params::Memcpy(copy) = params { Some(**copy) } else { None })
+pub fn copy(node: CUgraphNode, out: Mut<CUDA_MEMCPY3D>) -> Answer {
+    out.set(asked!(node, Params::Memcpy(copy) => **copy)?)
+}
+
+/// `cuGraphMemcpyNodeSetParams`.
+pub fn set_copy(node: CUgraphNode, params: Ref<CUDA_MEMCPY3D>) -> Answer {
+    replace(node, nodes::copy(&params.read()?, CUcontext::NULL)?)
 }
 
 /// `cuGraphMemsetNodeGetParams`.
-pub fn memset(name: CUgraphNode, out: Mut<CUDA_MEMSET_NODE_PARAMS>) -> Answer {
-    said(name, out, |params| match params {
-        Params::Memset(CUDA_MEMSET_NODE_PARAMS_v2 {
-            dst, pitch, value, element_size, width, height, ..
-        }) => {
-            let (dst, pitch, value) = (*dst, *pitch, *value);
-            let (element_size, width, height) = (*element_size, *width, *height);
-            Some(CUDA_MEMSET_NODE_PARAMS { dst, pitch, value, element_size, width, height })
-        }
-        _ => None,
-    })
+pub fn fill(node: CUgraphNode, out: Mut<CUDA_MEMSET_NODE_PARAMS>) -> Answer {
+    let CUDA_MEMSET_NODE_PARAMS_v2 { dst, pitch, value, element_size, width, height, .. } =
+        asked!(node, Params::Memset(fill) => *fill)?;
+    out.set(CUDA_MEMSET_NODE_PARAMS { dst, pitch, value, element_size, width, height })
+}
+
+/// `cuGraphMemsetNodeSetParams`.
+pub fn set_fill(node: CUgraphNode, params: Ref<CUDA_MEMSET_NODE_PARAMS>) -> Answer {
+    replace(node, nodes::fill(&nodes::fill_in(params.read()?, CUcontext::NULL))?)
 }
 
 /// `cuGraphHostNodeGetParams`.
-pub fn host(name: CUgraphNode, out: Mut<CUDA_HOST_NODE_PARAMS>) -> Answer {
-    said(name, out, |params| if let Params::Host(host) = params { Some(*host) } else { None })
+pub fn host(node: CUgraphNode, out: Mut<CUDA_HOST_NODE_PARAMS>) -> Answer {
+    out.set(asked!(node, Params::Host(host) => *host)?)
+}
+
+/// `cuGraphHostNodeSetParams`.
+pub fn set_host(node: CUgraphNode, params: Ref<CUDA_HOST_NODE_PARAMS>) -> Answer {
+    replace(node, nodes::host(params.read()?)?)
 }
 
 /// `cuGraphChildGraphNodeGetGraph`.
-pub fn child(name: CUgraphNode, out: Mut<CUgraph>) -> Answer {
-    said(name, out, |params| if let Params::Child(graph) = params { Some(*graph) } else { None })
+pub fn child(node: CUgraphNode, out: Mut<CUgraph>) -> Answer {
+    out.set(asked!(node, Params::Child(child) => child.name)?)
 }
 
 /// `cuGraphEventRecordNodeGetEvent`.
-pub fn record(name: CUgraphNode, out: Mut<CUevent>) -> Answer {
-    said(name, out, |params| if let Params::Record(event) = params { Some(*event) } else { None })
+pub fn record(node: CUgraphNode, out: Mut<CUevent>) -> Answer {
+    out.set(asked!(node, Params::Record(event) => *event)?)
+}
+
+/// `cuGraphEventRecordNodeSetEvent`.
+pub fn set_record(node: CUgraphNode, event: CUevent) -> Answer {
+    replace(node, nodes::record(event)?)
 }
 
 /// `cuGraphEventWaitNodeGetEvent`.
-pub fn wait(name: CUgraphNode, out: Mut<CUevent>) -> Answer {
-    said(name, out, |params| if let Params::Wait(event) = params { Some(*event) } else { None })
+pub fn wait(node: CUgraphNode, out: Mut<CUevent>) -> Answer {
+    out.set(asked!(node, Params::Wait(event) => *event)?)
 }
 
-/// `cuGraphMemFreeNodeGetParams`.
-pub fn free(name: CUgraphNode, out: Mut<CUdeviceptr>) -> Answer {
-    said(
-        name,
-        out,
-        |params| if let Params::Free(address) = params { Some(CUdeviceptr(*address)) } else { None },
-    )
+/// `cuGraphEventWaitNodeSetEvent`.
+pub fn set_wait(node: CUgraphNode, event: CUevent) -> Answer {
+    replace(node, nodes::wait(event)?)
+}
+
+fn signal_params(node: &Node) -> Answer<CUDA_EXT_SEM_SIGNAL_NODE_PARAMS> {
+    let Params::Signal(said) = &node.params else { return Err(CUresult::ERROR_INVALID_VALUE) };
+    let mut params: CUDA_EXT_SEM_SIGNAL_NODE_PARAMS = zerocopy::FromZeros::new_zeroed();
+    params.ext_sem_array = Address(said.names.as_ptr().expose_provenance()).typed();
+    params.params_array = Address(said.params.as_ptr().expose_provenance()).typed_const();
+    params.num_ext_sems = said.names.len() as u32;
+    Ok(params)
+}
+
+fn wait_params(node: &Node) -> Answer<CUDA_EXT_SEM_WAIT_NODE_PARAMS> {
+    let Params::Await(said) = &node.params else { return Err(CUresult::ERROR_INVALID_VALUE) };
+    let mut params: CUDA_EXT_SEM_WAIT_NODE_PARAMS = zerocopy::FromZeros::new_zeroed();
+    params.ext_sem_array = Address(said.names.as_ptr().expose_provenance()).typed();
+    params.params_array = Address(said.params.as_ptr().expose_provenance()).typed_const();
+    params.num_ext_sems = said.names.len() as u32;
+    Ok(params)
+}
+
+fn values_params(node: &Node) -> Answer<CUDA_BATCH_MEM_OP_NODE_PARAMS> {
+    let Params::Values(ctx, list) = &node.params else { return Err(CUresult::ERROR_INVALID_VALUE) };
+    let mut params: CUDA_BATCH_MEM_OP_NODE_PARAMS = zerocopy::FromZeros::new_zeroed();
+    params.ctx = *ctx;
+    params.count = list.len() as u32;
+    params.param_array = Address(list.as_ptr().expose_provenance()).typed();
+    Ok(params)
+}
+
+/// `cuGraphExternalSemaphoresSignalNodeGetParams`.
+pub fn signal_of(node: CUgraphNode, out: Mut<CUDA_EXT_SEM_SIGNAL_NODE_PARAMS>) -> Answer {
+    out.set(with(node, |node| signal_params(node))?)
+}
+
+/// `cuGraphExternalSemaphoresSignalNodeSetParams`.
+pub fn set_signal(node: CUgraphNode, params: Ref<CUDA_EXT_SEM_SIGNAL_NODE_PARAMS>) -> Answer {
+    replace(node, signal(&params.read()?)?)
+}
+
+/// `cuGraphExternalSemaphoresWaitNodeGetParams`.
+pub fn wait_of(node: CUgraphNode, out: Mut<CUDA_EXT_SEM_WAIT_NODE_PARAMS>) -> Answer {
+    out.set(with(node, |node| wait_params(node))?)
+}
+
+/// `cuGraphExternalSemaphoresWaitNodeSetParams`.
+pub fn set_wait_for(node: CUgraphNode, params: Ref<CUDA_EXT_SEM_WAIT_NODE_PARAMS>) -> Answer {
+    replace(node, wait_for(&params.read()?)?)
+}
+
+/// `cuGraphBatchMemOpNodeGetParams`.
+pub fn values(node: CUgraphNode, out: Mut<CUDA_BATCH_MEM_OP_NODE_PARAMS>) -> Answer {
+    out.set(with(node, |node| values_params(node))?)
+}
+
+/// `cuGraphBatchMemOpNodeSetParams`.
+pub fn set_values(node: CUgraphNode, params: Ref<CUDA_BATCH_MEM_OP_NODE_PARAMS>) -> Answer {
+    replace(node, nodes::values(&params.read()?)?)
+}
+
+fn alloc_params(node: &Node) -> Answer<CUDA_MEM_ALLOC_NODE_PARAMS> {
+    let Params::Alloc(address, bytes) = &node.params else { return Err(CUresult::ERROR_INVALID_VALUE) };
+    let mut params: CUDA_MEM_ALLOC_NODE_PARAMS = zerocopy::FromZeros::new_zeroed();
+    params.pool_props.alloc_type = crate::generated::enums::CUmemAllocationType::PINNED;
+    params.pool_props.location.kind = crate::generated::enums::CUmemLocationType::DEVICE;
+    params.pool_props.location.id = node.memory.as_ref().map_or(0, |memory| memory.context.device.number().0);
+    (params.bytesize, params.dptr) = (*bytes as usize, CUdeviceptr(*address));
+    Ok(params)
 }
 
 /// `cuGraphMemAllocNodeGetParams`.
-pub fn alloc(name: CUgraphNode, out: Mut<CUDA_MEM_ALLOC_NODE_PARAMS>) -> Answer {
-    said(name, out, |params| {
-        let Params::Alloc(address, bytes) = params else { return None };
-        let mut said: CUDA_MEM_ALLOC_NODE_PARAMS = zerocopy::FromZeros::new_zeroed();
-        (said.dptr, said.bytesize) = (CUdeviceptr(*address), *bytes as usize);
-        Some(said)
-    })
+pub fn alloc_of(node: CUgraphNode, out: Mut<CUDA_MEM_ALLOC_NODE_PARAMS>) -> Answer {
+    out.set(with(node, |node| alloc_params(node))?)
+}
+
+/// `cuGraphMemFreeNodeGetParams`.
+pub fn free_of(node: CUgraphNode, out: Mut<CUdeviceptr>) -> Answer {
+    out.set(asked!(node, Params::Free(address) => CUdeviceptr(*address))?)
+}
+
+/// `cuGraphNodeSetParams` and `_v2`.
+pub fn set_any(node: CUgraphNode, params: Mut<CUgraphNodeParams>) -> Answer {
+    match params.read()?.kind {
+        T::MEM_ALLOC | T::MEM_FREE => Err(CUresult::ERROR_INVALID_VALUE),
+        _ => replace(node, any(params)?),
+    }
+}
+
+/// `cuGraphNodeGetParams`.
+pub fn any_of(node: CUgraphNode, out: Mut<CUgraphNodeParams>) -> Answer {
+    out.given()?;
+    let mut head: CUgraphNodeParams = zerocopy::FromZeros::new_zeroed();
+    head.kind = with(node, |node| Ok(node.params.kind()))?;
+    out.set(head)?;
+    let at = out.address().plus(PARAMS_AT);
+    match head.kind {
+        T::KERNEL => kernel_v2(node, at.typed()),
+        T::MEMCPY => {
+            let mut params: CUDA_MEMCPY_NODE_PARAMS = zerocopy::FromZeros::new_zeroed();
+            params.copy_params = asked!(node, Params::Memcpy(copy) => **copy)?;
+            at.typed().set(params)
+        }
+        T::MEMSET => at.typed().set(asked!(node, Params::Memset(fill) => *fill)?),
+        T::HOST => host(node, at.typed()),
+        T::GRAPH => child(node, at.typed()),
+        T::WAIT_EVENT => wait(node, at.typed()),
+        T::EVENT_RECORD => record(node, at.typed()),
+        T::EXT_SEMAS_SIGNAL => signal_of(node, at.typed()),
+        T::EXT_SEMAS_WAIT => wait_of(node, at.typed()),
+        T::MEM_ALLOC => alloc_of(node, at.typed()),
+        T::MEM_FREE => free_of(node, at.typed()),
+        T::BATCH_MEM_OP => values(node, at.typed()),
+        _ => Ok(()),
+    }
 }

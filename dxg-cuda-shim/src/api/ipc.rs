@@ -1,7 +1,9 @@
 //! Memory and events of other processes, by handles of 64 bytes.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::Weak;
 
 use parking_lot::Mutex;
 
@@ -28,8 +30,15 @@ use crate::tables;
 use crate::types::Answer;
 use crate::types::CUdeviceptr;
 
+/// A block that others can open.
+struct SharedBlock {
+    ticket: Ticket,
+    /// Its memory: when that is gone, another block may be at the same IO address.
+    memory: Weak<dyn Any + Send + Sync>,
+}
+
 /// Blocks that are shared: by context and IO address.
-static SHARED: Mutex<Option<HashMap<(u64, u64), Ticket>>> = Mutex::new(None);
+static SHARED: Mutex<Option<HashMap<(u64, u64), SharedBlock>>> = Mutex::new(None);
 /// Memory of others that is open: by handle and context, with the address and how often.
 type Open = HashMap<(Ticket, u64), (u64, u32)>;
 
@@ -40,18 +49,44 @@ fn share(context: &Context, address: u64) -> Answer<(Ticket, u64)> {
     let mut shared = SHARED.lock();
     let shared = shared.get_or_insert_default();
     let (window, start, bytes) = context.arena.block(address).ok_or(CUresult::ERROR_INVALID_VALUE)?;
-    if let Some(ticket) = shared.get(&(context.id, window.io)) {
-        return Ok((*ticket, start));
+    forget_gone(shared);
+    if let Some(block) = shared.get(&(context.id, window.io))
+        && Weak::ptr_eq(&block.memory, &Arc::downgrade(&window.keep))
+    {
+        return Ok((block.ticket, start));
     }
     context.synchronize_all()?;
     let moved = Memory::create(&context.device, bytes)?;
     let held = memory::read(Address(start as usize), bytes as usize);
     moved.window.memory.copy_in(0, &held).map_err(|_| CUresult::ERROR_OUT_OF_MEMORY)?;
     let ticket = ipc::publish(moved.share()?, 0, bytes)?;
-    let io = moved.window.io;
-    context.arena.replace(&context.ring, start, moved.window.clone())?;
-    shared.insert((context.id, io), ticket);
+    let (io, memory) = (moved.window.io, Arc::downgrade(&moved.window.keep));
+    if let Err(error) = context.arena.replace(&context.ring, start, moved.window.clone()) {
+        ipc::withdraw(&ticket);
+        return Err(error);
+    }
+    if let Some(gone) = shared.insert((context.id, io), SharedBlock { ticket, memory }) {
+        ipc::withdraw(&gone.ticket);
+    }
     Ok((ticket, start))
+}
+
+/// Hands out no more what is freed.
+fn forget_gone(shared: &mut HashMap<(u64, u64), SharedBlock>) {
+    shared.retain(|_, block| {
+        let is_there = block.memory.strong_count() > 0;
+        if !is_there {
+            ipc::withdraw(&block.ticket);
+        }
+        is_there
+    });
+}
+
+/// Memory was freed: what of it was handed out is so no more.
+pub(super) fn freed() {
+    if let Some(shared) = &mut *SHARED.lock() {
+        forget_gone(shared);
+    }
 }
 
 /// `cuIpcGetMemHandle`.

@@ -94,7 +94,7 @@ pub fn free(ptr: CUdeviceptr) -> Answer {
     if ptr.0 == 0 {
         return Ok(());
     }
-    free_kinds(ptr.0, &[Kind::Device, Kind::Managed, Kind::Pooled, Kind::External])
+    free_kinds(ptr.0, &[Kind::Device, Kind::Managed, Kind::Pooled, Kind::External, Kind::Graph])
 }
 
 /// Frees once nothing runs any more.
@@ -104,10 +104,16 @@ fn free_kinds(address: u64, kinds: &[Kind]) -> Answer {
         context.arena.find(address).filter(|found| found.start == address && kinds.contains(&found.kind));
     let found = found.ok_or(CUresult::ERROR_INVALID_VALUE)?;
     context.synchronize_all()?;
+    if found.kind == Kind::Graph {
+        // It stays with its graph.
+        return Ok(());
+    }
     if found.kind == Kind::Pooled {
         tables::POOLS.all().iter().any(|pool| pool.forget_address(address));
     }
-    context.arena.free(&context.ring, address, kinds).map(drop)
+    context.arena.free(&context.ring, address, kinds)?;
+    super::ipc::freed();
+    Ok(())
 }
 
 /// `cuMemGetAddressRange_v2`.

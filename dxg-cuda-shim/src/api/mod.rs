@@ -12,12 +12,16 @@ pub mod event;
 pub mod external;
 pub mod fill;
 pub mod general;
+pub mod graph;
+pub mod graph_exec;
 pub mod graph_nodes;
-pub mod graphs;
+#[cfg(test)]
+mod graph_tests;
 pub mod ipc;
 pub mod launch;
 pub mod memory;
 pub mod module;
+pub mod nodes;
 pub mod occupancy;
 pub mod pointer;
 pub mod pool;

@@ -20,6 +20,7 @@ use crate::generated::enums::CUsharedconfig;
 use crate::generated::handles::*;
 use crate::image;
 use crate::image::Image;
+use crate::image::Target;
 use crate::jit::LinkState;
 use crate::jit::Linker;
 use crate::jit::Options;
@@ -35,8 +36,8 @@ use crate::types::CUdeviceptr;
 /// No input of a linker is larger.
 const MAX_INPUT_BYTES: usize = 1 << 30;
 
-fn capability(context: &Context) -> u32 {
-    context.device.description.compute_capability
+fn target(context: &Context) -> Target {
+    context.device.target()
 }
 
 fn read_file(path: Text) -> Answer<Vec<u8>> {
@@ -55,12 +56,12 @@ fn load(out: Mut<CUmodule>, image: impl FnOnce(&Context) -> Answer<Image>, optio
 
 /// `cuModuleLoad`.
 pub fn load_file(out: Mut<CUmodule>, path: Text) -> Answer {
-    load(out, |context| image::of(&read_file(path)?, capability(context)), &Options::default())
+    load(out, |context| image::of(&read_file(path)?, target(context)), &Options::default())
 }
 
 /// `cuModuleLoadData` and `cuModuleLoadFatBinary`.
 pub fn load_data(out: Mut<CUmodule>, image: Address) -> Answer {
-    load(out, |context| image::at(image, capability(context)), &Options::default())
+    load(out, |context| image::at(image, target(context)), &Options::default())
 }
 
 /// `cuModuleLoadDataEx`.
@@ -72,7 +73,7 @@ pub fn load_data_ex(
     values: Mut<Address>,
 ) -> Answer {
     let options = Options::read(count, options, values)?;
-    load(out, |context| image::at(image, capability(context)), &options)
+    load(out, |context| image::at(image, target(context)), &options)
 }
 
 /// `cuModuleUnload`.
@@ -204,12 +205,16 @@ pub fn load_function(function: CUfunction) -> Answer {
     named_function(function).map(drop)
 }
 
-fn load_library(out: Mut<CUlibrary>, image: impl FnOnce(u32) -> Answer<Image>, options: &Options) -> Answer {
+fn load_library(
+    out: Mut<CUlibrary>,
+    image: impl FnOnce(Target) -> Answer<Image>,
+    options: &Options,
+) -> Answer {
     let driver = driver::driver()?;
     out.given()?;
     let current = current::get()?;
-    let any = driver.devices().first().map_or(0, |device| device.description.compute_capability);
-    let image = image(current.as_ref().map_or(any, |context| capability(context)))?;
+    let any = driver.devices().first().map_or(Target::from(0), |device| device.target());
+    let image = image(current.as_ref().map_or(any, |context| target(context)))?;
     let library = Library::new(image, options.optimization);
     // What is wrong with the code is said now, where there is somebody to compile it.
     if let Some(context) = &current {
@@ -230,7 +235,7 @@ pub fn library_load(
     _library_count: u32,
 ) -> Answer {
     let options = Options::read(count, options, values)?;
-    load_library(out, |capability| image::at(code, capability), &options)
+    load_library(out, |target| image::at(code, target), &options)
 }
 
 /// `cuLibraryLoadFromFile`.
@@ -245,7 +250,7 @@ pub fn library_load_file(
     _library_count: u32,
 ) -> Answer {
     let options = Options::read(count, options, values)?;
-    load_library(out, |capability| image::of(&read_file(path)?, capability), &options)
+    load_library(out, |target| image::of(&read_file(path)?, target), &options)
 }
 
 /// `cuLibraryUnload`.
@@ -437,14 +442,14 @@ fn link_add(state: CUlinkState, kind: CUjitInputType, bytes: &[u8], name: Vec<u8
     if state.linked.is_some() {
         return Err(CUresult::ERROR_ILLEGAL_STATE);
     }
+    // What is linked is PTX, also where a driver of the host takes binaries.
+    let capability = linker.context.device.description.compute_capability;
     let image = match kind {
-        CUjitInputType::INPUT_PTX | CUjitInputType::INPUT_FATBINARY => {
-            image::of(bytes, capability(&linker.context))?
-        }
+        CUjitInputType::INPUT_PTX | CUjitInputType::INPUT_FATBINARY => image::of(bytes, capability)?,
         CUjitInputType::INPUT_CUBIN if bytes.starts_with(b"\x7fELF") => {
             return Err(CUresult::ERROR_NO_BINARY_FOR_GPU);
         }
-        CUjitInputType::INPUT_CUBIN => image::of(bytes, capability(&linker.context))?,
+        CUjitInputType::INPUT_CUBIN => image::of(bytes, capability)?,
         CUjitInputType::INPUT_OBJECT | CUjitInputType::INPUT_LIBRARY | CUjitInputType::INPUT_NVVM => {
             return Err(CUresult::ERROR_NO_BINARY_FOR_GPU);
         }

@@ -160,7 +160,7 @@ fn allocate(context: &Arc<Context>, lane: &Arc<Lane>, pool: CUmemoryPool, bytes:
 
 /// Memory that belongs to the graph which a stream is captured to.
 fn captured(context: &Arc<Context>, lane: &Arc<Lane>, bytes: u64) -> Answer<u64> {
-    let address = context.arena.allocate(&context.ring, bytes, Kind::Pooled, 0)?;
+    let address = context.arena.allocate(&context.ring, bytes, Kind::Graph, 0)?;
     let memory = Arc::new(crate::graph::GraphMemory { context: Arc::clone(context), address });
     crate::capture::add(lane, crate::step::Step::Allocated(address), Params::Alloc(address, bytes))?;
     let capture = lane.capture.lock();
@@ -200,6 +200,10 @@ pub fn free(ptr: CUdeviceptr, stream: CUstream) -> Answer {
     }
     // Memory of `cuMemAlloc` may be freed here too.
     let (owner, found) = places::find(ptr.0).ok_or(CUresult::ERROR_INVALID_VALUE)?;
+    if found.start == ptr.0 && found.kind == Kind::Graph {
+        // It stays with its graph.
+        return Ok(());
+    }
     if found.start != ptr.0 || !matches!(found.kind, Kind::Device | Kind::Managed) {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }

@@ -83,7 +83,11 @@ fn is_capturing(lane: &Lane) -> bool {
 }
 
 fn not_captured(lane: &Lane) -> Answer {
-    if is_capturing(lane) { Err(CUresult::ERROR_STREAM_CAPTURE_UNSUPPORTED) } else { Ok(()) }
+    if !is_capturing(lane) {
+        return Ok(());
+    }
+    capture::invalidate(lane);
+    Err(CUresult::ERROR_STREAM_CAPTURE_UNSUPPORTED)
 }
 
 /// `cuStreamQuery`.
@@ -225,7 +229,7 @@ fn written(context: &Context, address: u64, bytes: u32, value: u64) -> Answer<Wo
 }
 
 fn enqueue_values(context: &Arc<Context>, lane: &Arc<Lane>, values: Vec<Work>) -> Answer {
-    graph::enqueue(context, lane, Step::Values(values), || Params::Values)
+    graph::enqueue(context, lane, Step::Values(values), || Params::Values(CUcontext::NULL, Arc::from([])))
 }
 
 /// `cuStreamWriteValue32` and `_v2`.

@@ -280,40 +280,39 @@ fn captured_work_runs_when_the_graph_is_launched_and_not_before() {
     stream::begin_capture_v2(stream, CUstreamCaptureMode::GLOBAL).unwrap();
     fill::d32_async(from, 5, 4, stream).unwrap();
     launch_add(add, to, from, 4, stream);
-    assert_eq!(stream::synchronize(stream), Err(CUresult::ERROR_STREAM_CAPTURE_UNSUPPORTED));
     let mut graph = CUgraph::NULL;
     stream::end_capture(stream, out(&mut graph)).unwrap();
     assert_eq!(read(to, 4), [0; 4]);
     let mut exec = CUgraphExec::NULL;
-    graphs::instantiate_with_flags(out(&mut exec), graph, 0).unwrap();
-    graphs::launch(exec, stream).unwrap();
+    graph_exec::instantiate_with_flags(out(&mut exec), graph, 0).unwrap();
+    graph_exec::launch(exec, stream).unwrap();
     stream::synchronize(stream).unwrap();
     assert_eq!(read(to, 4), [10; 4]);
-    graphs::destroy_exec(exec).unwrap();
-    graph_nodes::destroy(graph).unwrap();
-    assert_eq!(graphs::launch(exec, stream), Err(CUresult::ERROR_INVALID_HANDLE));
+    graph_exec::destroy(exec).unwrap();
+    graph::destroy(graph).unwrap();
+    assert_eq!(graph_exec::launch(exec, stream), Err(CUresult::ERROR_INVALID_HANDLE));
 }
 
 #[test]
 fn graph_with_a_cycle_is_refused() {
     let _session = session();
     let mut graph = CUgraph::NULL;
-    graph_nodes::create(out(&mut graph), 0).unwrap();
+    graph::create(out(&mut graph), 0).unwrap();
     let ptr = alloc(64);
     let params =
         CUDA_MEMSET_NODE_PARAMS { dst: ptr, pitch: 0, value: 1, element_size: 4, width: 4, height: 1 };
     let (mut first, mut second) = (CUgraphNode::NULL, CUgraphNode::NULL);
-    graph_nodes::add_memset(out(&mut first), graph, Ref::NULL, 0, input(&params), CUcontext::NULL).unwrap();
-    graph_nodes::add_memset(out(&mut second), graph, input(&first), 1, input(&params), CUcontext::NULL)
+    graph_nodes::add_fill(out(&mut first), graph, Ref::NULL, 0, input(&params), CUcontext::NULL).unwrap();
+    graph_nodes::add_fill(out(&mut second), graph, input(&first), 1, input(&params), CUcontext::NULL)
         .unwrap();
-    graphs::add_dependencies(graph, input(&second), input(&first), 1).unwrap();
+    graph::add_dependencies(graph, input(&second), input(&first), 1).unwrap();
     let mut exec = CUgraphExec::NULL;
-    let result = graphs::instantiate_with_flags(out(&mut exec), graph, 0);
+    let result = graph_exec::instantiate_with_flags(out(&mut exec), graph, 0);
     assert_eq!(result, Err(CUresult::ERROR_INVALID_VALUE));
-    graphs::remove_dependencies(graph, input(&second), input(&first), 1).unwrap();
-    graphs::instantiate_with_flags(out(&mut exec), graph, 0).unwrap();
+    graph::remove_dependencies(graph, input(&second), input(&first), 1).unwrap();
+    graph_exec::instantiate_with_flags(out(&mut exec), graph, 0).unwrap();
     let mut count = 0;
-    graphs::edges(graph, Mut::NULL, Mut::NULL, out(&mut count)).unwrap();
+    graph::edges(graph, Mut::NULL, Mut::NULL, out(&mut count)).unwrap();
     assert_eq!(count, 1);
 }
 

@@ -51,6 +51,12 @@ impl Address {
         Mut { address: self, of: PhantomData }
     }
 
+    /// The same with a type, to be read only.
+    #[must_use]
+    pub fn typed_const<T>(self) -> Ref<T> {
+        Ref { address: self, of: PhantomData }
+    }
+
     /// A bound: the address so many bytes later.
     #[must_use]
     pub fn plus(self, bytes: usize) -> Self {

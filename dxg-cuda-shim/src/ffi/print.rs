@@ -5,6 +5,7 @@
 
 use libc::FILE;
 
+// SAFETY: the C library has a variable of this name and type.
 unsafe extern "C" {
     static mut stdout: *mut FILE;
 }

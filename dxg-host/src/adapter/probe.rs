@@ -46,11 +46,13 @@ pub struct Found {
 #[must_use]
 pub fn probe(wanted: Wanted, host_libcuda: Option<&Path>) -> Vec<Found> {
     let mut found = Vec::new();
-    if matches!(wanted, Wanted::Auto | Wanted::Vulkan) {
-        found.extend(probe_vulkan());
-    }
+    // First, so that the first device of a CUDA program is a GPU where there is one: virtual GPUs of Vulkan devices run CUDA on
+    // the CPU.
     if matches!(wanted, Wanted::Auto | Wanted::Cuda) {
         found.extend(probe_cuda(host_libcuda));
+    }
+    if matches!(wanted, Wanted::Auto | Wanted::Vulkan) {
+        found.extend(probe_vulkan());
     }
     if matches!(wanted, Wanted::Auto | Wanted::Cpu) {
         found.push(Found { choice: AdapterChoice::Cpu, identity: cuda::identity() });

@@ -58,7 +58,12 @@ pub(super) fn call<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<
     } else {
         None
     };
-    let target = p.word("a function")?;
+    let mut target = p.word("a function")?;
+    while p.lex.peek().is(b':') {
+        // Some compilers put a label for the debugger here.
+        p.lex.bump();
+        target = p.word("a function")?;
+    }
     let mut args = Vec::new();
     let mut prototype = None;
     if p.lex.peek().is(b',') {

@@ -52,11 +52,21 @@ impl Hasher for Folded {
         for word in words {
             self.word(u64::from_le_bytes(*word));
         }
-        if !rest.is_empty() {
-            let mut last = [0; 8];
-            last[..rest.len()].copy_from_slice(rest);
-            self.word(u64::from_le_bytes(last) ^ (bytes.len() as u64) << 57);
-        }
+        // What is left, in pieces that overlap: a copy of so few bytes costs more than all the rest.
+        let last = match (rest.first_chunk::<4>(), rest.last_chunk::<4>()) {
+            (Some(low), Some(high)) => {
+                u64::from(u32::from_le_bytes(*low)) | (u64::from(u32::from_le_bytes(*high)) << 32)
+            }
+            _ => match rest {
+                [] if !bytes.is_empty() => return,
+                [] => 0,
+                [first, ..] => {
+                    let at = |index: usize| rest.get(index).copied().map_or(0, u64::from);
+                    u64::from(*first) | (at(rest.len() / 2) << 8) | (at(rest.len() - 1) << 16)
+                }
+            },
+        };
+        self.word(last ^ ((bytes.len() as u64) << 57));
     }
 
     fn write_u8(&mut self, _end: u8) {

@@ -105,8 +105,8 @@ impl<'a> Instruction<'a> {
         Diagnostic::unsupported(self.place, format!("`{}` {}", self.opcode, message.as_ref()))
     }
 
-    pub(super) fn piece(&self, index: usize) -> Result<Piece<'a>> {
-        self.args.get(index).copied().ok_or_else(|| self.fail(format!("needs an operand {}", index + 1)))
+    pub(super) fn piece(&self, index: usize) -> Result<&Piece<'a>> {
+        self.args.get(index).ok_or_else(|| self.fail(format!("needs an operand {}", index + 1)))
     }
 
     /// Fails unless there are so many operands.

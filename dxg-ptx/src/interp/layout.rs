@@ -16,6 +16,9 @@ use crate::ir::Symbol;
 /// Local memory for what has no bound: recursion, indirect calls, `alloca`.
 const OPEN_STACK_BYTES: u64 = 64 << 10;
 
+/// Local memory of a thread that there may be.
+pub(crate) const MOST_STACK_BYTES: u64 = 1 << 20;
+
 /// What a call takes of the stack at least, so that no recursion is endless.
 pub(crate) const CALL_BYTES: u64 = 16;
 

@@ -153,6 +153,10 @@ impl<'h> Memory<'h> {
         let Some(generic) = generic else {
             return Err(FaultKind::IllegalAddress { address: None });
         };
+        // What is both counts as misaligned, as the hardware says.
+        if bytes > 1 && !generic.is_multiple_of(bytes) {
+            return Err(FaultKind::Misaligned { address: generic });
+        }
         let is_global = || within(&self.global, generic, bytes) && self.host.is_mapped(generic, bytes);
         let allowed = match space {
             Space::Shared => within(&self.shared, generic, bytes),
@@ -166,9 +170,6 @@ impl<'h> Memory<'h> {
         };
         if !allowed {
             return Err(FaultKind::IllegalAddress { address: Some(generic) });
-        }
-        if bytes > 1 && !generic.is_multiple_of(bytes) {
-            return Err(FaultKind::Misaligned { address: generic });
         }
         Ok(generic)
     }

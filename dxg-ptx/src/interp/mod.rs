@@ -107,6 +107,7 @@ impl Grid<'_> {
             && (limits.required_threads == [0; 3]
                 || limits.required_threads.map(|extent| extent.max(1)) == *block)
             && params.len() >= function.param_bytes as usize
+            && self.layout.stack_bytes <= layout::MOST_STACK_BYTES
             && self.shared_bytes() <= MOST_SHARED_BYTES;
         if fits { Ok(()) } else { Err(self.fault(FaultKind::Launch)) }
     }

@@ -143,7 +143,12 @@ impl NativeProgram {
         if !function.is_entry || function.blocks.is_empty() {
             return None;
         }
-        Some(self.entries.get(index)?.get_or_init(|| self.make(id).map_err(|what| NativeError { what })))
+        Some(self.entries.get(index)?.get_or_init(|| {
+            // A mistake in making code must not end who asks for it; the interpreter knows every instruction too.
+            let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.make(id)));
+            let made = made.unwrap_or_else(|_| Err("the code generator failed".to_owned()));
+            made.map_err(|what| NativeError { what })
+        }))
     }
 
     fn make(&self, id: FuncId) -> Result<Arc<Entry>, String> {
@@ -214,6 +219,7 @@ impl NativeProgram {
             && (limits.required_threads == [0; 3]
                 || limits.required_threads.map(|extent| extent.max(1)) == launch.block)
             && launch.params.len() >= self.module.functions[entry.0 as usize].param_bytes as usize
+            && u64::from(grid.prepared.stack_bytes) <= layout::MOST_STACK_BYTES
             && grid.shared_bytes() <= MOST_SHARED_BYTES;
         if fits { Ok(()) } else { Err(self.launch_fault(entry)) }
     }

@@ -26,6 +26,11 @@ use crate::regions::verify;
 /// Stack for what has no bound: recursion, indirect calls, `alloca`.
 const OPEN_STACK_BYTES: u32 = 64 << 10;
 
+/// An entry of more instructions is interpreted: to compile it would take too long.
+const MOST_INSTS: u32 = 100_000;
+/// Depth of calls that is looked at; what goes deeper counts as without bound.
+const MOST_CALLS: usize = 200;
+
 /// One function that becomes one machine function.
 #[derive(Debug)]
 pub(crate) struct Unit {
@@ -236,6 +241,10 @@ impl Prepared {
             waiting.extend(callees(&unit.function));
             prepared.units.push(unit);
         }
+        let insts: u32 = prepared.units.iter().filter_map(|unit| unit.inst_bases.last()).sum();
+        if insts > MOST_INSTS {
+            return Err(format!("{insts} instructions are more than are compiled"));
+        }
         if let [unit] = prepared.units.as_mut_slice() {
             unit.is_alone = unit.regions.is_straight();
         }
@@ -274,7 +283,7 @@ impl Prepared {
     /// Stack of a thread: the deepest chain of frames, and more if there is no deepest.
     fn stack(&self) -> u32 {
         let mut open = vec![false; self.units.len()];
-        let (deepest, is_closed) = self.depth(0, &mut open);
+        let (deepest, is_closed) = self.depth(0, &mut open, 0);
         let is_closed =
             is_closed && !self.units.iter().any(|unit| unit.has_alloca || has_indirect_calls(&unit.function));
         let extra = if is_closed { 0 } else { OPEN_STACK_BYTES };
@@ -283,15 +292,15 @@ impl Prepared {
         (deepest + extra).next_multiple_of(align.max(64))
     }
 
-    fn depth(&self, number: usize, open: &mut [bool]) -> (u32, bool) {
+    fn depth(&self, number: usize, open: &mut [bool], calls: usize) -> (u32, bool) {
         let Some(unit) = self.units.get(number) else { return (0, true) };
-        if std::mem::replace(&mut open[number], true) {
+        if calls > MOST_CALLS || std::mem::replace(&mut open[number], true) {
             return (0, false);
         }
         let (mut most, mut is_closed) = (0, true);
         for callee in callees(&unit.function) {
             let Some(next) = self.by_function.get(callee.0 as usize).copied().flatten() else { continue };
-            let (below, closed) = self.depth(next as usize, open);
+            let (below, closed) = self.depth(next as usize, open, calls + 1);
             most = most.max(below);
             is_closed &= closed;
         }

@@ -29,6 +29,9 @@ use crate::native::prepare::Prepared;
 use crate::native::words::Exchange;
 use crate::native::words::LaneTable;
 
+/// At least the greatest access.
+const MEMORY_ALIGN: u64 = 64;
+
 /// What all blocks of a grid share.
 pub(crate) struct Grid<'g> {
     pub(super) prepared: &'g Prepared,
@@ -88,6 +91,8 @@ impl<'g> Run<'g> {
         let memory = Memory::new(grid.host, &resources.spaces, grid.shared_bytes());
         memory.set_params(&grid.launch.params);
         let range = grid.host.memory();
+        // Alignment is checked from the base on; a base that is less aligned than any access moves up.
+        let memory_base = range.start.checked_next_multiple_of(MEMORY_ALIGN).unwrap_or(range.end);
         let at = |address: u64| std::ptr::with_exposed_provenance_mut::<u8>(address as usize);
         let count = if grid.prepared.is_alone() { 0 } else { grid.threads() as usize };
         let lanes = LaneTable::new(count);
@@ -95,8 +100,8 @@ impl<'g> Run<'g> {
             helpers: &raw const HELPERS,
             globals: grid.globals.as_ptr(),
             params: at(memory.window(Space::Param, &Stack::default())),
-            memory_base: range.start,
-            memory_bytes: range.end.saturating_sub(range.start),
+            memory_base,
+            memory_bytes: range.end.saturating_sub(memory_base),
             shared: at(memory.window(Space::Shared, &Stack::default())),
             shared_bytes: grid.shared_bytes(),
             frames: at(resources.stacks.range().start),

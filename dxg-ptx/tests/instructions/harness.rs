@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     BF16,
     F16x2,
     BF16x2,
+    /// Two singles in 64 bits.
+    F32x2,
     F32,
     F64,
     /// A small number: a position, a length, a shift. 32 bits.
@@ -89,7 +91,7 @@ impl Kind {
         match self {
             Self::Pred => 1,
             Self::B16 | Self::F16 | Self::BF16 => 16,
-            Self::B64 | Self::F64 => 64,
+            Self::B64 | Self::F64 | Self::F32x2 => 64,
             _ => 32,
         }
     }
@@ -120,6 +122,11 @@ impl Kind {
         ];
         match self {
             Self::Pred => vec![0, 1],
+            Self::F32x2 => {
+                let singles = Self::F32.edges();
+                let turned = singles.iter().cycle().skip(5);
+                singles.iter().zip(turned).map(|(high, low)| high << 32 | low).collect()
+            }
             Self::B16 => {
                 vec![0, 1, 2, 3, 7, 8, 0xff, 0x100, 0x1234, 0x7ffe, 0x7fff, 0x8000, 0x8001, 0xfffe, 0xffff]
             }
@@ -372,7 +379,7 @@ fn agrees(expect: Expect, [got, second]: [u64; 2]) -> bool {
 
 /// Runs checks with an executor.
 pub(crate) fn run(checks: &[Check], make: Make<'_>, nans: Nans) -> Outcome {
-    let mut text = String::from(".version 8.6\n.target sm_90\n.address_size 64\n");
+    let mut text = String::from(".version 8.8\n.target sm_100\n.address_size 64\n");
     for (index, check) in checks.iter().enumerate() {
         text.push_str(&kernel(index, check));
     }

@@ -13,6 +13,7 @@ mod float;
 mod harness;
 mod integer;
 mod packed;
+mod recent;
 mod reference;
 mod video;
 
@@ -31,6 +32,7 @@ fn areas() -> Vec<(&'static str, Vec<Check>)> {
         ("float", float::checks()),
         ("convert", convert::checks()),
         ("packed", packed::checks()),
+        ("recent", recent::checks()),
         ("video", video::checks()),
     ]
 }

@@ -95,6 +95,25 @@ fn atomic_on_local_memory_is_an_invalid_space(make: Make<'_>) {
     assert_eq!(kind, FaultKind::InvalidSpace);
 }
 
+fn launch_that_cannot_be_is_refused_before_it_runs(make: Make<'_>) {
+    let store = "st.global.u32 [%mine], 1;";
+    let local = ".local .align 4 .b8 depot[4000000];\nmov.u64 %rd1, depot;\nmul.wide.u32 %rd2, %t, 4;\n\
+                         add.u64 %rd1, %rd1, %rd2;\nst.local.u32 [%rd1], %t;\nld.local.u32 %r1, [%rd1+4];\n\
+                         st.global.u32 [%mine], %r1;";
+    let shared = format!(".shared .align 4 .b8 s[400000];\nst.shared.u32 [s], %t;\n{store}");
+    let kernels = [
+        Kernel { body: local, ..Kernel::default() },
+        Kernel { body: &shared, ..Kernel::default() },
+        Kernel { body: store, block: 1025, out: vec![0; 2048], ..Kernel::default() },
+        Kernel { body: store, block: 0, ..Kernel::default() },
+    ];
+    for kernel in kernels {
+        let left = kernel.run(make);
+        assert_eq!(left.outcome.expect_err("the launch is refused").kind, FaultKind::Launch);
+        assert!(left.out.iter().all(|&word| word == 0));
+    }
+}
+
 fn endless_loop_ends_when_the_host_says_so(make: Make<'_>) {
     // The second block asks the host to stop, by a fault; the first one never ends by itself.
     let body = "mov.u32 %r1, %ctaid.x;\nsetp.eq.u32 %p1, %r1, 1;\n@%p1 trap;\nLOOP:\nbra LOOP;";
@@ -115,5 +134,6 @@ crate::for_each_executor!(
     assertion_that_fails_says_what_and_where,
     call_of_what_is_no_function_is_an_invalid_target,
     atomic_on_local_memory_is_an_invalid_space,
+    launch_that_cannot_be_is_refused_before_it_runs,
     endless_loop_ends_when_the_host_says_so,
 );

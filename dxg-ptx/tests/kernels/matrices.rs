@@ -312,7 +312,75 @@ fn wmma_multiplies_matrices_in_memory(make: Make<'_>) {
     }
 }
 
+fn quads_of_lanes_multiply_matrices_of_their_own(make: Make<'_>) {
+    // Four products of 8 by 8 by 4 at once: lanes 0 to 3 and 16 to 19 do the first, and so on. A and B by rows and by columns.
+    let mut random = Random(84);
+    let matrices: Vec<[Matrix; 2]> = (0..4)
+        .map(|_| {
+            [Matrix::random(8, 4, Element::F16, &mut random), Matrix::random(4, 8, Element::F16, &mut random)]
+        })
+        .collect();
+    for (layout_a, a_by_rows) in [("row", true), ("col", false)] {
+        for (layout_b, b_by_rows) in [("row", true), ("col", false)] {
+            let mut data = Vec::new();
+            for lane in 0..32 {
+                let [a, b] = &matrices[lane % 16 / 4];
+                let (within, upper) = (lane % 4, lane / 16 * 4);
+                let a_element =
+                    |i: usize| if a_by_rows { a.at(within + upper, i) } else { a.at(i + upper, within) };
+                let b_element =
+                    |i: usize| if b_by_rows { b.at(within, i + upper) } else { b.at(i, within + upper) };
+                let pack = |f: &dyn Fn(usize) -> i64, at: usize| {
+                    (Element::F16.encode(f(at)) | Element::F16.encode(f(at + 1)) << 16) as u32
+                };
+                data.extend([
+                    pack(&a_element, 0),
+                    pack(&a_element, 2),
+                    pack(&b_element, 0),
+                    pack(&b_element, 2),
+                ]);
+            }
+            let body = format!(
+                "mul.wide.u32 %rd1, %t, 16;\nadd.u64 %rd1, %rd1, %data;\nld.global.v4.u32 {{%r1, %r2, %r3, %r4}}, [%rd1];\n\
+                 mov.f32 %f0, 0f00000000;\n\
+                 mma.sync.aligned.m8n8k4.{layout_a}.{layout_b}.f32.f16.f16.f32 {{%f1, %f2, %f3, %f4, %f5, %f6, %f7, %f8}}, \
+                 {{%r1, %r2}}, {{%r3, %r4}}, {{%f0, %f0, %f0, %f0, %f0, %f0, %f0, %f0}};\n\
+                 mul.wide.u32 %rd2, %t, 32;\nadd.u64 %rd2, %rd2, %out;\nst.global.v4.f32 [%rd2], {{%f1, %f2, %f3, %f4}};\n\
+                 st.global.v4.f32 [%rd2+16], {{%f5, %f6, %f7, %f8}};"
+            );
+            let got = Kernel { body: &body, data, ..Kernel::default() }.out(make);
+            for lane in 0..32 {
+                let [a, b] = &matrices[lane % 16 / 4];
+                for i in 0..8 {
+                    let row = (lane & 1) + (i & 2) + lane / 16 * 4;
+                    let column = (i & 4) + (lane & 2) + (i & 1);
+                    let sum: i64 = (0..4).map(|k| a.at(row, k) * b.at(k, column)).sum();
+                    assert_eq!(
+                        f32::from_bits(got[lane * 8 + i]),
+                        sum as f32,
+                        "{layout_a} {layout_b} lane {lane} element {i}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn integer_products_are_clamped_where_asked(make: Make<'_>) {
+    for (suffix, want) in [("", i32::MAX.wrapping_add(127 * 127 * 16)), (".satfinite", i32::MAX)] {
+        let body = format!(
+            "mov.u32 %r1, 0x7f7f7f7f;\nmov.u32 %r2, 0x7fffffff;\n\
+             mma.sync.aligned.m8n8k16.row.col{suffix}.s32.s8.s8.s32 {{%r3, %r4}}, {{%r1}}, {{%r1}}, {{%r2, %r2}};\n\
+             st.global.u32 [%mine], %r4;"
+        );
+        let got = Kernel { body: &body, ..Kernel::default() }.out(make);
+        assert_eq!(got[..32], [want as u32; 32], "{suffix}");
+    }
+}
+
 crate::for_each_executor!(
+    quads_of_lanes_multiply_matrices_of_their_own,
+    integer_products_are_clamped_where_asked,
     products_of_fragments_are_those_of_matrices,
     matrices_of_shared_memory_are_loaded_as_fragments,
     fragments_go_back_to_shared_memory_as_they_came,

@@ -69,7 +69,20 @@ fn vectors_of_64_bits_move_whole(make: Make<'_>) {
     assert_eq!(got[..8], [4, 2, 2, 1, 3, 4, 1, 2]);
 }
 
+fn atomics_of_128_and_16_bits_exchange_whole(make: Make<'_>) {
+    let body = ".reg .b128 %w<4>;\nld.global.v2.u64 {%rd1, %rd2}, [%data];\nmov.b128 %w0, {%rd1, %rd2};\n\
+                mov.b128 %w1, {%rd2, %rd1};\natom.global.cas.b128 %w2, [%data], %w0, %w1;\n\
+                mov.b128 {%rd3, %rd4}, %w2;\nst.global.v2.u64 [%out], {%rd3, %rd4};\n\
+                atom.global.exch.b128 %w3, [%data], %w0;\nmov.b128 {%rd3, %rd4}, %w3;\nst.global.v2.u64 [%out+16], {%rd3, %rd4};\n\
+                mov.u16 %h1, 7;\nmov.u16 %h2, 9;\natom.global.cas.b16 %h3, [%data+18], %h1, %h2;\nst.global.u16 [%out+32], %h3;";
+    let left = Kernel { body, data: vec![1, 2, 3, 4, 7 << 16 | 5], block: 1, ..Kernel::default() }.run(make);
+    assert_eq!(left.outcome, Ok(()));
+    assert_eq!(left.out[..9], [1, 2, 3, 4, 3, 4, 1, 2, 7]);
+    assert_eq!(left.data, [1, 2, 3, 4, 9 << 16 | 5]);
+}
+
 crate::for_each_executor!(
+    atomics_of_128_and_16_bits_exchange_whole,
     narrow_loads_extend_as_their_type_says,
     generic_addresses_reach_every_space,
     local_memory_belongs_to_each_thread,

@@ -150,7 +150,18 @@ fn loop_with_different_trip_counts_meets_in_each_round(make: Make<'_>) {
     assert_eq!(got[..32], (0..32).map(want).collect::<Vec<_>>());
 }
 
+fn lanes_come_together_before_operations_without_a_mask(make: Make<'_>) {
+    // In a branch only its lanes are active; behind it all are, and behind a loop that lanes leave one after the other.
+    let body = "setp.lt.u32 %p1, %t, 10;\nmov.u32 %r2, 0;\n@!%p1 bra JOIN;\nactivemask.b32 %r2;\nJOIN:\n\
+                activemask.b32 %r3;\nmov.u32 %r4, 0;\nLOOP:\nadd.u32 %r4, %r4, 1;\nsetp.le.u32 %p2, %r4, %t;\n@%p2 bra LOOP;\n\
+                activemask.b32 %r5;\nand.b32 %r3, %r3, %r5;\nadd.u32 %r3, %r3, 1;\nor.b32 %r2, %r2, %r3;";
+    let got = run(make, body, 32);
+    let want = |lane: u32| if lane < 10 { 0x3ff } else { 0 };
+    assert_eq!(got[..32], (0..32).map(want).collect::<Vec<_>>());
+}
+
 crate::for_each_executor!(
+    lanes_come_together_before_operations_without_a_mask,
     shuffles_take_the_lane_that_ptx_says,
     shuffle_in_a_branch_needs_only_its_mask,
     both_sides_of_a_branch_meet_with_their_own_masks,

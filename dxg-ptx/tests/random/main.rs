@@ -2,9 +2,12 @@
 //!
 //! `DXG_PTX_SEED` is the first seed (1), `DXG_PTX_PROGRAMS` how many programs run (10,000 with optimisation, 200 without). A program that
 //! differs is written to the target directory; those that did so are in `kept`, by their seeds, and are always run.
+//!
+//! Programs that were damaged have no meaning to compare, but must end, and nothing may panic.
 
 mod control;
 mod generate;
+mod mutate;
 mod templates;
 
 #[path = "../support/mod.rs"]
@@ -17,6 +20,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 
 use dxg_ptx::exec::Launch;
+use dxg_ptx::ir::Space;
 use support::arena::Arena;
 use support::program::Make;
 use support::program::Program;
@@ -165,4 +169,66 @@ fn programs_that_once_differed_leave_the_same() {
         programs += 1;
     }
     assert!(programs > 0, "no program is kept in {}", directory.display());
+}
+
+/// How long a damaged program may run before it is stopped: it may be endless.
+const PATIENCE: std::time::Duration = std::time::Duration::from_millis(500);
+
+/// Whether a damaged program could be read; it is run then, and ends in whatever way.
+fn survives(text: &str, seed: u64, make: Make<'_>) -> bool {
+    let Ok(module) = dxg_ptx::parse(text.as_bytes(), "damaged") else { return false };
+    // Damage may have made a variable that the arena has no room for.
+    let is_large = module.globals.iter().any(|global| global.space != Space::Shared && global.size > 4096);
+    if is_large || module.entry("k").is_none() {
+        return true;
+    }
+    let arena = Arena::new(1 << 16);
+    let program = Program::new(make, module, &arena);
+    let [data, out, acc] = [6144, 15360, 64].map(|bytes| arena.take(bytes));
+    let mut random = Random(seed);
+    let inputs: Vec<u8> = (0..1536).flat_map(|_| input(&mut random).to_le_bytes()).collect();
+    arena.write(data, &inputs);
+    let launch = Launch {
+        grid: [1, 1, 1],
+        block: [generate::THREADS, 1, 1],
+        params: [data, out, acc].iter().flat_map(|address| address.to_le_bytes()).collect(),
+        ..Launch::default()
+    };
+    std::thread::scope(|scope| {
+        let (done, ended) = std::sync::mpsc::channel::<()>();
+        let arena = &arena;
+        scope.spawn(move || {
+            if ended.recv_timeout(PATIENCE) == Err(std::sync::mpsc::RecvTimeoutError::Timeout) {
+                arena.set_stop();
+            }
+        });
+        let _outcome = program.run_alone("k", &launch, arena);
+        drop(done);
+    });
+    true
+}
+
+/// Runs programs that were damaged; the last one is in the target directory, should the process not survive it.
+fn run_damaged(name: &str, make: Make<'_>) {
+    let first = setting("DXG_PTX_SEED", 1);
+    let count = setting("DXG_PTX_PROGRAMS", if cfg!(debug_assertions) { 150 } else { 1_000 });
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("damaged-{name}.ptx"));
+    let mut run = 0;
+    for seed in first..first + count {
+        let text = mutate::mutate(&generate::program(seed), &mut Random(seed));
+        std::fs::write(&path, &text).expect("the target directory can be written to");
+        run += u64::from(survives(&text, seed, make));
+    }
+    println!("{run} of {count} could be read");
+    assert!(run > count / 4, "only {run} of {count} could be read");
+}
+
+#[test]
+fn damaged_programs_interpreted_end_without_a_panic() {
+    run_damaged("interpreted", &interpreter);
+}
+
+#[test]
+fn damaged_programs_as_native_code_end_without_a_panic() {
+    run_damaged("native", &native);
 }

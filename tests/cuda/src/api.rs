@@ -9,6 +9,8 @@ use std::ffi::c_char;
 use std::ffi::c_int;
 use std::ffi::c_uint;
 use std::ffi::c_void;
+use std::os::fd::FromRawFd as _;
+use std::os::fd::OwnedFd;
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -202,6 +204,13 @@ pub fn bytes_at(address: usize, len: usize) -> Vec<u8> {
     let from: *const u8 = ptr::with_exposed_provenance(address);
     // SAFETY: the library has said that so many bytes are there, and nothing writes to them now.
     unsafe { std::slice::from_raw_parts(from, len) }.to_vec()
+}
+
+/// A descriptor that the library gave out, as the program's own.
+#[must_use]
+pub fn owned(number: c_int) -> OwnedFd {
+    // SAFETY: the library has opened it for the program, which takes it once.
+    unsafe { OwnedFd::from_raw_fd(number) }
 }
 
 /// Writes to memory at an address that the library gave out.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use dxg_tests_vulkan::stage;
 
 pub mod api;
+pub mod by_descriptor;
 pub mod kernels;
 pub mod programs;
 pub mod scenarios;
@@ -16,6 +17,7 @@ pub mod scenarios;
 pub const DRIVER: &str = "lib/dxg/libcuda.so.1";
 
 /// The staged prefix, if it has the CUDA driver.
+#[must_use]
 pub fn prefix() -> Option<PathBuf> {
     stage::find().filter(|prefix| prefix.join(DRIVER).is_file())
 }

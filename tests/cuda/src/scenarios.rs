@@ -19,6 +19,7 @@ use crate::api::Bytes64;
 use crate::api::Cuda;
 use crate::api::Handle;
 use crate::api::Ptr;
+use crate::by_descriptor;
 use crate::kernels;
 use crate::programs::Program;
 
@@ -58,6 +59,18 @@ pub const ALL: &[Scenario] = &[
     ("virtual_memory", virtual_memory),
     ("memory_of_others", memory_of_others),
     ("semaphore_of_others", semaphore_of_others),
+    ("memory_is_handed_to_vulkan_by_a_timeline", by_descriptor::memory_is_handed_to_vulkan_by_a_timeline),
+    (
+        "memory_is_handed_to_vulkan_by_binary_semaphores",
+        by_descriptor::memory_is_handed_to_vulkan_by_binary_semaphores,
+    ),
+    (
+        "memory_and_timeline_of_vulkan_are_taken_over",
+        by_descriptor::memory_and_timeline_of_vulkan_are_taken_over,
+    ),
+    ("vulkan_side", by_descriptor::vulkan_side),
+    ("memory_crosses_two_programs_by_descriptor", by_descriptor::memory_crosses_two_programs_by_descriptor),
+    ("descriptor_side", by_descriptor::descriptor_side),
     ("ipc", ipc),
     ("ipc_child", ipc_child),
     ("forks", forks),
@@ -580,7 +593,7 @@ fn virtual_memory(_: &str) {
 }
 
 /// A device of `dxg-core` on the virtual GPU.
-fn exchange() -> dxg_core::Device {
+pub(crate) fn exchange() -> dxg_core::Device {
     let candidates = dxg_core::enumerate();
     let node = candidates.first().expect("a virtual GPU").open().expect("a session");
     node.first_adapter().expect("an adapter").create_device().expect("a device")

@@ -8,6 +8,8 @@ use std::ffi::c_char;
 use std::ffi::c_void;
 use std::path::Path;
 use std::ptr;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 macro_rules! functions {
     ($($name:ident = $symbol:literal ($($arg:ident: $ty:ty),* $(,)?);)+) => {
@@ -29,7 +31,8 @@ macro_rules! functions {
                 }
             }
 
-            $(fn $name(&self, $($arg: $ty),*) -> i32 {
+            $(#[allow(clippy::too_many_arguments, reason = "some functions have many")]
+            fn $name(&self, $($arg: $ty),*) -> i32 {
                 // SAFETY: pointers name locals of the callers below, which outlive what the call does with them.
                 unsafe { (self.$name)($($arg),*) }
             })+
@@ -76,6 +79,7 @@ functions! {
     event_create = "cuEventCreate" (at: *mut usize, flags: u32);
     event_record = "cuEventRecord" (event: usize, stream: usize);
     event_sync = "cuEventSynchronize" (event: usize);
+    call = "cuLaunchHostFunc" (stream: usize, function: extern "C" fn(*mut c_void), data: *mut c_void);
     event_elapsed = "cuEventElapsedTime" (at: *mut f32, from: usize, to: usize);
 }
 
@@ -91,6 +95,19 @@ fn ok(result: i32) -> Answer<()> {
     if result == 0 { Ok(()) } else { Err(result) }
 }
 
+static SUM: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn add_to_sum(number: *mut c_void) {
+    // SAFETY: the test hands in pinned memory of a number, which lives until all calls are over.
+    let value = unsafe { number.cast::<u32>().read_volatile() };
+    SUM.fetch_add(value, Ordering::SeqCst);
+}
+
+/// What calls have added.
+pub(crate) fn sum_of_calls() -> u32 {
+    SUM.load(Ordering::SeqCst)
+}
+
 /// Pinned memory of `u32`s.
 pub(crate) struct Pinned {
     at: *mut u32,
@@ -100,13 +117,13 @@ pub(crate) struct Pinned {
 impl Pinned {
     pub(crate) fn read(&self) -> Vec<u32> {
         // SAFETY: so many aligned numbers were allocated; copies there are waited for first.
-        (0..self.len).map(|at| unsafe { self.at.add(at).read_volatile() }).collect()
+        (0..self.len).map(|at| unsafe { self.at.wrapping_add(at).read_volatile() }).collect()
     }
 
     pub(crate) fn write(&self, values: &[u32]) {
         for (at, value) in values.iter().enumerate().take(self.len) {
             // SAFETY: as above.
-            unsafe { self.at.add(at).write_volatile(*value) };
+            unsafe { self.at.wrapping_add(at).write_volatile(*value) };
         }
     }
 }
@@ -222,6 +239,18 @@ impl Cuda {
                 Err((error, String::from_utf8_lossy(&log[..end]).into_owned()))
             }
         }
+    }
+
+    pub(crate) fn load_binary(&self, image: &[u8]) -> Answer<usize> {
+        let mut module = 0;
+        let nothing = (ptr::null_mut(), ptr::null_mut());
+        ok(self.functions.module_load(&mut module, image.as_ptr().cast(), 0, nothing.0, nothing.1))
+            .map(|()| module)
+    }
+
+    /// Adds the first number of pinned memory to [`sum_of_calls`] when the stream comes to it.
+    pub(crate) fn call(&self, stream: usize, of: &Pinned) -> Answer<()> {
+        ok(self.functions.call(stream, add_to_sum, of.at.cast()))
     }
 
     pub(crate) fn unload(&self, module: usize) -> Answer<()> {

@@ -65,6 +65,18 @@ done:
     st.global.u32 [%rd1], %r3;
     ret;
 }
+.visible .entry endless(.param .u64 at)
+{
+    .reg .pred %p<2>;
+    .reg .b32 %r<2>;
+    .reg .b64 %rd<2>;
+    ld.param.u64 %rd1, [at];
+again:
+    ld.volatile.global.u32 %r1, [%rd1];
+    setp.eq.u32 %p1, %r1, 0;
+    @%p1 bra again;
+    ret;
+}
 .visible .entry wild(.param .u64 to)
 {
     .reg .b64 %rd<2>;
@@ -98,14 +110,39 @@ fn run(name: &str, scenario: fn(&Cuda)) {
         behind.runtime_dir().display(),
     );
     let front = Daemon::configured_with(&["--adapter", "cuda"], &config).unwrap();
-    again::run(name, &[("DXG_RUNTIME_DIR", front.runtime_dir().as_os_str())]);
+    run_twice(name, &front);
     drop((front, behind));
     // The machine's.
     if devices(&[]) == 0 {
         return println!("skipped: no device");
     }
     let front = Daemon::configured_with(&["--adapter", "cuda"], QUOTA).unwrap();
-    again::run(name, &[("DXG_RUNTIME_DIR", front.runtime_dir().as_os_str())]);
+    run_twice(name, &front);
+}
+
+/// Two programs one after the other: the first leaves nothing behind that the second would miss.
+fn run_twice(name: &str, daemon: &Daemon) {
+    let directory = ("DXG_RUNTIME_DIR", daemon.runtime_dir().as_os_str());
+    again::run(name, &[directory]);
+    again::run(name, &[directory, (SECOND, OsStr::new("1"))]);
+}
+
+/// Says to a program that runs again that it is not the first.
+const SECOND: &str = "DXG_TESTS_SECOND";
+
+#[test]
+fn program_that_ends_while_its_kernel_has_no_end_leaves_the_device_to_the_next() {
+    run("program_that_ends_while_its_kernel_has_no_end_leaves_the_device_to_the_next", |cuda| {
+        let module = cuda.load(KERNELS).unwrap();
+        let at = cuda.alloc(33 << 20).unwrap();
+        if env::var_os(SECOND).is_some() {
+            cuda.write(at, &[1]).unwrap();
+            return assert_eq!(cuda.read(at, 1), Ok(vec![1]));
+        }
+        cuda.fill(at, 0, 1, 0).unwrap();
+        let endless = cuda.function(module, "endless").unwrap();
+        cuda.launch(endless, 1, 1, &[at], 0).unwrap();
+    });
 }
 
 /// How many devices of a CUDA driver the daemon finds.
@@ -215,6 +252,62 @@ fn variables_of_modules_are_where_the_driver_has_put_them() {
         assert_eq!(cuda.read(at, 1).unwrap(), [150]);
         cuda.unload(module).unwrap();
         assert!(cuda.read(factor, 1).is_err());
+    });
+}
+
+/// A fat binary that holds a text and nothing else.
+fn fat_binary(text: &str) -> Vec<u8> {
+    let payload = text.len().next_multiple_of(8);
+    let mut bytes = vec![0; 16 + 64 + payload];
+    bytes[..4].copy_from_slice(&0xBA55_ED50_u32.to_le_bytes());
+    bytes[4..8].copy_from_slice(&[1, 0, 16, 0]);
+    bytes[8..16].copy_from_slice(&(64 + payload as u64).to_le_bytes());
+    // The entry: PTX of version 1.1, its header's bytes, its bytes, for compute capability 7.5.
+    bytes[16..20].copy_from_slice(&[1, 0, 1, 1]);
+    bytes[20..24].copy_from_slice(&64_u32.to_le_bytes());
+    bytes[24..32].copy_from_slice(&(payload as u64).to_le_bytes());
+    bytes[44..48].copy_from_slice(&75_u32.to_le_bytes());
+    bytes[80..80 + text.len()].copy_from_slice(text.as_bytes());
+    bytes
+}
+
+#[test]
+fn binaries_go_to_the_driver_as_they_are() {
+    run("binaries_go_to_the_driver_as_they_are", |cuda| {
+        let module = cuda.load_binary(&fat_binary(KERNELS)).unwrap();
+        let (factor, bytes) = cuda.global(module, "factor").unwrap();
+        assert_eq!((bytes, cuda.global(module, "nothing")), (8, Err(500)));
+        let at = cuda.alloc(4).unwrap();
+        cuda.write(at, &[5]).unwrap();
+        cuda.write(factor + 4, &[4]).unwrap();
+        cuda.launch(cuda.function(module, "scale").unwrap(), 1, 1, &[at], 0).unwrap();
+        assert_eq!(cuda.read(at, 1).unwrap(), [20]);
+        assert!(
+            cuda.load_binary(b"\x7fELF and nothing behind it, which is no cubin at all; and so on and on")
+                .is_err()
+        );
+    });
+}
+
+#[test]
+fn calls_of_the_program_come_in_the_order_of_their_stream() {
+    run("calls_of_the_program_come_in_the_order_of_their_stream", |cuda| {
+        let (first, second) = (cuda.stream(), cuda.stream());
+        let (back, done) = (cuda.pinned(1), cuda.event());
+        let at = cuda.alloc(4).unwrap();
+        for round in 1..50 {
+            cuda.fill(at, round, 1, first).unwrap();
+            cuda.read_pinned(&back, at, first).unwrap();
+            // Takes what was copied just before.
+            cuda.call(first, &back).unwrap();
+            cuda.fill(at, 0, 1, first).unwrap();
+            cuda.read_pinned(&back, at, first).unwrap();
+            cuda.record(done, first).unwrap();
+            cuda.wait(second, done).unwrap();
+        }
+        cuda.finish(second).unwrap();
+        assert_eq!(back.read(), [0]);
+        assert_eq!(api::sum_of_calls(), (1..50).sum::<u32>());
     });
 }
 

@@ -28,7 +28,8 @@ const PLACES: &[(&str, &str)] = &[
     ("dxg-vk/src/ffi", "the entry points the Vulkan loader calls"),
     ("dxg-vk/src/generated", "encoders and entry points that follow the program's pointers"),
     ("dxg-vk/tests", "calls the driver interface as the loader does"),
-    ("dxg-cuda-shim/src/ffi", "the entry points CUDA programs call"),
+    ("dxg-cuda-shim/src/ffi", "what CUDA programs hand over by address"),
+    ("dxg-cuda-shim/src/generated", "the entry points CUDA programs call, by their names"),
     ("dxg-ptx/src/interp/memory", "memory that kernels name by address"),
     ("dxg-ptx/src/native/call", "the call into generated code"),
     ("dxg-ptx/src/native/callbacks", "what generated code calls"),
@@ -50,11 +51,13 @@ const PLACES: &[(&str, &str)] = &[
     ("samples/src/bin/mandelbrot", "plain Vulkan, every call of which is unsafe in Rust"),
     ("samples/cuda-vecadd/src/gpu", "plain CUDA, every call of which is unsafe in Rust"),
     ("samples/triangle/src/gpu", "plain Vulkan, every call of which is unsafe in Rust"),
+    ("tests/cuda/src/api", "CUDA as a program calls it, wrapped for the scenarios"),
     ("tests/cuda/benches/cuda/driver", "CUDA as a program calls it, wrapped for the bench"),
     ("tests/fake-dxg/src", "a library that stands between a program and libc"),
     ("tests/fake-vk-driver/src", "a driver, called as drivers are"),
     ("tests/src/fork", "a copy of the test's process"),
     ("tests/src/pages", "memory as a program has it"),
+    ("tests/tests/cuda_driver/api", "CUDA as a program calls it, and its numbers in pinned memory"),
     ("tests/vulkan/src/gpu", "Vulkan as a program calls it, wrapped for the scenarios"),
 ];
 

@@ -129,6 +129,7 @@ impl Commands for Server<'_> {
             // Memory is the guest's.
             Command::Allocate(_) => Err(Violation::new("ALLOCATE", "memory is shared")),
             Command::Free(_) => Err(Violation::new("FREE", "memory is shared")),
+            Command::FindSymbol(_) => Err(Violation::new("FIND_SYMBOL", "memory is shared")),
             Command::LoadModule(load) => self.load(load, answer),
             Command::ReadModule(read) => self.read_module(&read),
             Command::PlaceModule(place) => self.place(&place).and(nothing),

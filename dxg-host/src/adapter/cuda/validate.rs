@@ -56,6 +56,7 @@ pub(super) enum Command {
     LoadModule(cuda::LoadModule),
     ReadModule(cuda::ReadModule),
     PlaceModule(cuda::PlaceModule),
+    FindSymbol(cuda::FindSymbol),
     UnloadModule(u64),
     CreateStream(cuda::CreateStream),
     DestroyStream(u32),
@@ -77,6 +78,7 @@ pub(super) fn name(opcode: u16) -> &'static str {
         op::READ_MODULE => "READ_MODULE",
         op::PLACE_MODULE => "PLACE_MODULE",
         op::UNLOAD_MODULE => "UNLOAD_MODULE",
+        op::FIND_SYMBOL => "FIND_SYMBOL",
         op::CREATE_STREAM => "CREATE_STREAM",
         op::DESTROY_STREAM => "DESTROY_STREAM",
         op::SET_FIFO => "SET_FIFO",
@@ -98,7 +100,7 @@ pub(super) fn name(opcode: u16) -> &'static str {
 
 /// Whether an operation is nothing without a place for its answer.
 pub(super) fn is_question(opcode: u16) -> bool {
-    matches!(opcode, op::OPEN | op::ALLOCATE | op::LOAD_MODULE | op::READ_MODULE)
+    matches!(opcode, op::OPEN | op::ALLOCATE | op::LOAD_MODULE | op::READ_MODULE | op::FIND_SYMBOL)
 }
 
 /// The command of an entry.
@@ -133,6 +135,7 @@ fn decode(opcode: u16, from: &mut Decoder<'_>) -> Result<Option<Command>, Decode
         op::LOAD_MODULE => Command::LoadModule(cuda::LoadModule::decode(from)?),
         op::READ_MODULE => Command::ReadModule(cuda::ReadModule::decode(from)?),
         op::PLACE_MODULE => Command::PlaceModule(cuda::PlaceModule::decode(from)?),
+        op::FIND_SYMBOL => Command::FindSymbol(cuda::FindSymbol::decode(from)?),
         op::UNLOAD_MODULE => Command::UnloadModule(cuda::ModuleRef::decode(from)?.module),
         op::CREATE_STREAM => Command::CreateStream(cuda::CreateStream::decode(from)?),
         op::DESTROY_STREAM => Command::DestroyStream(cuda::StreamRef::decode(from)?.stream),
@@ -237,6 +240,7 @@ fn check(command: &Command) -> Result<(), &'static str> {
             )?;
             refuse(images.iter().any(|image| image.name.len() > MOST_NAME_BYTES), "name too long")
         }
+        Command::FindSymbol(find) => refuse(find.name.len() > MOST_NAME_BYTES, "name too long"),
         Command::CreateStream(create) => refuse(create.stream >= STREAMS, "stream number too large"),
         Command::Work { task, .. } => check_task(task),
         _ => Ok(()),
@@ -304,7 +308,7 @@ mod tests {
 
     #[test]
     fn every_operation_has_a_name() {
-        let known = [0x8000..=0x8004, 0x8010..=0x8013, 0x8020..=0x8024, 0x8030..=0x8039];
+        let known = [0x8000..=0x8004, 0x8010..=0x8014, 0x8020..=0x8024, 0x8030..=0x8039];
         for opcode in known.into_iter().flatten() {
             assert_ne!(name(opcode), "unknown operation", "{opcode:#x}");
         }

@@ -172,7 +172,7 @@ pub(in crate::front) fn lop3<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) 
     };
     let Some(table) = table else { return Err(ins.bad(4, "is a number up to 255")) };
     let mut alu = alu(AluOp::Lop3(table), B32);
-    let mut dst = p.piece_dst(&ins.piece(0)?, B32, crate::front::lower::Fit::Exact)?;
+    let mut dst = p.piece_dst(ins.piece(0)?, B32, crate::front::lower::Fit::Exact)?;
     if combine.is_some() && dst.is_none() {
         dst = Some(p.code.temp(B32));
     }

@@ -92,7 +92,7 @@ pub(in crate::front) fn setp<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) 
     let mut alu = alu(AluOp::Setp(head.compare, head.combine), ty);
     alu.mods = head.mods;
     let first = ins.piece(0)?;
-    alu.dst = p.piece_dst(&first, Scalar::Pred, Fit::Exact)?;
+    alu.dst = p.piece_dst(first, Scalar::Pred, Fit::Exact)?;
     alu.dst2 = p.second_dst(ins, 0)?;
     // Of pairs there is a predicate for each half.
     if is_packed(ty) {

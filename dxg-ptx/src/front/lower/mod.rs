@@ -62,13 +62,13 @@ impl<'a> Parser<'a> {
     /// An operand as a value of a type, in a register of its width.
     pub(super) fn value(&mut self, ins: &Instruction<'a>, index: usize, ty: Scalar) -> Result<Operand> {
         let piece = ins.piece(index)?;
-        self.piece_value(&piece, ty, Fit::Exact)
+        self.piece_value(piece, ty, Fit::Exact)
     }
 
     /// The same, or in a wider register.
     pub(super) fn wide_value(&mut self, ins: &Instruction<'a>, index: usize, ty: Scalar) -> Result<Operand> {
         let piece = ins.piece(index)?;
-        self.piece_value(&piece, ty, Fit::Wider)
+        self.piece_value(piece, ty, Fit::Wider)
     }
 
     pub(super) fn piece_value(&mut self, piece: &Piece<'a>, ty: Scalar, fit: Fit) -> Result<Operand> {
@@ -151,12 +151,12 @@ impl<'a> Parser<'a> {
         if piece.second != Second::None {
             return Err(ins.bad(index, "has no second destination"));
         }
-        self.piece_dst(&piece, ty, Fit::Exact)
+        self.piece_dst(piece, ty, Fit::Exact)
     }
 
     /// The same, or in a wider register.
     pub(super) fn wide_dst(&self, ins: &Instruction<'a>, index: usize, ty: Scalar) -> Result<Option<Reg>> {
-        self.piece_dst(&ins.piece(index)?, ty, Fit::Wider)
+        self.piece_dst(ins.piece(index)?, ty, Fit::Wider)
     }
 
     pub(super) fn piece_dst(&self, piece: &Piece<'a>, ty: Scalar, fit: Fit) -> Result<Option<Reg>> {
@@ -205,7 +205,7 @@ impl<'a> Parser<'a> {
         Ok(match piece.arg {
             Arg::List(start, end) => ins.elements.get(start..end).unwrap_or_default().to_vec(),
             Arg::Lanes(first, class, lanes) => {
-                (0..lanes).map(|lane| Piece { arg: Arg::Reg(Reg(first.0 + lane), class), ..piece }).collect()
+                (0..lanes).map(|lane| Piece { arg: Arg::Reg(Reg(first.0 + lane), class), ..*piece }).collect()
             }
             Arg::SpecialLanes(parts) => {
                 let last = Arg::Literal(Literal::Signed(0));
@@ -213,10 +213,10 @@ impl<'a> Parser<'a> {
                     .iter()
                     .map(|&part| Arg::Special(part))
                     .chain([last])
-                    .map(|arg| Piece { arg, ..piece })
+                    .map(|arg| Piece { arg, ..*piece })
                     .collect()
             }
-            _ => vec![piece],
+            _ => vec![*piece],
         })
     }
 
@@ -228,6 +228,9 @@ impl<'a> Parser<'a> {
         count: usize,
         ty: Scalar,
     ) -> Result<Vec<Operand>> {
+        if let Some(piece) = single(ins, index, count) {
+            return Ok(vec![self.piece_value(piece, ty, Fit::Wider)?]);
+        }
         let lanes = self.exact_lanes(ins, index, count)?;
         lanes.iter().map(|piece| self.piece_value(piece, ty, Fit::Wider)).collect()
     }
@@ -240,6 +243,9 @@ impl<'a> Parser<'a> {
         count: usize,
         ty: Scalar,
     ) -> Result<Vec<Option<Reg>>> {
+        if let Some(piece) = single(ins, index, count) {
+            return Ok(vec![self.piece_dst(piece, ty, Fit::Wider)?]);
+        }
         let lanes = self.exact_lanes(ins, index, count)?;
         lanes.iter().map(|piece| self.piece_dst(piece, ty, Fit::Wider)).collect()
     }
@@ -268,6 +274,12 @@ impl<'a> Parser<'a> {
         self.emit(ins, Op::Alu(alu));
         Ok(())
     }
+}
+
+/// An operand that is its own only element.
+fn single<'i, 'a>(ins: &'i Instruction<'a>, index: usize, count: usize) -> Option<&'i Piece<'a>> {
+    let piece = ins.args.get(index).filter(|_| count == 1)?;
+    (!matches!(piece.arg, Arg::List(..) | Arg::Lanes(..) | Arg::SpecialLanes(_))).then_some(piece)
 }
 
 fn mismatch(literal: Literal, place: Place) -> Diagnostic {

@@ -45,7 +45,7 @@ fn integer(ins: &mut Instruction<'_>) -> Result<Scalar> {
 fn operand<'a>(p: &mut Parser<'a>, ins: &Instruction<'a>, index: usize) -> Result<(Operand, Selector)> {
     let piece = ins.piece(index)?;
     let part = selector(piece.part).ok_or_else(|| ins.bad(index, "has no such part"))?;
-    let whole = Piece { part: None, ..piece };
+    let whole = Piece { part: None, ..*piece };
     Ok((p.piece_value(&whole, B32, super::Fit::Exact)?, part))
 }
 
@@ -69,7 +69,7 @@ fn scalar<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>, op: VideoOp) -> Res
     };
     let count = if second == VideoSecond::None { 3 } else { 4 };
     ins.count(count, count)?;
-    let first = Piece { part: None, ..ins.piece(0)? };
+    let first = Piece { part: None, ..*ins.piece(0)? };
     let dst = p.piece_dst(&first, B32, super::Fit::Exact)?;
     let (x, x_part) = operand(p, ins, 1)?;
     let (y, y_part) = operand(p, ins, 2)?;
@@ -135,7 +135,7 @@ pub(in crate::front) fn vmad<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) 
         let piece = ins.piece(index + 1)?;
         negated[index] = piece.is_minus;
         let part = selector(piece.part).ok_or_else(|| ins.bad(index + 1, "has no such part"))?;
-        let whole = Piece { part: None, is_minus: false, ..piece };
+        let whole = Piece { part: None, is_minus: false, ..*piece };
         src[index] = Some(p.piece_value(&whole, B32, super::Fit::Exact)?);
         parts[index] = part;
     }
@@ -211,10 +211,10 @@ fn simd<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>, op: VideoOp, lanes: u
     let mods = ins.words.mods();
     let adds = ins.words.has("add");
     ins.count(4, 4)?;
-    let dst = p.piece_dst(&Piece { part: None, ..ins.piece(0)? }, B32, super::Fit::Exact)?;
+    let dst = p.piece_dst(&Piece { part: None, ..*ins.piece(0)? }, B32, super::Fit::Exact)?;
     let mut sources = [Operand::Imm(0); 3];
     for (index, source) in sources.iter_mut().enumerate() {
-        let whole = Piece { part: None, ..ins.piece(index + 1)? };
+        let whole = Piece { part: None, ..*ins.piece(index + 1)? };
         *source = p.piece_value(&whole, B32, super::Fit::Exact)?;
     }
     let [x, y, z] = sources;

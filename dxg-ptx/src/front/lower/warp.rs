@@ -35,7 +35,7 @@ pub(in crate::front) fn shfl<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) 
         return Err(ins.fail("does not take this type"));
     }
     let mask = mask(p, ins, is_sync, 4)?;
-    let dsts = vec![p.piece_dst(&ins.piece(0)?, ty, Fit::Exact)?, p.second_dst(ins, 0)?];
+    let dsts = vec![p.piece_dst(ins.piece(0)?, ty, Fit::Exact)?, p.second_dst(ins, 0)?];
     let srcs = vec![p.value(ins, 1, ty)?, p.value(ins, 2, Scalar::U32)?, p.value(ins, 3, Scalar::U32)?];
     p.emit(ins, Op::Warp { op: WarpOp::Shuffle(mode), mask, dsts, srcs });
     Ok(())
@@ -75,7 +75,7 @@ pub(in crate::front) fn matching<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'
         return Err(ins.fail("does not take this type"));
     }
     let mask = mask(p, ins, true, 2)?;
-    let first = p.piece_dst(&ins.piece(0)?, Scalar::B32, Fit::Exact)?;
+    let first = p.piece_dst(ins.piece(0)?, Scalar::B32, Fit::Exact)?;
     let second = p.second_dst(ins, 0)?;
     let srcs = vec![p.value(ins, 1, ty)?];
     let (op, dsts) = match is_all {
@@ -135,7 +135,7 @@ pub(in crate::front) fn elect<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>)
     }
     ins.words.finish(ins.opcode)?;
     let mask = mask(p, ins, true, 1)?;
-    let dsts = vec![p.piece_dst(&ins.piece(0)?, Scalar::B32, Fit::Exact)?, p.second_dst(ins, 0)?];
+    let dsts = vec![p.piece_dst(ins.piece(0)?, Scalar::B32, Fit::Exact)?, p.second_dst(ins, 0)?];
     p.emit(ins, Op::Warp { op: WarpOp::Elect, mask, dsts, srcs: Vec::new() });
     Ok(())
 }

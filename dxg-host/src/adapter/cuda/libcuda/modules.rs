@@ -67,6 +67,18 @@ pub(super) struct Loaded {
     pub(super) info_log: Vec<u8>,
 }
 
+impl Loaded {
+    /// A variable with a name.
+    ///
+    /// # Errors
+    /// There is none, or no name has a zero.
+    pub(super) fn find(&self, name: Vec<u8>) -> Result<Variable, Code> {
+        let name = CString::new(name).map_err(|_| Code(result::INVALID_VALUE))?;
+        let (address, bytes) = self.driver.global(self.handle, &name)?;
+        Ok(Variable { address, bytes })
+    }
+}
+
 impl Drop for Loaded {
     fn drop(&mut self) {
         if let Err(code) = self.driver.unload(self.handle) {

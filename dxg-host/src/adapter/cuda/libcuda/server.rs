@@ -43,6 +43,7 @@ use super::lane::Work;
 use super::modules;
 use super::modules::Image;
 use super::modules::Loaded;
+use super::modules::Variable;
 use super::submit;
 use super::submit::Copied;
 use super::submit::Kernel;
@@ -96,6 +97,7 @@ impl Commands for Server<'_> {
             }
             Command::LoadModule(load) => self.load(load),
             Command::ReadModule(read) => self.read_module(&read),
+            Command::FindSymbol(find) => self.find_symbol(find),
             // Variables are where the driver has put them.
             Command::PlaceModule(place) => {
                 self.opened("PLACE_MODULE")?.loaded("PLACE_MODULE", place.module).and(nothing)
@@ -280,6 +282,21 @@ impl<'a> Server<'a> {
         let end = end.unwrap_or(usize::MAX).min(loaded.info.len());
         let mut reply = Encoder::new();
         reply.bytes(loaded.info.get(start..end).unwrap_or_default());
+        Ok(Done::Answer(reply))
+    }
+
+    fn find_symbol(&mut self, find: cuda::FindSymbol) -> Result<Done, Violation> {
+        const OP: &str = "FIND_SYMBOL";
+        let opened = self.opened(OP)?;
+        let found = match opened.loaded(OP, find.module)?.find(find.name) {
+            Ok(Variable { address, bytes }) => {
+                opened.context.add_variable(find.module, address, bytes);
+                cuda::SymbolFound { result: result::SUCCESS, address, bytes }
+            }
+            Err(code) => cuda::SymbolFound { result: code.0, address: 0, bytes: 0 },
+        };
+        let mut reply = Encoder::new();
+        found.encode(&mut reply);
         Ok(Done::Answer(reply))
     }
 

@@ -1,0 +1,313 @@
+//! Graphs that can be launched: their steps in an order in which they can run.
+
+#![forbid(unsafe_code)]
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use parking_lot::Mutex;
+
+use crate::context::Context;
+use crate::generated::enums::CUresult;
+use crate::generated::handles::CUgraphNode;
+use crate::graph;
+use crate::graph::Child;
+use crate::graph::Graph;
+use crate::graph::GraphMemory;
+use crate::graph::Node;
+use crate::graph::Params;
+use crate::lane::Lane;
+use crate::step::Step;
+use crate::types::Answer;
+use crate::user_object::Held;
+use crate::work::Work;
+
+/// A step of a graph that can be launched.
+#[derive(Clone, Debug)]
+pub struct PreparedStep {
+    /// Its node's name.
+    pub name: CUgraphNode,
+    /// What it does.
+    pub step: Step,
+    /// What the program said.
+    pub params: Params,
+    /// Steps before this one that it comes after, by their places, in order.
+    before: Vec<usize>,
+    /// Whether it is run.
+    pub enabled: bool,
+    memory: Option<Arc<GraphMemory>>,
+}
+
+/// The steps of a graph in an order in which they can run.
+#[derive(Clone, Debug, Default)]
+pub struct Prepared {
+    /// The steps.
+    pub steps: Vec<PreparedStep>,
+}
+
+/// Why steps cannot take the place of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// Another number of nodes, or another order; where it can be told, the node that differs.
+    Topology(Option<CUgraphNode>),
+    /// A node is of another kind.
+    Kind(CUgraphNode),
+    /// A kernel is of another context.
+    Function(CUgraphNode),
+}
+
+impl Prepared {
+    /// Of a graph as it is now.
+    ///
+    /// # Errors
+    /// Invalid value for a cycle.
+    pub fn of(graph: &Graph) -> Answer<Self> {
+        let nodes = graph.nodes.lock();
+        let mut steps: Vec<PreparedStep> = Vec::new();
+        let mut places: HashMap<usize, usize> = HashMap::new();
+        let mut left: Vec<(usize, &Node)> =
+            nodes.iter().enumerate().filter_map(|(at, node)| Some((at, node.as_ref()?))).collect();
+        while !left.is_empty() {
+            let is_ready =
+                |(_, node): &(usize, &Node)| node.before.iter().all(|one| places.contains_key(one));
+            let (ready, waiting): (Vec<_>, Vec<_>) = left.into_iter().partition(is_ready);
+            if ready.is_empty() {
+                return Err(CUresult::ERROR_INVALID_VALUE);
+            }
+            for (index, node) in ready {
+                let mut before: Vec<usize> =
+                    node.before.iter().filter_map(|one| places.get(one).copied()).collect();
+                before.sort_unstable();
+                places.insert(index, steps.len());
+                let step = match &node.params {
+                    // The program may have changed it through its name.
+                    Params::Child(child) => Step::Graph(Arc::new(Self::of(&child.graph)?)),
+                    _ => node.step.clone(),
+                };
+                steps.push(PreparedStep {
+                    name: node.name,
+                    step,
+                    params: node.params.clone(),
+                    before,
+                    enabled: true,
+                    memory: node.memory.clone(),
+                });
+            }
+            left = waiting;
+        }
+        Ok(Self { steps })
+    }
+
+    /// A graph of these steps, for a capture of a launch.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn to_graph(&self) -> Answer<Arc<Graph>> {
+        let graph = Arc::new(Graph::default());
+        for step in &self.steps {
+            let (step_now, params) = match (&step.params, step.enabled) {
+                (_, false) => (Step::Empty, Params::Empty),
+                (Params::Child(child), true) => (step.step.clone(), Params::Child(Child::of(&child.graph)?)),
+                (params, true) => (step.step.clone(), params.clone()),
+            };
+            let (_, index) = graph.add(step_now, params, step.before.clone())?;
+            if let Some(Some(node)) = graph.nodes.lock().get_mut(index) {
+                node.memory = step.memory.clone();
+            }
+        }
+        Ok(graph)
+    }
+
+    /// Whether steps can take the place of these.
+    fn compare(&self, fresh: &Self) -> Result<(), Mismatch> {
+        if self.steps.len() != fresh.steps.len() {
+            return Err(Mismatch::Topology(None));
+        }
+        for (old, new) in self.steps.iter().zip(&fresh.steps) {
+            if old.params.kind() != new.params.kind() {
+                return Err(Mismatch::Kind(new.name));
+            }
+            if old.before != new.before {
+                return Err(Mismatch::Topology(Some(new.name)));
+            }
+            match (&old.step, &new.step) {
+                (Step::Launch(old), Step::Launch(fresh))
+                    if old.function.module.context.id != fresh.function.module.context.id =>
+                {
+                    return Err(Mismatch::Function(new.name));
+                }
+                (Step::Graph(old), Step::Graph(fresh)) => old.compare(fresh)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn replace(&mut self, fresh: Self) {
+        for (old, new) in self.steps.iter_mut().zip(fresh.steps) {
+            // The names stay those of the graph that was instantiated.
+            (old.params, old.memory) = (new.params, new.memory);
+            match (&mut old.step, new.step) {
+                (Step::Graph(old), Step::Graph(new)) => Arc::make_mut(old).replace(Arc::unwrap_or_clone(new)),
+                (old, new) => *old = new,
+            }
+        }
+    }
+
+    fn find(&mut self, node: CUgraphNode) -> Option<&mut PreparedStep> {
+        // Twice, as what was found may not be looked at again.
+        if let Some(at) = self.steps.iter().position(|step| step.name == node) {
+            return self.steps.get_mut(at);
+        }
+        self.steps.iter_mut().find_map(|step| match &mut step.step {
+            Step::Graph(within) => Arc::make_mut(within).find(node),
+            _ => None,
+        })
+    }
+
+    fn is_of(&self, context: &Context) -> bool {
+        self.steps.iter().filter(|step| step.enabled).all(|step| match &step.step {
+            Step::Launch(launch) => launch.function.module.context.id == context.id,
+            Step::Graph(within) => within.is_of(context),
+            _ => true,
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Launched {
+    context: u64,
+    lane: Arc<Lane>,
+    sequence: u64,
+}
+
+/// A graph that can be launched.
+#[derive(Debug)]
+pub struct Exec {
+    /// A number of its own.
+    pub id: u64,
+    /// Flags of the call that made it.
+    pub flags: u64,
+    prepared: Mutex<Arc<Prepared>>,
+    /// The last launch: the next comes after it.
+    launched: Mutex<Option<Launched>>,
+    held: Held,
+}
+
+impl Exec {
+    /// Of a graph as it is now.
+    ///
+    /// # Errors
+    /// Invalid value for a cycle.
+    pub fn new(graph: &Graph, flags: u64) -> Answer<Self> {
+        let prepared = Mutex::new(Arc::new(Prepared::of(graph)?));
+        let id = graph::IDS.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { id, flags, prepared, launched: Mutex::default(), held: graph.held.duplicate() })
+    }
+
+    /// Puts another step in the place of a node's.
+    ///
+    /// # Errors
+    /// Invalid value when there is no such node, or the kind is another.
+    pub fn replace(&self, node: CUgraphNode, mut step: Step, params: Params) -> Answer {
+        self.with(node, |old| {
+            if old.params.kind() != params.kind() {
+                return Err(CUresult::ERROR_INVALID_VALUE);
+            }
+            match (&old.step, &mut step) {
+                (Step::Launch(old), Step::Launch(new)) => {
+                    if old.function.module.context.id != new.function.module.context.id {
+                        return Err(CUresult::ERROR_INVALID_VALUE);
+                    }
+                    new.flags = old.flags;
+                }
+                (Step::Graph(old), Step::Graph(new)) => {
+                    old.compare(new).map_err(|_| CUresult::ERROR_INVALID_VALUE)?;
+                }
+                _ => {}
+            }
+            (old.step, old.params) = (step, params);
+            Ok(())
+        })
+    }
+
+    /// Does something with the step of a node.
+    ///
+    /// # Errors
+    /// Invalid value when there is no such node; what `run` answers.
+    pub fn with<R>(&self, node: CUgraphNode, run: impl FnOnce(&mut PreparedStep) -> Answer<R>) -> Answer<R> {
+        let mut prepared = self.prepared.lock();
+        let found = Arc::make_mut(&mut prepared).find(node);
+        run(found.ok_or(CUresult::ERROR_INVALID_VALUE)?)
+    }
+
+    /// Takes over the steps of a graph of the same shape.
+    ///
+    /// # Errors
+    /// How it differs.
+    pub fn update(&self, graph: &Graph) -> Result<(), Mismatch> {
+        let fresh = Prepared::of(graph).map_err(|_| Mismatch::Topology(None))?;
+        let mut prepared = self.prepared.lock();
+        prepared.compare(&fresh)?;
+        Arc::make_mut(&mut prepared).replace(fresh);
+        Ok(())
+    }
+
+    /// The steps as they are now.
+    #[must_use]
+    pub fn prepared(&self) -> Arc<Prepared> {
+        Arc::clone(&self.prepared.lock())
+    }
+
+    /// Runs it on a stream, after its last launch.
+    ///
+    /// # Errors
+    /// Invalid context for kernels of another; as [`Context::submit`].
+    pub fn launch(self: &Arc<Self>, context: &Arc<Context>, lane: &Arc<Lane>) -> Answer {
+        let prepared = self.prepared();
+        if !prepared.is_of(context) {
+            return Err(CUresult::ERROR_INVALID_CONTEXT);
+        }
+        let mut launched = self.launched.lock();
+        if let Some(before) = &*launched
+            && !Arc::ptr_eq(&before.lane, lane)
+            && !before.lane.is_done(before.sequence)
+        {
+            let wait = if before.context == context.id {
+                Work::Wait(Arc::clone(&before.lane), before.sequence)
+            } else {
+                Work::WaitCell(before.lane.progress.io(), before.sequence)
+            };
+            context.submit(lane, &[wait])?;
+        }
+        launch(context, lane, &prepared)?;
+        *launched = Some(Launched { context: context.id, lane: Arc::clone(lane), sequence: lane.last() });
+        if !self.held.is_empty() {
+            context.keep(lane, lane.last(), Arc::clone(self) as Arc<dyn std::any::Any + Send + Sync>);
+        }
+        Ok(())
+    }
+}
+
+/// Runs steps on a stream, in their order.
+///
+/// # Errors
+/// As [`Context::submit`].
+pub fn launch(context: &Arc<Context>, lane: &Arc<Lane>, prepared: &Prepared) -> Answer {
+    let mut works = Vec::new();
+    let flush = |works: &mut Vec<Work>| -> Answer {
+        if !works.is_empty() {
+            context.submit(lane, works)?;
+            works.clear();
+        }
+        Ok(())
+    };
+    for step in prepared.steps.iter().filter(|step| step.enabled) {
+        if !graph::as_works(&step.step, &mut works) {
+            flush(&mut works)?;
+            graph::run(context, lane, &step.step)?;
+        }
+    }
+    flush(&mut works)
+}
