@@ -1,6 +1,7 @@
 //! The way to the compiler: texts to one module, a module to something that runs.
 
 use std::sync::Arc;
+use std::sync::LazyLock;
 
 use dxg_ptx::DiagnosticKind;
 use dxg_ptx::Diagnostics;
@@ -10,11 +11,19 @@ use dxg_ptx::exec::Placement;
 use dxg_ptx::interp::Interpreter;
 use dxg_ptx::ir::FuncId;
 use dxg_ptx::ir::Module;
+use dxg_ptx::native::CodeCache;
 use dxg_ptx::native::NativeProgram;
+use dxg_ptx::native::SourceKey;
 use dxg_wire::cuda::image_kind;
 
 use super::result;
 use super::settings::Executor;
+
+/// Bytes of machine code that are kept for modules that come again.
+const MOST_CODE_BYTES: usize = 64 << 20;
+
+/// The machine code of this worker, whose modules are all of one client.
+static CODE: LazyLock<Arc<CodeCache>> = LazyLock::new(|| Arc::new(CodeCache::new(MOST_CODE_BYTES, None)));
 
 /// One image, in private memory.
 #[derive(Debug)]
@@ -93,6 +102,12 @@ pub(super) fn needs(module: &Module) -> Vec<Needs> {
     ids.map(|id| interpreter.needs(FuncId(id))).collect()
 }
 
+/// What the code of a module made of these images is known by.
+pub(super) fn source(images: &[Image]) -> SourceKey {
+    let texts: Vec<&[u8]> = images.iter().map(|image| image.bytes.as_slice()).collect();
+    SourceKey::of(&texts)
+}
+
 /// A module that runs, with its variables where the placement says.
 ///
 /// # Errors
@@ -100,13 +115,14 @@ pub(super) fn needs(module: &Module) -> Vec<Needs> {
 pub(super) fn executable(
     executor: Executor,
     module: &Arc<Module>,
+    source: SourceKey,
     placement: Placement,
 ) -> Result<Arc<dyn Executable>, Refused> {
     match executor {
         Executor::Native => {
             let program = NativeProgram::new(Arc::clone(module), placement);
             let program = program.map_err(|error| Refused::new(result::NOT_SUPPORTED, error.to_string()))?;
-            Ok(Arc::new(program))
+            Ok(Arc::new(program.with_cache(Arc::clone(&CODE), source)))
         }
         Executor::Interpreter => Ok(Arc::new(Interpreter::new(Arc::clone(module), placement))),
     }

@@ -10,6 +10,7 @@ use dxg_ptx::ir::Function;
 use dxg_ptx::ir::Linkage;
 use dxg_ptx::ir::Module;
 use dxg_ptx::ir::Space;
+use dxg_ptx::native::SourceKey;
 use dxg_wire::codec::Encoder;
 use dxg_wire::cuda::FunctionInfo;
 use dxg_wire::cuda::List;
@@ -42,6 +43,7 @@ pub(super) struct Loaded {
     /// The encoded [`ModuleInfo`].
     pub(super) info: Vec<u8>,
     entries: Vec<Entry>,
+    source: SourceKey,
     _charge: Charge,
 }
 
@@ -110,7 +112,8 @@ impl Loaded {
         info.encode(&mut encoder);
         let entries = entries.into_iter().map(|(entry, ..)| entry).collect();
         let info = encoder.as_slice().to_vec();
-        Ok(Self { variables, info, entries, module: Arc::new(module), _charge: charge })
+        let source = compile::source(images);
+        Ok(Self { variables, info, entries, module: Arc::new(module), source, _charge: charge })
     }
 
     /// Gives the variables their first values at `base` and makes the code that finds them there.
@@ -124,7 +127,7 @@ impl Loaded {
         executor: Executor,
     ) -> Result<Placed, Refused> {
         let placement: Placement = self.variables.placement(base);
-        let executable = compile::executable(executor, &self.module, placement)?;
+        let executable = compile::executable(executor, &self.module, self.source, placement)?;
         self.variables.initialise(&self.module, base, memory).map_err(|_| Refused::no_memory())?;
         let costs = self.entries.iter().map(|_| Cost::default()).collect();
         Ok(Placed { loaded: Arc::clone(self), executable, costs })
