@@ -51,7 +51,8 @@ impl Install {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let prefix = std::env::temp_dir().join(format!("dxgctl-test-{}-{number}", std::process::id()));
         let manifests = prefix.join("share/vulkan/icd.d");
-        for dir in [&prefix.join("bin"), &manifests, &prefix.join("run")] {
+        let libraries = prefix.join("lib/dxg");
+        for dir in [&prefix.join("bin"), &manifests, &libraries, &prefix.join("run")] {
             fs::create_dir_all(dir).unwrap();
         }
         // A program that is written here may be held open by what another thread starts, and not run then.
@@ -59,6 +60,7 @@ impl Install {
             .or_else(|_| fs::copy(env!("CARGO_BIN_EXE_dxgctl"), prefix.join("bin/dxgctl")).map(drop))
             .unwrap();
         fs::write(manifests.join(format!("dxg_icd.{}.json", std::env::consts::ARCH)), "{}").unwrap();
+        fs::write(libraries.join("libcuda.so.1"), "").unwrap();
         Self(prefix)
     }
 
@@ -172,6 +174,20 @@ fn run_passes_the_uuid_of_the_gpu_and_arguments_that_are_no_text() {
         .unwrap();
     assert_eq!(output.stdout, [b"7d0e8a4e-52a2-5e0f-9a0f-1f6f0a3f2b11 ", odd.as_bytes()].concat());
     serving.join().unwrap();
+}
+
+#[test]
+fn run_puts_its_libraries_before_those_of_the_caller() {
+    for (callers, rest) in [("", ""), ("/a:/b", ":/a:/b")] {
+        let install = Install::new();
+        let serving = install.serve(&one_gpu(), 1);
+        let mut command = install.dxgctl();
+        command.env("LD_LIBRARY_PATH", callers);
+        command.args(["run", "--", "sh", "-c", "printf %s \"$LD_LIBRARY_PATH\""]);
+        let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        assert_eq!(said, format!("{}{rest}", install.0.join("lib/dxg").display()));
+        serving.join().unwrap();
+    }
 }
 
 #[test]

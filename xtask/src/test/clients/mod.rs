@@ -154,13 +154,14 @@ fn table(rows: &[Row]) -> String {
 fn conclude(rows: &[Row]) -> Result<()> {
     let count = |wanted: fn(&Verdict) -> bool| rows.iter().filter(|row| wanted(&row.verdict)).count();
     let same = count(|verdict| matches!(verdict, Verdict::Same));
+    let right = count(|verdict| matches!(verdict, Verdict::Right));
     let differ = count(|verdict| matches!(verdict, Verdict::Differs(_)));
     let not_compared = count(|verdict| matches!(verdict, Verdict::NotCompared));
-    println!("{same} the same, {differ} differ, {not_compared} not compared");
+    println!("{same} the same, {right} right, {differ} differ, {not_compared} not compared");
     if differ > 0 {
-        bail!("{differ} clients differ from their native run");
+        bail!("{differ} clients differ from their native run, or from what they should compute");
     }
-    if same == 0 {
+    if same + right == 0 {
         bail!("no client could be compared");
     }
     Ok(())
@@ -178,6 +179,7 @@ mod tests {
     fn conclusion_is_good_only_where_something_is_the_same_and_nothing_differs() {
         assert!(conclude(&[row(Verdict::Same), row(Verdict::NotCompared)]).is_ok());
         assert!(conclude(&[row(Verdict::Same), row(Verdict::Differs("x".to_owned()))]).is_err());
+        assert!(conclude(&[row(Verdict::Right)]).is_ok());
         assert!(conclude(&[row(Verdict::NotCompared)]).is_err());
     }
 
