@@ -138,6 +138,30 @@ fn context_closes_while_a_grid_runs_without_an_end() {
 }
 
 #[test]
+fn context_closes_while_a_box_without_an_end_is_copied() {
+    for [width_bytes, height, depth] in [[16, 1, 1 << 60], [0, 1 << 60, 1 << 60], [16, 0, 1 << 60]] {
+        let mut context = Context::new();
+        let mut stream = context.stream();
+        let copy = wire::Copy3d {
+            stream: stream.number,
+            sequence: stream.next(),
+            to: context.base,
+            to_pitch: 0,
+            to_slice: 0,
+            from: context.base + 64,
+            from_pitch: 0,
+            from_slice: 0,
+            width_bytes,
+            height,
+            depth,
+        };
+        context.guest.post(op::COPY_3D, |e| copy.encode(e));
+        context.guest.settle();
+        context.close();
+    }
+}
+
+#[test]
 fn grid_that_waits_for_another_stream_does_not_keep_it_from_running() {
     let (mut context, module, mut stream) = faulty();
     let base = context.base;
