@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dxg_host::adapter::cuda::Executor;
 use dxg_host::adapter::cuda::Settings;
 use dxg_wire::cuda as wire;
 use dxg_wire::cuda::op;
@@ -135,6 +136,31 @@ fn context_closes_while_a_grid_runs_without_an_end() {
     context.launch(&mut stream, &module, "spin", [[16, 1, 1], [64, 1, 1]], &[base]);
     context.guest.settle();
     context.close();
+}
+
+#[test]
+fn cooperative_grid_of_more_blocks_than_can_run_together_is_refused() {
+    for settings in [Settings::default(), Settings { executor: Executor::Interpreter, ..Settings::default() }]
+    {
+        let mut context = Context::with(settings);
+        let module = context.load(FAULTS, 0);
+        let mut stream = context.stream();
+        let launch = wire::Launch {
+            stream: stream.number,
+            flags: wire::launch_flags::COOPERATIVE,
+            sequence: stream.next(),
+            module: module.number,
+            function: module.function("stop"),
+            grid: [0x7FFF_FFFF, 65_535, 65_535],
+            block: [1, 1, 1],
+            shared_bytes: 0,
+            params: Vec::new(),
+        };
+        context.guest.post(op::LAUNCH, |e| launch.encode(e));
+        context.synchronise(&stream);
+        assert_eq!(context.error(), 720);
+        context.close();
+    }
 }
 
 #[test]
