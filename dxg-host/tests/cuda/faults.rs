@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dxg_host::adapter::cuda::Executor;
 use dxg_host::adapter::cuda::Settings;
 use dxg_wire::cuda as wire;
 use dxg_wire::cuda::op;
@@ -135,6 +136,55 @@ fn context_closes_while_a_grid_runs_without_an_end() {
     context.launch(&mut stream, &module, "spin", [[16, 1, 1], [64, 1, 1]], &[base]);
     context.guest.settle();
     context.close();
+}
+
+#[test]
+fn cooperative_grid_of_more_blocks_than_can_run_together_is_refused() {
+    for settings in [Settings::default(), Settings { executor: Executor::Interpreter, ..Settings::default() }]
+    {
+        let mut context = Context::with(settings);
+        let module = context.load(FAULTS, 0);
+        let mut stream = context.stream();
+        let launch = wire::Launch {
+            stream: stream.number,
+            flags: wire::launch_flags::COOPERATIVE,
+            sequence: stream.next(),
+            module: module.number,
+            function: module.function("stop"),
+            grid: [0x7FFF_FFFF, 65_535, 65_535],
+            block: [1, 1, 1],
+            shared_bytes: 0,
+            params: Vec::new(),
+        };
+        context.guest.post(op::LAUNCH, |e| launch.encode(e));
+        context.synchronise(&stream);
+        assert_eq!(context.error(), 720);
+        context.close();
+    }
+}
+
+#[test]
+fn context_closes_while_a_box_without_an_end_is_copied() {
+    for [width_bytes, height, depth] in [[16, 1, 1 << 60], [0, 1 << 60, 1 << 60], [16, 0, 1 << 60]] {
+        let mut context = Context::new();
+        let mut stream = context.stream();
+        let copy = wire::Copy3d {
+            stream: stream.number,
+            sequence: stream.next(),
+            to: context.base,
+            to_pitch: 0,
+            to_slice: 0,
+            from: context.base + 64,
+            from_pitch: 0,
+            from_slice: 0,
+            width_bytes,
+            height,
+            depth,
+        };
+        context.guest.post(op::COPY_3D, |e| copy.encode(e));
+        context.guest.settle();
+        context.close();
+    }
 }
 
 #[test]

@@ -99,7 +99,7 @@ impl Known {
         }
     }
 
-    fn pick(&self, index: u8) -> u64 {
+    pub(crate) fn pick(&self, index: u8) -> u64 {
         let index = usize::from(index) % self.0.len().max(1);
         self.0.get(index).copied().unwrap_or_default()
     }

@@ -8,6 +8,9 @@
 
 mod command_ring;
 mod control;
+mod cuda_commands;
+mod cuda_stream;
+mod cuda_texts;
 mod driver;
 mod dxg_session;
 mod handshake;
@@ -16,11 +19,13 @@ mod lying;
 mod messages;
 mod ptx;
 mod shared_object;
+mod surroundings;
 mod vmbus_ring;
 mod vulkan_stream;
 
 pub use command_ring::command_ring;
 pub use control::control;
+pub use cuda_stream::cuda_stream;
 pub use dxg_session::dxg_session;
 pub use handshake::handshake;
 pub use messages::messages;
@@ -42,6 +47,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "command_ring", run: command_ring },
     Target { name: "control", run: control },
+    Target { name: "cuda_stream", run: cuda_stream },
     Target { name: "dxg_session", run: dxg_session },
     Target { name: "handshake", run: handshake },
     Target { name: "messages", run: messages },

@@ -1,11 +1,9 @@
 //! Command streams of the Vulkan adapter, over a driver without a device.
 
-use std::os::fd::AsFd;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::LazyLock;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
@@ -19,13 +17,8 @@ use dxg_host::adapter::cuda::Settings;
 use dxg_wire::codec::Encoder;
 use dxg_wire::doorbell;
 use dxg_wire::session::IoAddress;
-use dxg_wire::session::Reason;
 use dxg_wire::session::StreamKind;
-use dxg_wire::shm::Access;
-use dxg_wire::shm::Mapping;
-use dxg_wire::shm::Populate;
 use dxg_wire::shm::SharedSlice;
-use dxg_wire::shm::create_sealed;
 use dxg_wire::stream::Consumer;
 use dxg_wire::stream::EntryFlags;
 use dxg_wire::stream::Layout;
@@ -39,6 +32,8 @@ use crate::driver::DeviceState;
 use crate::driver::Driver;
 use crate::input::Input;
 use crate::input::Known;
+use crate::surroundings::Ledger;
+use crate::surroundings::shared;
 
 /// Where the guest's block lies in IO space.
 const BLOCK: u64 = 0x2_0000_0000;
@@ -55,26 +50,6 @@ const COMMANDS: usize = 64;
 
 /// The one driver of the process; one stream at a time, as its state is one.
 static DRIVER: LazyLock<Mutex<Driver>> = LazyLock::new(|| Mutex::new(Driver::load()));
-
-#[derive(Default)]
-struct Ledger(AtomicU64);
-
-impl SessionCalls for Ledger {
-    fn charge(&self, size_bytes: u64) -> Result<(), Reason> {
-        let charge = |now: u64| now.checked_add(size_bytes).filter(|sum| *sum <= 64 << 20);
-        self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, charge).map(|_| ()).map_err(|_| Reason::QUOTA)
-    }
-
-    fn uncharge(&self, size_bytes: u64) {
-        let before = self.0.fetch_sub(size_bytes, Ordering::SeqCst);
-        assert!(before >= size_bytes, "more given back than was charged");
-    }
-}
-
-fn shared(len: usize) -> Arc<Mapping> {
-    let memory = create_sealed("fuzz", len as u64).expect("memory");
-    Mapping::map(memory.as_fd(), 0, len, Access::ReadWrite, Populate::Lazy).expect("memory")
-}
 
 /// The guest's side of one stream.
 struct Guest {
@@ -134,7 +109,7 @@ pub fn vulkan_stream(data: &[u8]) {
         other => panic!("the stream ended with {other:?}"),
     }
     assert_eq!(driver.live(), live, "something native is left");
-    assert_eq!(ledger.0.load(Ordering::SeqCst), 0, "a charge is left");
+    assert_eq!(ledger.charged(), 0, "a charge is left");
 }
 
 impl Guest {

@@ -94,6 +94,11 @@ fn control_survives() {
 }
 
 #[test]
+fn cuda_stream_survives() {
+    smoke("cuda_stream", 1_500);
+}
+
+#[test]
 fn dxg_session_survives() {
     smoke("dxg_session", 1_500);
 }

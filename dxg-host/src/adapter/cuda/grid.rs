@@ -35,6 +35,8 @@ const MOST_THREADS: u64 = 1024;
 const MOST_ALONG: [u32; 3] = [1024, 1024, 64];
 /// Most blocks along x, y and z.
 const MOST_BLOCKS: [u32; 3] = [0x7FFF_FFFF, 65_535, 65_535];
+/// Most blocks of a cooperative grid, all of which are there at once: more than fit on any device.
+const MOST_TOGETHER: u64 = 4096;
 /// Most shared memory of a block.
 pub(super) const MOST_SHARED_BYTES: u64 = 227 << 10;
 /// Most local memory of a block's threads together, which each thread of the pool holds while it runs one.
@@ -315,12 +317,22 @@ impl Grid {
     }
 }
 
-/// Charges the local memory of a grid's threads, where it is much.
+/// Charges the memory that a grid's blocks hold while they run, where it is much.
 fn charge(context: &Context, kernel: &Kernel, threads: usize) -> Result<Charge, Refused> {
     let limits = kernel.placed.limits(kernel.function);
     let of_block = limits.local_bytes.saturating_mul(kernel.launch.thread_count());
-    let bytes = if of_block > FREE_LOCAL_BYTES { of_block.saturating_mul(threads as u64) } else { 0 };
-    let refused = Refused { result: result::OUT_OF_MEMORY, why: "the quota has no room for local memory" };
+    let bytes = match kernel.launch.residency {
+        Residency::Independent if of_block <= FREE_LOCAL_BYTES => 0,
+        Residency::Independent => of_block.saturating_mul(threads as u64),
+        // All blocks have theirs at once.
+        Residency::Cooperative => {
+            let shared = limits.shared_bytes.saturating_add(kernel.launch.dynamic_shared_bytes.into());
+            let all = of_block.saturating_add(shared).saturating_mul(kernel.launch.block_count());
+            if all > FREE_LOCAL_BYTES.saturating_mul(threads as u64) { all } else { 0 }
+        }
+    };
+    let refused =
+        Refused { result: result::OUT_OF_MEMORY, why: "the quota has no room for the memory of blocks" };
     Charge::new(&context.calls, bytes).ok_or(refused)
 }
 
@@ -343,6 +355,9 @@ fn check(placed: &Placed, function: usize, launch: &Launch) -> Result<(), Refuse
     let shared = info.shared_bytes.saturating_add(launch.dynamic_shared_bytes.into());
     if shared > MOST_SHARED_BYTES {
         return refused(result::LAUNCH_OUT_OF_RESOURCES, "more shared memory than there is");
+    }
+    if launch.residency == Residency::Cooperative && launch.block_count() > MOST_TOGETHER {
+        return refused(result::COOPERATIVE_LAUNCH_TOO_LARGE, "more blocks than can run together");
     }
     if info.local_bytes.saturating_mul(launch.thread_count()) > MOST_LOCAL_BYTES {
         return refused(result::LAUNCH_OUT_OF_RESOURCES, "more local memory than there is");

@@ -71,7 +71,7 @@ impl Variables {
         if self.bytes == 0 {
             return Ok(());
         }
-        memory.fill(base, self.bytes, 0, FillUnit::Byte)?;
+        memory.fill(base, self.bytes, 0, FillUnit::Byte, &|| false)?;
         let mut done = Ok(());
         write_variables(module, &self.placement(base), |address, bytes| {
             if done.is_ok() {

@@ -179,13 +179,19 @@ impl Memory {
         Ok(run(&mapped))
     }
 
-    /// Copies bytes that may overlap, as if by way of a third place.
+    /// Copies bytes that may overlap, as if by way of a third place, unless it is over meanwhile.
     ///
     /// # Errors
     /// When some of them are not mapped; the copy may have begun.
-    pub(super) fn copy(&self, to: u64, from: u64, bytes: u64) -> Result<(), NotMapped> {
+    pub(super) fn copy(
+        &self,
+        to: u64,
+        from: u64,
+        bytes: u64,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<(), NotMapped> {
         let mut done = 0;
-        while done < bytes {
+        while done < bytes && !is_over() {
             let step = (bytes - done).min(AT_ONCE);
             // From the end where the destination lies behind the source: what is still to be read is not overwritten.
             let offset = if to > from { bytes - done - step } else { done };
@@ -200,13 +206,20 @@ impl Memory {
         Ok(())
     }
 
-    /// Fills bytes with a value.
+    /// Fills bytes with a value, unless it is over meanwhile.
     ///
     /// # Errors
     /// When some of them are not mapped; it may have begun.
-    pub(super) fn fill(&self, to: u64, bytes: u64, value: u32, unit: FillUnit) -> Result<(), NotMapped> {
+    pub(super) fn fill(
+        &self,
+        to: u64,
+        bytes: u64,
+        value: u32,
+        unit: FillUnit,
+        is_over: &dyn Fn() -> bool,
+    ) -> Result<(), NotMapped> {
         let mut done = 0;
-        while done < bytes {
+        while done < bytes && !is_over() {
             let step = (bytes - done).min(AT_ONCE);
             self.with(&[(at(to, done)?, step)], |mapped| {
                 mapped.iter().for_each(|mapped| mapped.fill(value, unit));
@@ -399,13 +412,13 @@ mod tests {
         for word in [0, bytes / 2, bytes - 16] {
             memory.store(start + word, 8, word + 1).unwrap();
         }
-        memory.copy(start + 8, start, bytes - 8).unwrap();
+        memory.copy(start + 8, start, bytes - 8, &|| false).unwrap();
         assert_eq!(memory.load(start + 8, 8), Ok(1));
         assert_eq!(memory.load(start + bytes - 8, 8), Ok(bytes - 16 + 1));
-        memory.copy(start, start + 8, bytes - 8).unwrap();
+        memory.copy(start, start + 8, bytes - 8, &|| false).unwrap();
         assert_eq!(memory.load(start, 8), Ok(1));
         assert_eq!(memory.load(start + bytes / 2, 8), Ok(bytes / 2 + 1));
-        let beyond = memory.copy(start, start + 8, bytes);
+        let beyond = memory.copy(start, start + 8, bytes, &|| false);
         assert!(beyond.is_err());
     }
 
@@ -414,10 +427,10 @@ mod tests {
         let start = BASE + (5 << 36);
         let memory = Memory::reserve(start, 1 << 20).unwrap();
         memory.map(start, window(1)).unwrap();
-        memory.fill(start, 6, 0xABCD, FillUnit::Half).unwrap();
+        memory.fill(start, 6, 0xABCD, FillUnit::Half, &|| false).unwrap();
         assert_eq!(memory.load(start, 8), Ok(0x0000_ABCD_ABCD_ABCD));
-        memory.fill(start + 8, 4, 0x0102_0304, FillUnit::Word).unwrap();
-        memory.fill(start + 12, 3, 0xFF, FillUnit::Byte).unwrap();
+        memory.fill(start + 8, 4, 0x0102_0304, FillUnit::Word, &|| false).unwrap();
+        memory.fill(start + 12, 3, 0xFF, FillUnit::Byte, &|| false).unwrap();
         assert_eq!(memory.load(start + 8, 8), Ok(0x00FF_FFFF_0102_0304));
     }
 

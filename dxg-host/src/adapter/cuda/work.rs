@@ -213,7 +213,7 @@ fn step(queue: &Arc<Queue>, item: Item, runner: Runner) -> After {
     let done = match work {
         Work::Nothing => Ok(()),
         Work::Launch(kernel) => return launch(queue, sequence, *kernel, runner),
-        Work::Copy { to, from, bytes } => memory.copy(to, from, bytes),
+        Work::Copy { to, from, bytes } => memory.copy(to, from, bytes, &|| context.is_over()),
         Work::Copy3d(copy) => copy_box(queue, &copy),
         Work::Fill(rows) => fill_rows(queue, &rows),
         Work::WaitStream { other, sequence: wanted } => {
@@ -302,8 +302,16 @@ fn launch(queue: &Arc<Queue>, sequence: u64, kernel: Kernel, runner: Runner) -> 
 
 fn copy_box(queue: &Queue, copy: &Box3d) -> Result<(), NotMapped> {
     let memory = &queue.context.memory;
+    // Numbers of the guest, which may name more rows than anybody waits for.
+    let is_over = || queue.context.is_over();
+    if copy.width_bytes == 0 || copy.height == 0 {
+        return Ok(());
+    }
     let is_flat = |side: &Side| side.pitch == copy.width_bytes || copy.height == 1;
     for z in 0..copy.depth {
+        if is_over() {
+            return Ok(());
+        }
         let row = |side: &Side, y: u64| {
             let offset = z.checked_mul(side.slice)?.checked_add(y.checked_mul(side.pitch)?)?;
             side.at.checked_add(offset)
@@ -311,12 +319,12 @@ fn copy_box(queue: &Queue, copy: &Box3d) -> Result<(), NotMapped> {
         let place = |side: &Side, y: u64| row(side, y).ok_or(NotMapped { address: side.at });
         if is_flat(&copy.to) && is_flat(&copy.from) {
             let bytes = copy.width_bytes.saturating_mul(copy.height);
-            memory.copy(place(&copy.to, 0)?, place(&copy.from, 0)?, bytes)?;
+            memory.copy(place(&copy.to, 0)?, place(&copy.from, 0)?, bytes, &is_over)?;
             continue;
         }
         for y in 0..copy.height {
-            memory.copy(place(&copy.to, y)?, place(&copy.from, y)?, copy.width_bytes)?;
-            if queue.context.is_over() {
+            memory.copy(place(&copy.to, y)?, place(&copy.from, y)?, copy.width_bytes, &is_over)?;
+            if is_over() {
                 return Ok(());
             }
         }
@@ -326,15 +334,19 @@ fn copy_box(queue: &Queue, copy: &Box3d) -> Result<(), NotMapped> {
 
 fn fill_rows(queue: &Queue, rows: &Rows) -> Result<(), NotMapped> {
     let memory = &queue.context.memory;
+    let is_over = || queue.context.is_over();
+    if rows.row_bytes == 0 {
+        return Ok(());
+    }
     if rows.height == 1 || rows.pitch == rows.row_bytes {
         let bytes = rows.row_bytes.saturating_mul(rows.height);
-        return memory.fill(rows.to, bytes, rows.value, rows.unit);
+        return memory.fill(rows.to, bytes, rows.value, rows.unit, &is_over);
     }
     for y in 0..rows.height {
         let to = y.checked_mul(rows.pitch).and_then(|offset| rows.to.checked_add(offset));
         let to = to.ok_or(NotMapped { address: rows.to })?;
-        memory.fill(to, rows.row_bytes, rows.value, rows.unit)?;
-        if queue.context.is_over() {
+        memory.fill(to, rows.row_bytes, rows.value, rows.unit, &is_over)?;
+        if is_over() {
             return Ok(());
         }
     }

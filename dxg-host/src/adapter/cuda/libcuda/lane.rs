@@ -422,7 +422,7 @@ impl Lane {
             }
             Work::FillHost(rows) => (0..rows.height).try_for_each(|row| {
                 let to = row.checked_mul(rows.pitch).and_then(|offset| rows.to.checked_add(offset));
-                memory.fill(to.unwrap_or(0), rows.row_bytes, rows.value, rows.unit)
+                memory.fill(to.unwrap_or(0), rows.row_bytes, rows.value, rows.unit, &|| context.is_failed())
             }),
             Work::WriteHost { number, value } => memory.store(number.at, number.bytes, *value),
             Work::WaitHost(awaited) => self.wait_host(awaited),
