@@ -23,6 +23,7 @@ mod layout;
 pub mod libcuda;
 mod memory;
 mod module;
+mod places;
 mod pool;
 mod queue;
 mod range;

@@ -11,15 +11,10 @@ use std::time::Instant;
 
 use dxg_ptx::exec::Launch;
 use dxg_ptx::exec::Residency;
-use dxg_wire::cell::CELL_BYTES;
-use dxg_wire::cell::FenceCell;
 use dxg_wire::codec::Encoder;
 use dxg_wire::cuda;
 use dxg_wire::cuda::launch_flags;
 use dxg_wire::cuda::memory_kind;
-use dxg_wire::cuda::status;
-use dxg_wire::session::IoAddress;
-use dxg_wire::shm::SharedSlice;
 use parking_lot::Mutex;
 
 use super::super::AdapterIdentity;
@@ -41,6 +36,9 @@ use super::memory::MapError;
 use super::memory::Memory;
 use super::module::Loaded;
 use super::module::Placed;
+use super::places::cell_at;
+use super::places::memory_at;
+use super::places::status_at;
 use super::queue::Eager;
 use super::queue::Item;
 use super::queue::Pushed;
@@ -154,24 +152,12 @@ impl Server<'_> {
         self.opened.as_mut().ok_or(Violation::new(op, "no context"))
     }
 
-    fn memory_at(&self, op: &'static str, io: u64, bytes: u64) -> Result<SharedSlice, Violation> {
-        self.windows.resolve(IoAddress(io), bytes).ok_or(Violation::new(op, "no window at the address"))
-    }
-
-    fn cell_at(&self, op: &'static str, io: u64) -> Result<FenceCell, Violation> {
-        let memory = self.memory_at(op, io, CELL_BYTES as u64)?;
-        FenceCell::new(memory).map_err(|_| Violation::new(op, "misplaced cell"))
-    }
-
     fn open(&mut self, open: &cuda::Open) -> Result<Done, Violation> {
         const OP: &str = "OPEN";
         if self.opened.is_some() {
             return Err(Violation::new(OP, "there is a context"));
         }
-        let status = self.memory_at(OP, open.status_io, status::BYTES)?;
-        if status.atomic_u64(0).is_err() {
-            return Err(Violation::new(OP, "misplaced status"));
-        }
+        let status = status_at(&self.windows, OP, open.status_io)?;
         let reserved = Memory::reserve(open.range_start, open.range_bytes)
             .and_then(|memory| Ok((Workspaces::new(&memory)?, memory)));
         let (workspaces, memory) = match reserved {
@@ -207,7 +193,7 @@ impl Server<'_> {
 
     fn map(&mut self, map: &cuda::Map) -> Result<(), Violation> {
         const OP: &str = "MAP";
-        let memory = self.memory_at(OP, map.io, map.bytes)?;
+        let memory = memory_at(&self.windows, OP, map.io, map.bytes)?;
         let context = &self.opened(OP)?.context;
         match context.memory.map(map.address, memory) {
             Ok(()) => Ok(()),
@@ -238,7 +224,7 @@ impl Server<'_> {
         for image in &load.images.0 {
             let mut bytes = Vec::new();
             if image.bytes != 0 {
-                let memory = self.memory_at(OP, image.io, image.bytes)?;
+                let memory = memory_at(&self.windows, OP, image.io, image.bytes)?;
                 bytes.resize(memory.len(), 0);
                 memory.copy_out(0, &mut bytes).map_err(|_| Violation::new(OP, "no window at the address"))?;
             }
@@ -324,7 +310,7 @@ impl Server<'_> {
 
     fn create_stream(&mut self, create: &cuda::CreateStream) -> Result<(), Violation> {
         const OP: &str = "CREATE_STREAM";
-        let cell = self.cell_at(OP, create.progress_io)?;
+        let cell = cell_at(&self.windows, OP, create.progress_io)?;
         let opened = self.opened(OP)?;
         match opened.streams.entry(create.stream) {
             Slot::Occupied(_) => Err(Violation::new(OP, "the number is in use")),
@@ -341,7 +327,7 @@ impl Server<'_> {
         let new = match fifo.bytes {
             0 => None,
             bytes => {
-                let memory = self.memory_at(OP, fifo.io, bytes)?;
+                let memory = memory_at(&self.windows, OP, fifo.io, bytes)?;
                 Some(Fifo::new(memory).ok_or(Violation::new(OP, "memory that is no FIFO"))?)
             }
         };
@@ -395,13 +381,13 @@ impl Server<'_> {
                 }
             }
             Task::WaitCell { cell_io, value } => {
-                Work::WaitCell { cell: self.cell_at("WAIT_CELL", cell_io)?, value }
+                Work::WaitCell { cell: cell_at(&self.windows, "WAIT_CELL", cell_io)?, value }
             }
             Task::SignalCell { cell_io, value } => {
-                Work::SignalCell { cell: self.cell_at("SIGNAL_CELL", cell_io)?, value }
+                Work::SignalCell { cell: cell_at(&self.windows, "SIGNAL_CELL", cell_io)?, value }
             }
             Task::Timestamp { io } => {
-                let place = self.memory_at("TIMESTAMP", io, 8)?;
+                let place = memory_at(&self.windows, "TIMESTAMP", io, 8)?;
                 if place.atomic_u64(0).is_err() {
                     return Err(Violation::new("TIMESTAMP", "misplaced number"));
                 }

@@ -9,14 +9,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 use std::time::Instant;
 
-use dxg_wire::cell::CELL_BYTES;
-use dxg_wire::cell::FenceCell;
 use dxg_wire::codec::Encoder;
 use dxg_wire::cuda;
 use dxg_wire::cuda::launch_flags;
-use dxg_wire::cuda::status;
-use dxg_wire::session::IoAddress;
-use dxg_wire::shm::SharedSlice;
 
 use super::super::super::SessionCalls;
 use super::super::super::Windows;
@@ -24,6 +19,9 @@ use super::super::super::answer::Answer;
 use super::super::super::cell::Cell;
 use super::super::memory::MapError;
 use super::super::memory::Memory;
+use super::super::places::cell_at;
+use super::super::places::memory_at;
+use super::super::places::status_at;
 use super::super::reader::Commands;
 use super::super::reader::Done;
 use super::super::result;
@@ -164,24 +162,12 @@ impl<'a> Server<'a> {
         self.opened.as_mut().ok_or(Violation::new(op, "no context"))
     }
 
-    fn memory_at(&self, op: &'static str, io: u64, bytes: u64) -> Result<SharedSlice, Violation> {
-        self.windows.resolve(IoAddress(io), bytes).ok_or(Violation::new(op, "no window at the address"))
-    }
-
-    fn cell_at(&self, op: &'static str, io: u64) -> Result<FenceCell, Violation> {
-        let memory = self.memory_at(op, io, CELL_BYTES as u64)?;
-        FenceCell::new(memory).map_err(|_| Violation::new(op, "misplaced cell"))
-    }
-
     fn open(&mut self, open: &cuda::Open) -> Result<Done, Violation> {
         const OP: &str = "OPEN";
         if self.opened.is_some() {
             return Err(Violation::new(OP, "there is a context"));
         }
-        let status = self.memory_at(OP, open.status_io, status::BYTES)?;
-        if status.atomic_u64(0).is_err() {
-            return Err(Violation::new(OP, "misplaced status"));
-        }
+        let status = status_at(&self.windows, OP, open.status_io)?;
         let refused = |result: i32| Ok(Done::Answer(self.device.describe(result)));
         let memory = match Memory::reserve(open.range_start, open.range_bytes) {
             Ok(memory) => memory,
@@ -206,7 +192,7 @@ impl<'a> Server<'a> {
 
     fn map(&mut self, map: &cuda::Map) -> Result<(), Violation> {
         const OP: &str = "MAP";
-        let memory = self.memory_at(OP, map.io, map.bytes)?;
+        let memory = memory_at(&self.windows, OP, map.io, map.bytes)?;
         let context = &self.opened(OP)?.context;
         settle(context, OP, context.map(map.address, memory))
     }
@@ -228,7 +214,7 @@ impl<'a> Server<'a> {
         for image in load.images.0 {
             let mut bytes = Vec::new();
             if image.bytes != 0 {
-                let memory = self.memory_at(OP, image.io, image.bytes)?;
+                let memory = memory_at(&self.windows, OP, image.io, image.bytes)?;
                 bytes.resize(memory.len(), 0);
                 memory.copy_out(0, &mut bytes).map_err(|_| Violation::new(OP, "no window at the address"))?;
             }
@@ -311,7 +297,7 @@ impl<'a> Server<'a> {
 
     fn create_stream(&mut self, create: &cuda::CreateStream) -> Result<(), Violation> {
         const OP: &str = "CREATE_STREAM";
-        let cell = Cell::new(self.cell_at(OP, create.progress_io)?, 0);
+        let cell = Cell::new(cell_at(&self.windows, OP, create.progress_io)?, 0);
         let opened = self.opened(OP)?;
         opened.threads.retain(|thread| !thread.is_finished());
         let has_room = opened.threads.len() < MOST_LANES;
@@ -388,13 +374,13 @@ impl<'a> Server<'a> {
                 }
             }
             Task::WaitCell { cell_io, value } => {
-                Work::WaitCell { cell: self.cell_at("WAIT_CELL", cell_io)?, value }
+                Work::WaitCell { cell: cell_at(&self.windows, "WAIT_CELL", cell_io)?, value }
             }
             Task::SignalCell { cell_io, value } => {
-                Work::SignalCell { cell: self.cell_at("SIGNAL_CELL", cell_io)?, value }
+                Work::SignalCell { cell: cell_at(&self.windows, "SIGNAL_CELL", cell_io)?, value }
             }
             Task::Timestamp { io } => {
-                let place = self.memory_at("TIMESTAMP", io, 8)?;
+                let place = memory_at(&self.windows, "TIMESTAMP", io, 8)?;
                 if place.atomic_u64(0).is_err() {
                     return Err(Violation::new("TIMESTAMP", "misplaced number"));
                 }
