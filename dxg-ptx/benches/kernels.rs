@@ -35,18 +35,19 @@ struct Arena {
 impl Arena {
     fn new() -> Self {
         // 72 MB, all touched.
-        let words = (0..WORDS * 3).map(|_| AtomicU64::new(0x3f80_0000_3f80_0000)).collect();
+        let words = (0..WORDS * 3 + 8).map(|_| AtomicU64::new(0x3f80_0000_3f80_0000)).collect();
         Self { words, stop: AtomicBool::new(false) }
     }
 
     fn at(&self, bytes: u64) -> u64 {
-        self.words.as_ptr().expose_provenance() as u64 + bytes
+        // As aligned as the memory of a worker.
+        (self.words.as_ptr().expose_provenance() as u64).next_multiple_of(64) + bytes
     }
 }
 
 impl Host for Arena {
     fn memory(&self) -> Range<u64> {
-        self.at(0)..self.at(8 * self.words.len() as u64)
+        self.at(0)..self.at(8 * (self.words.len() as u64 - 8))
     }
 
     fn is_mapped(&self, _address: u64, _bytes: u64) -> bool {
@@ -185,6 +186,13 @@ fn main() {
     let entry = |name: &str| module.entry(name).expect("the entry is there");
     let program =
         NativeProgram::new(Arc::clone(&module), Placement::default()).expect("there is a code generator");
+    if std::env::var_os("DXG_PTX_FIRST").is_none() {
+        for (number, function) in (0..).zip(&module.functions) {
+            if function.is_entry {
+                program.improve(FuncId(number)).expect("the kernels can be compiled better");
+            }
+        }
+    }
     if let Some(directory) = std::env::var_os("DXG_PTX_DUMP") {
         for (number, function) in (0..).zip(&module.functions) {
             let path = Path::new(&directory).join(&function.name).with_extension("bin");

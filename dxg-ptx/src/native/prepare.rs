@@ -19,8 +19,11 @@ use crate::ir::Place;
 use crate::ir::Reg;
 use crate::ir::Space;
 use crate::ir::Special;
+use crate::native::shapes::Assumption;
+use crate::native::shapes::Shapes;
 use crate::regions::Point;
 use crate::regions::Regions;
+use crate::regions::cut_kind;
 use crate::regions::verify;
 
 /// Stack for what has no bound: recursion, indirect calls, `alloca`.
@@ -30,6 +33,23 @@ const OPEN_STACK_BYTES: u32 = 64 << 10;
 const MOST_INSTS: u32 = 100_000;
 /// Depth of calls that is looked at; what goes deeper counts as without bound.
 const MOST_CALLS: usize = 200;
+
+/// How much is done for code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Tier {
+    /// Threads one after the other: there soon.
+    Scalar,
+    /// Four threads at once where that can be: faster, and takes longer to make.
+    Packets,
+}
+
+/// What is known for running four threads at once.
+#[derive(Debug)]
+pub(crate) struct Packets {
+    pub(crate) shapes: Shapes,
+    pub(crate) assumptions: Vec<Assumption>,
+    pub(crate) liveness: Liveness,
+}
 
 /// One function that becomes one machine function.
 #[derive(Debug)]
@@ -53,6 +73,8 @@ pub(crate) struct Unit {
     pub(crate) specials: Vec<Special>,
     /// How many loops each block is in.
     pub(crate) loop_depths: Vec<u32>,
+    /// If four threads can run at once.
+    pub(crate) packets: Option<Packets>,
     /// The number of the first instruction of each block; the block's end is numbered too.
     inst_bases: Vec<u32>,
 }
@@ -75,7 +97,17 @@ pub(crate) struct Prepared {
 }
 
 impl Unit {
-    fn of(function: Function, number: u32, first_point: u32) -> Result<Self, String> {
+    fn of(mut function: Function, (number, first_point): (u32, u32), tier: Tier) -> Result<Self, String> {
+        let found = match tier {
+            Tier::Packets if can_be_packets(&function) => {
+                let uniform = Uniform::of(&function);
+                let liveness = Liveness::of(&function, &Flow::of(&function));
+                let shapes = Shapes::of(&function, &uniform, &liveness);
+                let assumptions = shapes.cut_at_assumptions(&mut function);
+                Some((shapes, assumptions))
+            }
+            _ => None,
+        };
         let flow = Flow::of(&function);
         let uniform = Uniform::of(&function);
         let regions = Regions::of(&function, &flow, &uniform.regs);
@@ -100,7 +132,12 @@ impl Unit {
                 loop_depths[block.0 as usize] += 1;
             }
         }
+        // Threads that wait for each other in loops take turns one by one.
+        let packets = found.filter(|_| !regions.heads.iter().any(Option::is_some));
+        let packets =
+            packets.map(|(shapes, assumptions)| Packets { shapes, assumptions, liveness });
         Ok(Self {
+            packets,
             flow,
             regions,
             uniform,
@@ -146,6 +183,25 @@ impl Unit {
         let Some(block) = self.function.blocks.get(block) else { return Place::default() };
         block.insts.get(at).map_or(block.end_place, |inst| inst.place)
     }
+}
+
+/// Whether code for four threads at once can be made: no frames but the threads' own, no calls, no waiting in loops.
+fn can_be_packets(function: &Function) -> bool {
+    let mut insts = function.blocks.iter().flat_map(|block| &block.insts);
+    let is_straight = !insts.clone().any(|inst| cut_kind(&inst.op).is_some());
+    let is_simple = |inst: &Inst| {
+        !matches!(
+            inst.op,
+            Op::Call(_)
+                | Op::Alloca { .. }
+                | Op::StackSave { .. }
+                | Op::StackRestore { .. }
+                | Op::Mbarrier { .. }
+                | Op::Yield
+        )
+    };
+    // Threads that never stop use one frame, one after the other.
+    function.is_entry && !(is_straight && function.local_bytes > 0) && insts.all(is_simple)
 }
 
 fn specials(function: &Function) -> Vec<Special> {
@@ -213,7 +269,12 @@ impl Prepared {
     ///
     /// # Errors
     /// What keeps it from being compiled.
-    pub(crate) fn of(module: &Module, entry: FuncId, layout: &EntryLayout) -> Result<Self, String> {
+    pub(crate) fn of(
+        module: &Module,
+        entry: FuncId,
+        layout: &EntryLayout,
+        tier: Tier,
+    ) -> Result<Self, String> {
         let mut prepared = Self {
             units: Vec::new(),
             by_function: vec![None; module.functions.len()],
@@ -236,7 +297,8 @@ impl Prepared {
             }
             let number = u32::try_from(prepared.units.len()).unwrap_or(u32::MAX);
             *slot = Some(number);
-            let unit = Unit::of(crate::native::simplify::simplified(module, id), number, first_point)?;
+            let function = crate::native::simplify::simplified(module, id);
+            let unit = Unit::of(function, (number, first_point), tier)?;
             first_point += u32::try_from(unit.regions.points.len()).unwrap_or(u32::MAX);
             waiting.extend(callees(&unit.function));
             prepared.units.push(unit);

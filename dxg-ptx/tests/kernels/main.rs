@@ -12,7 +12,7 @@ mod matrices;
 mod memory;
 mod warps;
 
-/// Expands a test over both executors.
+/// Expands a test over all executors.
 macro_rules! for_each_executor {
     ($($name:ident),* $(,)?) => {
         mod interpreted {
@@ -28,6 +28,14 @@ macro_rules! for_each_executor {
                 #[test]
                 fn $name() {
                     super::$name(&crate::support::program::native);
+                }
+            )*
+        }
+        mod packets {
+            $(
+                #[test]
+                fn $name() {
+                    super::$name(&crate::support::program::packets);
                 }
             )*
         }

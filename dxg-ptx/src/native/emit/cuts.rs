@@ -119,7 +119,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn slot(&self, reg: Reg) -> i32 {
+    pub(super) fn slot(&self, reg: Reg) -> i32 {
         let slot = self.unit.regions.frame.slots.get(reg.0 as usize).copied().flatten();
         i32::try_from(slot.unwrap_or(0)).unwrap_or(0)
     }
@@ -140,7 +140,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn store_live(&mut self, point: u32) {
+    pub(super) fn store_live(&mut self, point: u32) {
         let unit = self.unit;
         for &reg in &unit.regions.points[point as usize].stored {
             let value = self.read(reg);
@@ -165,9 +165,8 @@ impl Emitter<'_, '_> {
         self.write(dst, value, Extend::Zero, None);
     }
 
-    /// A synchronising instruction: the lane stops, and goes on in a new block.
-    pub(super) fn cut(&mut self, inst: &Inst, point: u32) {
-        let state = self.unit.first_point + point;
+    /// Puts the operands of a synchronising instruction where others find them.
+    pub(super) fn send_operands(&mut self, inst: &Inst) {
         match &inst.op {
             Op::Barrier { id, threads, src, .. } => {
                 self.send(0, *id);
@@ -182,6 +181,27 @@ impl Emitter<'_, '_> {
             }
             _ => {}
         }
+    }
+
+    /// Takes the results of a synchronising instruction.
+    pub(super) fn receive_results(&mut self, inst: &Inst) {
+        match &inst.op {
+            Op::Barrier { dst: Some(dst), .. } => self.receive(0, *dst),
+            Op::Warp { dsts, .. } => {
+                for (index, dst) in dsts.iter().enumerate() {
+                    if let Some(dst) = dst {
+                        self.receive(1 + index, *dst);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A synchronising instruction: the lane stops, and goes on in a new block.
+    pub(super) fn cut(&mut self, inst: &Inst, point: u32) {
+        let state = self.unit.first_point + point;
+        self.send_operands(inst);
         self.store_live(point);
         match &inst.op {
             Op::Call(call) => self.start_call(call, state),
@@ -196,16 +216,8 @@ impl Emitter<'_, '_> {
         }
         self.resume(point);
         match &inst.op {
-            Op::Barrier { dst: Some(dst), .. } => self.receive(0, *dst),
-            Op::Warp { dsts, .. } => {
-                for (index, dst) in dsts.iter().enumerate() {
-                    if let Some(dst) = dst {
-                        self.receive(1 + index, *dst);
-                    }
-                }
-            }
             Op::Call(call) => self.take_results(call),
-            _ => {}
+            _ => self.receive_results(inst),
         }
     }
 
