@@ -134,8 +134,7 @@ impl Unit {
         }
         // Threads that wait for each other in loops take turns one by one.
         let packets = found.filter(|_| !regions.heads.iter().any(Option::is_some));
-        let packets =
-            packets.map(|(shapes, assumptions)| Packets { shapes, assumptions, liveness });
+        let packets = packets.map(|(shapes, assumptions)| Packets { shapes, assumptions, liveness });
         Ok(Self {
             packets,
             flow,

@@ -50,6 +50,11 @@ struct Waiting<'g> {
     mask: Option<u32>,
 }
 
+/// Whether all lanes are in this state. Looks at all of them, many at a time.
+fn are_all(lanes: &[Lane], state: u32) -> bool {
+    lanes.iter().fold(0, |others, lane| others | (lane.state ^ state)) == 0
+}
+
 /// The lanes of a warp, for an operation.
 struct Members<'b, 'g> {
     run: &'b Run<'g>,
@@ -177,7 +182,10 @@ impl<'g> Block<'g> {
                 at += 1;
                 continue;
             }
-            let same = self.lanes()[at..].iter().take_while(|lane| lane.state == state).count();
+            let same = match are_all(&self.lanes()[at..], state) {
+                true => count - at,
+                false => self.lanes()[at..].iter().take_while(|lane| lane.state == state).count(),
+            };
             let (begin, end) = (at, at + same);
             at = end;
             let Some((unit, point, _)) = self.run.grid.prepared.point(state) else {
@@ -199,7 +207,7 @@ impl<'g> Block<'g> {
     /// The common case: all threads wait at the same plain barrier.
     fn release_all(&mut self) -> bool {
         let Some(first) = self.lanes().first().map(|lane| lane.state) else { return false };
-        if first & (WAITING | COUNTED) != WAITING || self.lanes().iter().any(|lane| lane.state != first) {
+        if first & (WAITING | COUNTED) != WAITING || !are_all(self.lanes(), first) {
             return false;
         }
         let Some((_, _, inst)) = self.cause(first) else { return false };
@@ -221,15 +229,19 @@ impl<'g> Block<'g> {
                 continue;
             }
             let Some((unit, _, inst)) = self.cause(state) else { continue };
-            let Op::Barrier { kind, threads, .. } = &inst.op else { continue };
+            let Op::Barrier { kind, id, threads, src, .. } = &inst.op else { continue };
             let lane = u32::try_from(index).unwrap_or(0);
             let Some(exchange) = self.run.exchange(lane, unit) else { continue };
+            let word = |index: usize, operand: &Operand| match operand {
+                Operand::Imm(bits) => *bits,
+                _ => exchange.get(index),
+            };
             let arrival = Arrival {
                 kind: *kind,
-                id: (exchange.get(0) & 15) as usize,
-                threads: threads.map(|_| (exchange.get(1) & 0xffff_ffff) as u32),
+                id: (word(0, id) & 15) as usize,
+                threads: threads.as_ref().map(|threads| (word(1, threads) & 0xffff_ffff) as u32),
                 dst: None,
-                predicate: exchange.get(2) & 1 == 1,
+                predicate: src.as_ref().is_some_and(|src| word(2, src) & 1 == 1),
             };
             self.barriers[arrival.id].arrive(index, arrival, warps);
             // Who only arrives goes on at once.

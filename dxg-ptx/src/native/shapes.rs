@@ -209,7 +209,8 @@ impl Shapes {
         }
         match &inst.op {
             Op::Alu(alu) => self.alu(alu, inst),
-            Op::Load { space, address, .. } if !matches!(space, Space::Local) => match self.address(*address) {
+            Op::Load { space, address, .. } if !matches!(space, Space::Local) => match self.address(*address)
+            {
                 Shape::Unknown => Shape::Unknown,
                 shape if shape.is_same() => Shape::SAME,
                 _ => Shape::Varying,
@@ -348,7 +349,10 @@ impl Shapes {
                     return Some(Shape::same(bits));
                 }
                 let (stride, zeros) = line(source(0))?;
-                Shape::Line { stride: stride.checked_mul(1_i64.checked_shl(amount as u32)?)?, zeros: zeros + amount as u32 }
+                Shape::Line {
+                    stride: stride.checked_mul(1_i64.checked_shl(amount as u32)?)?,
+                    zeros: zeros + amount as u32,
+                }
             }
             AluOp::Shr => {
                 let amount = u32::try_from(constant(1)? & 0xffff_ffff).ok()?;
@@ -386,10 +390,14 @@ impl Shapes {
         let mut found = Vec::new();
         let mut at = 0;
         while at < function.blocks.len() {
-            let mut known: Vec<(Reg, bool)> =
-                found.iter().filter(|one: &&Assumption| one.block.0 as usize == at).map(|one| (one.reg, one.is_signed)).collect();
+            let mut known: Vec<(Reg, bool)> = found
+                .iter()
+                .filter(|one: &&Assumption| one.block.0 as usize == at)
+                .map(|one| (one.reg, one.is_signed))
+                .collect();
             let cut = function.blocks[at].insts.iter().enumerate().find_map(|(index, inst)| {
-                let needed = self.assumed(inst).filter(|(reg, _, is_signed)| !known.contains(&(*reg, *is_signed)));
+                let needed =
+                    self.assumed(inst).filter(|(reg, _, is_signed)| !known.contains(&(*reg, *is_signed)));
                 visit::writes(inst, |reg| known.retain(|(seen, _)| *seen != reg));
                 needed.map(|needed| (index, needed))
             });

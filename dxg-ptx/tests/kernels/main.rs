@@ -10,6 +10,7 @@ mod faults;
 mod kernel;
 mod matrices;
 mod memory;
+mod packets;
 mod warps;
 
 /// Expands a test over all executors.

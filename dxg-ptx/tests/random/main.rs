@@ -83,7 +83,8 @@ fn input(random: &mut Random) -> u32 {
 fn difference(seed: u64, text: &str) -> Option<String> {
     let expected = run(text, seed, &interpreter);
     let got = run(text, seed, &native);
-    compare(seed, text, &expected, &got).or_else(|| compare(seed, text, &expected, &run(text, seed, &packets)))
+    compare(seed, text, &expected, &got)
+        .or_else(|| compare(seed, text, &expected, &run(text, seed, &packets)))
 }
 
 fn compare(seed: u64, text: &str, expected: &Left, got: &Left) -> Option<String> {

@@ -165,16 +165,21 @@ impl Emitter<'_, '_> {
         self.write(dst, value, Extend::Zero, None);
     }
 
-    /// Puts the operands of a synchronising instruction where others find them.
+    /// Puts the operands of a synchronising instruction where others find them. What the instruction itself says they know.
     pub(super) fn send_operands(&mut self, inst: &Inst) {
+        let is_sent = |operand: &&Operand| !matches!(operand, Operand::Imm(_));
         match &inst.op {
             Op::Barrier { id, threads, src, .. } => {
-                self.send(0, *id);
-                self.send(1, threads.unwrap_or(Operand::Imm(0)));
-                self.send(2, src.unwrap_or(Operand::Imm(0)));
+                for (word, operand) in [Some(id), threads.as_ref(), src.as_ref()].into_iter().enumerate() {
+                    if let Some(operand) = operand.filter(is_sent) {
+                        self.send(word, *operand);
+                    }
+                }
             }
             Op::Warp { mask, srcs, .. } => {
-                self.send(0, mask.unwrap_or(Operand::Imm(0)));
+                if let Some(mask) = mask.as_ref().filter(is_sent) {
+                    self.send(0, *mask);
+                }
                 for (index, src) in srcs.iter().enumerate() {
                     self.send(1 + index, *src);
                 }
@@ -201,6 +206,7 @@ impl Emitter<'_, '_> {
     /// A synchronising instruction: the lane stops, and goes on in a new block.
     pub(super) fn cut(&mut self, inst: &Inst, point: u32) {
         let state = self.unit.first_point + point;
+        self.mark_apart();
         self.send_operands(inst);
         self.store_live(point);
         match &inst.op {

@@ -53,9 +53,9 @@ impl Emitter<'_, '_> {
                     Part::Low
                         if !self.is_wide()
                             && factors
-                            .iter()
-                            .flatten()
-                            .all(|factor| self.is_uniform(*factor, integer(alu.ty))) =>
+                                .iter()
+                                .flatten()
+                                .all(|factor| self.is_uniform(*factor, integer(alu.ty))) =>
                     {
                         let [a, b] = self.two(alu);
                         (self.at_entry(|cursor| cursor.ins().imul(a, b)), alu.ty)

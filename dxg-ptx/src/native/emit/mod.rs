@@ -308,8 +308,8 @@ impl<'a, 'f> Emitter<'a, 'f> {
         use cranelift_codegen::ir::types::I32;
         let used = self.used_axes();
         let lane = self.b.append_block_param(block, I32);
-        let thread =
-            [0, 1, 2].map(|axis| if used[axis] { self.b.append_block_param(block, I32) } else { first[axis] });
+        let thread = [0, 1, 2]
+            .map(|axis| if used[axis] { self.b.append_block_param(block, I32) } else { first[axis] });
         (lane, thread)
     }
 

@@ -30,7 +30,10 @@ impl Emitter<'_, '_> {
             Operand::Special(special) => self.is_same_operand(Operand::Special(*special)),
         };
         let fits = alu.src.iter().flatten().all(fits)
-            && [alu.dst, alu.dst2].iter().flatten().all(|reg| self.is_word_register(reg.0) && self.shape(*reg).stride().is_none())
+            && [alu.dst, alu.dst2]
+                .iter()
+                .flatten()
+                .all(|reg| self.is_word_register(reg.0) && self.shape(*reg).stride().is_none())
             && guard.is_none_or(|guard| self.is_word_register(guard.reg.0));
         fits && self.has_wide_form(alu)
     }
@@ -52,9 +55,7 @@ impl Emitter<'_, '_> {
             AluOp::Selp => is_word(alu.ty) || alu.ty == Scalar::Pred,
             AluOp::And | AluOp::Or | AluOp::Xor | AluOp::Not => is_integer || alu.ty == Scalar::Pred,
             AluOp::Setp(compare, _) => is_word(alu.ty) && has_vector_form(compare, alu.ty),
-            AluOp::Set(compare, _, to) => {
-                is_word(alu.ty) && is_word(to) && has_vector_form(compare, alu.ty)
-            }
+            AluOp::Set(compare, _, to) => is_word(alu.ty) && is_word(to) && has_vector_form(compare, alu.ty),
             AluOp::Add(carry) | AluOp::Sub(carry) => {
                 (is_integer && no_carry(carry)) || (is_float && float_mods)
             }
@@ -69,7 +70,8 @@ impl Emitter<'_, '_> {
             AluOp::Sqrt | AluOp::Rcp => is_float && float_mods,
             AluOp::Div => is_float && float_mods && alu.accuracy != Accuracy::Approx,
             AluOp::Cvt { from, .. } => {
-                let mods = alu.mods.0 & !Mods::FTZ.0 == 0 && alu.round != Round::NearestAway && self.has_round;
+                let mods =
+                    alu.mods.0 & !Mods::FTZ.0 == 0 && alu.round != Round::NearestAway && self.has_round;
                 match (from, alu.ty) {
                     (Scalar::F32, Scalar::F32 | Scalar::S32 | Scalar::U32) => mods,
                     (Scalar::S32 | Scalar::U32, Scalar::F32) => mods && alu.round == Round::Nearest,

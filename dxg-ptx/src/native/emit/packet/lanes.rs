@@ -22,10 +22,8 @@ use crate::native::shapes::LANES;
 impl Emitter<'_, '_> {
     /// Emits for one lane of the packet from now on.
     pub(super) fn enter_lane(&mut self, number: u32) {
-        let Some((lane, thread, frame)) = self
-            .packet
-            .as_ref()
-            .map(|packet| (packet.lane, packet.thread, packet.frames[number as usize]))
+        let Some((lane, thread, frame)) =
+            self.packet.as_ref().map(|packet| (packet.lane, packet.thread, packet.frames[number as usize]))
         else {
             return;
         };

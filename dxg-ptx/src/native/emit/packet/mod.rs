@@ -107,6 +107,9 @@ pub(super) struct Packet {
     resumes: Vec<ir::Block>,
 }
 
+/// Where in the frame of the first of four lanes it stands whether they have stopped together. An entry's frame has nobody to return to,
+/// so its header has room.
+const TOGETHER_OFFSET: i32 = 0;
 /// The first number that stands for an exit of code; 1 stands for lanes that go on alone from their point.
 const FIRST_EXIT: u32 = 2;
 const ALONE: u32 = 1;
@@ -291,8 +294,13 @@ impl Emitter<'_, '_> {
         match &inst.op {
             Op::Load { .. } if self.packet_load(&inst.op, at) => {}
             Op::Store { .. } if self.packet_store(&inst.op, at) => {}
-            Op::Load { .. } | Op::Alu(_) | Op::Pack { .. } | Op::Unpack { .. } | Op::AddressOf { .. } | Op::Cvta { .. }
-                | Op::IsSpacep { .. }
+            Op::Load { .. }
+            | Op::Alu(_)
+            | Op::Pack { .. }
+            | Op::Unpack { .. }
+            | Op::AddressOf { .. }
+            | Op::Cvta { .. }
+            | Op::IsSpacep { .. }
                 if result.stride().is_some() =>
             {
                 self.once(inst, at, result);
@@ -364,7 +372,10 @@ impl Emitter<'_, '_> {
                 let next = self.packet.as_ref().map_or(self.next_lane, |packet| packet.next);
                 self.b.ins().jump(next, &[]);
             }
-            Terminator::Jump(_) | Terminator::Branch { .. } | Terminator::Switch { .. } | Terminator::Trap => {
+            Terminator::Jump(_)
+            | Terminator::Branch { .. }
+            | Terminator::Switch { .. }
+            | Terminator::Trap => {
                 self.enter_lane(0);
                 self.end(block, end);
                 self.leave_lanes();
@@ -395,8 +406,10 @@ impl Emitter<'_, '_> {
             self.b.ins().jump(resumes[0], &[]);
         } else {
             let pool = &mut self.b.func.dfg.value_lists;
-            let calls: Vec<ir::BlockCall> =
-                resumes.iter().map(|&to| ir::BlockCall::new(to, std::iter::empty::<BlockArg>(), pool)).collect();
+            let calls: Vec<ir::BlockCall> = resumes
+                .iter()
+                .map(|&to| ir::BlockCall::new(to, std::iter::empty::<BlockArg>(), pool))
+                .collect();
             let other = ir::BlockCall::new(resumes[0], std::iter::empty::<BlockArg>(), pool);
             let table = self.b.create_jump_table(ir::JumpTableData::new(other, &calls));
             self.b.ins().br_table(point, table);
@@ -416,11 +429,14 @@ impl Emitter<'_, '_> {
     /// A synchronising instruction: all four stop, and go on in a new block, as four if their registers allow.
     fn packet_cut(&mut self, inst: &Inst, point: u32, planned: &Planned) {
         let unit = self.unit;
+        let flags = MemFlagsData::trusted();
+        let one = self.constant_of_type(1, types::I32);
+        self.b.ins().store(flags, one, self.frame, TOGETHER_OFFSET);
         for number in 0..LANES {
             self.enter_lane(number);
             self.send_operands(inst);
             self.store_live(point);
-            self.store_state(unit.first_point + point | WAITING);
+            self.store_state((unit.first_point + point) | WAITING);
             self.leave_lanes();
         }
         let Some((next, block)) =
@@ -431,38 +447,18 @@ impl Emitter<'_, '_> {
         self.b.ins().jump(next, &[]);
         self.b.switch_to_block(block);
         self.forget_spread();
-        let flags = MemFlagsData::trusted();
-        let mut parted: Option<Value> = None;
+        self.meet_again(point, planned);
+        let frames = self.packet.as_ref().map_or([self.frame; 4], |packet| packet.frames);
         for &reg in &unit.regions.points[point as usize].loaded {
             let ty = self.types[reg.0 as usize];
             let offset = self.slot(reg);
-            let frames = self.packet.as_ref().map_or([self.frame; 4], |packet| packet.frames);
-            let values = frames.map(|frame| self.b.ins().load(ty, flags, frame, offset));
-            match self.storage(reg) {
-                Storage::First(var) => {
-                    let stride = self.shape(reg).stride().unwrap_or(0);
-                    for (number, &value) in (1_i64..).zip(&values[1..]) {
-                        let wanted = self.stepped(values[0], number * stride);
-                        let differs = self.differs(value, wanted);
-                        parted = Some(match parted {
-                            None => differs,
-                            Some(before) => self.b.ins().bor(before, differs),
-                        });
-                    }
-                    self.b.def_var(var, values[0]);
-                }
-                _ => self.define_four(reg, values),
+            if let Storage::First(var) = self.storage(reg) {
+                let value = self.b.ins().load(ty, flags, frames[0], offset);
+                self.b.def_var(var, value);
+            } else {
+                let values = frames.map(|frame| self.b.ins().load(ty, flags, frame, offset));
+                self.define_four(reg, values);
             }
-        }
-        if let Some(parted) = parted {
-            let [alone, together] = [self.b.create_block(), self.b.create_block()];
-            self.b.ins().brif(parted, alone, &[], together, &[]);
-            self.b.seal_block(alone);
-            self.b.seal_block(together);
-            self.b.switch_to_block(alone);
-            self.b.set_cold_block(alone);
-            self.leave_packet(ALONE, planned);
-            self.b.switch_to_block(together);
         }
         let mut written = Vec::with_capacity(LANES as usize);
         for number in 0..LANES {
@@ -471,5 +467,59 @@ impl Emitter<'_, '_> {
             written.push(self.leave_lanes());
         }
         self.define_all(&written);
+    }
+
+    /// Where four lanes go on from a point to which they did not come together: as four only if what should follow from
+    /// the first one's registers does.
+    fn meet_again(&mut self, point: u32, planned: &Planned) {
+        let unit = self.unit;
+        let flags = MemFlagsData::trusted();
+        let frames = self.packet.as_ref().map_or([self.frame; 4], |packet| packet.frames);
+        let [look, alone, together] = [(); 3].map(|()| self.b.create_block());
+        let came = self.b.ins().load(types::I32, flags, frames[0], TOGETHER_OFFSET);
+        self.b.ins().brif(came, together, &[], look, &[]);
+        self.b.seal_block(look);
+        self.b.switch_to_block(look);
+        self.b.set_cold_block(look);
+        let mut parted: Option<Value> = None;
+        for &reg in &unit.regions.points[point as usize].loaded {
+            let Some(stride) = self.shape(reg).stride() else { continue };
+            let ty = self.types[reg.0 as usize];
+            let offset = self.slot(reg);
+            let values = frames.map(|frame| self.b.ins().load(ty, flags, frame, offset));
+            for (number, &value) in (1_i64..).zip(&values[1..]) {
+                let wanted = self.stepped(values[0], number * stride);
+                let differs = self.differs(value, wanted);
+                parted = Some(match parted {
+                    None => differs,
+                    Some(before) => self.b.ins().bor(before, differs),
+                });
+            }
+        }
+        match parted {
+            Some(parted) => self.b.ins().brif(parted, alone, &[], together, &[]),
+            None => self.b.ins().jump(together, &[]),
+        };
+        self.b.seal_block(alone);
+        self.b.seal_block(together);
+        self.b.switch_to_block(alone);
+        self.b.set_cold_block(alone);
+        self.leave_packet(ALONE, planned);
+        self.b.switch_to_block(together);
+    }
+
+    /// Before a lane stops alone: the four it belongs to do not come to the point together.
+    pub(super) fn mark_apart(&mut self) {
+        if self.unit.packets.is_none() {
+            return;
+        }
+        let first = self.b.ins().band_imm_s(self.lane, -i64::from(LANES));
+        let first = self.b.ins().uextend(types::I64, first);
+        let stride = self.known(Known::FrameStride);
+        let offset = self.b.ins().imul(first, stride);
+        let frames = self.known(Known::Frames);
+        let zero = self.constant(0, types::I32);
+        let frame = self.b.ins().iadd(frames, offset);
+        self.b.ins().store(MemFlagsData::trusted(), zero, frame, TOGETHER_OFFSET);
     }
 }
