@@ -7,9 +7,9 @@
 //! *Fragments of `wmma`.* PTX leaves their layout open. Here the elements of the matrix, row by row, are dealt to the lanes in
 //! order, each lane getting as many as its registers hold; what is left over repeats the matrix from its start.
 
-use super::convert::byte_to_half;
 use super::integer::sign_extend;
 use super::integer::zero_extend;
+use super::narrow;
 use super::soft;
 use super::warp::Lanes;
 use super::warp::lanes_of;
@@ -82,8 +82,8 @@ fn value(ty: MatrixType, raw: u64) -> f64 {
         MatrixType::TF32 => soft::to_f64(soft::F32, raw & !0x1fff),
         MatrixType::F32 => soft::to_f64(soft::F32, raw),
         MatrixType::F64 => f64::from_bits(raw),
-        MatrixType::E4M3 => soft::to_f64(soft::F16, byte_to_half(Scalar::E4M3x2, raw)),
-        MatrixType::E5M2 => soft::to_f64(soft::F16, byte_to_half(Scalar::E5M2x2, raw)),
+        MatrixType::E4M3 => soft::to_f64(soft::F16, narrow::widen(Scalar::E4M3x2, raw, soft::F16)),
+        MatrixType::E5M2 => soft::to_f64(soft::F16, narrow::widen(Scalar::E5M2x2, raw, soft::F16)),
         _ => whole(ty, raw) as f64,
     }
 }

@@ -127,9 +127,7 @@ fn access<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<Access> {
             | Scalar::S16x2
             | Scalar::F32x2
             | Scalar::TF32
-            | Scalar::E4M3x2
-            | Scalar::E5M2x2
-    );
+    ) && !ty.is_narrow_pair();
     if !is_scalar {
         return Err(ins.fail("does not take this type"));
     }

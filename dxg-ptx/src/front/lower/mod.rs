@@ -11,6 +11,7 @@ pub(super) mod matrix;
 pub(super) mod mbarrier;
 pub(super) mod memory;
 pub(super) mod moves;
+mod narrow;
 pub(super) mod video;
 pub(super) mod warp;
 
