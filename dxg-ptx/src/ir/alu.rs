@@ -128,6 +128,8 @@ pub enum VideoOp {
     Add,
     Sub,
     AbsDiff,
+    /// Half of the sum, rounded away from zero.
+    Average,
     Min,
     Max,
     /// Shift left, clamped or wrapped.
@@ -180,6 +182,8 @@ pub enum Wrap {
 pub enum VideoSecond {
     None,
     Add,
+    /// Of SIMD forms: only these lanes are added, as a mask.
+    AddLanes(u8),
     Min,
     Max,
     /// Insert into this part of `c`.
