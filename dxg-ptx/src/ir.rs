@@ -416,8 +416,10 @@ pub enum Callee {
 pub struct Call {
     /// Who.
     pub callee: Callee,
-    /// For an indirect call: functions of the module that fit the prototype.
+    /// For an indirect call: functions of the module that fit the prototype, and that are in the list if there is one.
     pub candidates: Vec<FuncId>,
+    /// The list of `.calltargets`; empty if there is none.
+    pub listed: Vec<FuncId>,
     /// Copied into the parameters of the callee.
     pub args: Vec<LocalId>,
     /// Copied from the results of the callee.

@@ -97,7 +97,8 @@ pub(super) fn untyped(bits: u32) -> Scalar {
 pub(super) fn space(name: &str) -> Option<Space> {
     Some(match name {
         "global" => Space::Global,
-        "shared" | "shared::cta" => Space::Shared,
+        // A block is a cluster of its own.
+        "shared" | "shared::cta" | "shared::cluster" => Space::Shared,
         "local" => Space::Local,
         "const" => Space::Const,
         "param" | "param::entry" | "param::func" => Space::Param,

@@ -149,6 +149,17 @@ impl Display for In<'_, AluOp> {
     }
 }
 
+/// A rounding other than that which is meant where nothing is said.
+const fn rounding(round: Round) -> &'static str {
+    match round {
+        Round::Nearest => "",
+        Round::NearestAway => ".rna",
+        Round::Zero => ".rz",
+        Round::Down => ".rm",
+        Round::Up => ".rp",
+    }
+}
+
 impl Display for In<'_, &Alu> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let alu = self.what;
@@ -157,13 +168,7 @@ impl Display for In<'_, &Alu> {
             write!(f, "|{}", self.of(second))?;
         }
         write!(f, " = {}.{}", self.of(alu.op), Small(alu.ty))?;
-        f.write_str(match alu.round {
-            Round::Nearest => "",
-            Round::NearestAway => ".rna",
-            Round::Zero => ".rz",
-            Round::Down => ".rm",
-            Round::Up => ".rp",
-        })?;
+        f.write_str(rounding(alu.round))?;
         f.write_str(match alu.accuracy {
             Accuracy::Exact => "",
             Accuracy::Approx => ".approx",
@@ -233,9 +238,10 @@ impl In<'_, &Op> {
                 f.write_str(if *saturate == Integral::Yes { ".satfinite" } else { "" })?;
                 f.write_str(if *and_popc == Integral::Yes { ".and" } else { "" })
             }
-            WarpOp::WmmaMma { shape: of, layouts: [a, b], types, saturate, and_popc } => {
+            WarpOp::WmmaMma { shape: of, layouts: [a, b], types, round, saturate, and_popc } => {
                 write!(f, "wmma.mma.{}.{}.{}", shape(*of), Small(a), Small(b))?;
                 types.iter().try_for_each(|ty| write!(f, ".{}", Small(ty)))?;
+                f.write_str(rounding(*round))?;
                 f.write_str(if *saturate == Integral::Yes { ".satfinite" } else { "" })?;
                 f.write_str(if *and_popc == Integral::Yes { ".and" } else { "" })
             }

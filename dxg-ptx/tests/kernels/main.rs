@@ -9,8 +9,10 @@ mod calls;
 mod faults;
 mod kernel;
 mod matrices;
+mod matrix;
 mod memory;
 mod warps;
+mod wmma;
 
 /// Expands a test over both executors.
 macro_rules! for_each_executor {

@@ -157,8 +157,11 @@ pub(in crate::front) fn ld<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) ->
 }
 
 pub(in crate::front) fn st<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    if ins.words.sees("async") || ins.words.sees("bulk") {
-        return Err(ins.refuse("is not supported with `.async` or `.bulk`"));
+    if ins.words.sees("async") {
+        return Err(ins.refuse("is not supported with `.async`: there are no other blocks to store for"));
+    }
+    if ins.words.sees("bulk") {
+        return Err(ins.refuse("is not supported with `.bulk`: there are no bulk operations"));
     }
     let access = access(p, ins)?;
     policy_operands(p, ins, &access)?;
@@ -193,11 +196,12 @@ pub(in crate::front) fn fence<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>)
     Ok(())
 }
 
-/// `cp.async` and its groups.
+/// `cp.async` and its groups. What is refused has operands of its own.
 pub(in crate::front) fn cp<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
     if ins.words.sees("bulk") || ins.words.sees("reduce") {
-        return Err(ins.refuse("is not supported with `.bulk`"));
+        return Err(ins.refuse("is not supported with `.bulk`: there are no bulk operations"));
     }
+    p.operands(ins)?;
     if !ins.words.has("async") {
         return Err(ins.fail("needs `.async`"));
     }
