@@ -7,9 +7,9 @@
 //! *Fragments of `wmma`.* PTX leaves their layout open. Here the elements of the matrix, row by row, are dealt to the lanes in
 //! order, each lane getting as many as its registers hold; what is left over repeats the matrix from its start.
 
-use super::convert::byte_to_half;
 use super::integer::sign_extend;
 use super::integer::zero_extend;
+use super::narrow;
 use super::soft;
 use super::warp::Lanes;
 use super::warp::lanes_of;
@@ -30,6 +30,8 @@ pub struct Product {
     pub layouts: [Layout; 2],
     /// Element types of D, A, B, C.
     pub types: [MatrixType; 4],
+    /// How each sum of `f64` is rounded.
+    pub round: Round,
     /// `.satfinite`.
     pub saturate: Integral,
     /// Of one-bit matrices: `.and.popc`.
@@ -82,8 +84,8 @@ fn value(ty: MatrixType, raw: u64) -> f64 {
         MatrixType::TF32 => soft::to_f64(soft::F32, raw & !0x1fff),
         MatrixType::F32 => soft::to_f64(soft::F32, raw),
         MatrixType::F64 => f64::from_bits(raw),
-        MatrixType::E4M3 => soft::to_f64(soft::F16, byte_to_half(Scalar::E4M3x2, raw)),
-        MatrixType::E5M2 => soft::to_f64(soft::F16, byte_to_half(Scalar::E5M2x2, raw)),
+        MatrixType::E4M3 => soft::to_f64(soft::F16, narrow::widen(Scalar::E4M3x2, raw, soft::F16)),
+        MatrixType::E5M2 => soft::to_f64(soft::F16, narrow::widen(Scalar::E5M2x2, raw, soft::F16)),
         _ => whole(ty, raw) as f64,
     }
 }
@@ -281,6 +283,11 @@ fn product_of(product: &Product, a: &Matrix, b: &Matrix, c: &Matrix) -> Matrix {
                     Integral::Yes => sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u64,
                     Integral::No => sum as u64,
                 }
+            } else if product.round != Round::Nearest {
+                terms.fold(start, |sum, (x, y)| {
+                    let [x, y, sum] = [x, y, sum].map(|raw| soft::unpack(soft::F64, raw));
+                    soft::pack(soft::F64, soft::add(soft::mul(x, y), sum, product.round), product.round)
+                })
             } else {
                 let sum =
                     terms.fold(value(ty_c, start), |sum, (x, y)| value(ty_a, x).mul_add(value(ty_b, y), sum));
@@ -341,14 +348,9 @@ fn distribute<L: Lanes>(lanes: &mut L, mask: u32, held: u32, ty: MatrixType, mat
 }
 
 /// Runs a `wmma.mma`.
-pub fn multiply_fragments<L: Lanes>(
-    shape: [u16; 3],
-    types: [MatrixType; 4],
-    saturate: Integral,
-    mask: u32,
-    lanes: &mut L,
-) {
-    let [ty_d, ty_a, ty_b, ty_c] = types;
+pub fn multiply_fragments<L: Lanes>(product: &Product, mask: u32, lanes: &mut L) {
+    let shape = product.shape;
+    let [ty_d, ty_a, ty_b, ty_c] = product.types;
     let registers =
         |fragment: Fragment, ty: MatrixType| (held(fragment, ty, shape) / per_register(ty)) as usize;
     let first_b = registers(Fragment::A, ty_a);
@@ -356,9 +358,7 @@ pub fn multiply_fragments<L: Lanes>(
     let a = assemble(lanes, 0, Fragment::A, ty_a, shape);
     let b = assemble(lanes, first_b, Fragment::B, ty_b, shape);
     let c = assemble(lanes, first_c, Fragment::C, ty_c, shape);
-    let layouts = [Layout::Row, Layout::Col];
-    let product = Product { shape, layouts, types, saturate, and_popc: Integral::No };
-    let d = product_of(&product, &a, &b, &c);
+    let d = product_of(product, &a, &b, &c);
     distribute(lanes, mask, held(Fragment::D, ty_d, shape), ty_d, &d);
 }
 

@@ -21,7 +21,6 @@ pub(crate) const F32: Format = Format { fraction: 23, exponent: 8 };
 pub(crate) const F64: Format = Format { fraction: 52, exponent: 11 };
 /// The 19 bits of a `tf32`, which lie at the top of 32.
 pub(crate) const TF32: Format = Format { fraction: 10, exponent: 8 };
-pub(crate) const E5M2: Format = Format { fraction: 2, exponent: 5 };
 
 impl Format {
     const fn bias(self) -> i32 {
@@ -316,6 +315,37 @@ pub(crate) fn to_integer(value: Finite, round: Round) -> i128 {
     };
     let magnitude = i128::try_from(magnitude).unwrap_or(1 << 126);
     if value.negative { -magnitude } else { magnitude }
+}
+
+/// The magnitude of a value as a whole number: `bits` are added as so many of the bits below the lowest one that is kept, and what is
+/// below them is cut off.
+pub(crate) fn to_integer_randomly(value: Finite, bits: u32, count: u32) -> i128 {
+    let shift = match u32::try_from(-value.exponent) {
+        Ok(shift) => shift,
+        Err(_) => return to_integer(value, Round::Zero).abs(),
+    };
+    // Magnitudes have at most 53 bits: one that far below a unit does not reach it.
+    if shift > 96 {
+        return 0;
+    }
+    let added = match shift.checked_sub(count) {
+        Some(up) => u128::from(bits) << up,
+        None => u128::from(bits >> (count - shift)),
+    };
+    ((value.mantissa + added) >> shift) as i128
+}
+
+/// Rounds a magnitude to a format by random bits, as [`to_integer_randomly`]; beyond the greatest value it is infinite.
+pub(crate) fn pack_randomly(format: Format, value: Value, bits: u32, count: u32) -> u64 {
+    let Value::Finite(finite) = value else { return pack(format, value, Round::Zero) };
+    let sign = if finite.negative { format.sign() } else { 0 };
+    let top = finite.exponent + 127 - finite.mantissa.leading_zeros() as i32;
+    let least = 1 - format.bias() - format.fraction as i32;
+    let unit = (top - format.fraction as i32).max(least);
+    let scaled = Finite { negative: false, exponent: finite.exponent - unit, ..finite };
+    let whole = to_integer_randomly(scaled, bits, count);
+    let code = (i128::from(unit - least) << format.fraction) + whole;
+    sign | (code as u64).min(format.infinity())
 }
 
 /// The value as the host's widest format, which holds every other one exactly.

@@ -12,6 +12,7 @@ mod convert;
 mod float;
 mod harness;
 mod integer;
+mod narrow;
 mod packed;
 mod recent;
 mod reference;
@@ -32,6 +33,7 @@ fn areas() -> Vec<(&'static str, Vec<Check>)> {
         ("compare", compare::checks()),
         ("float", float::checks()),
         ("convert", convert::checks()),
+        ("narrow", narrow::checks()),
         ("packed", packed::checks()),
         ("recent", recent::checks()),
         ("video", video::checks()),

@@ -9,9 +9,11 @@ mod calls;
 mod faults;
 mod kernel;
 mod matrices;
+mod matrix;
 mod memory;
 mod packets;
 mod warps;
+mod wmma;
 
 /// Expands a test over all executors.
 macro_rules! for_each_executor {
