@@ -9,6 +9,7 @@ mod alu;
 mod atomic;
 mod checks;
 mod convert;
+mod copy;
 mod cuts;
 mod float;
 mod integer;
@@ -319,7 +320,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
         self.b.ins().return_(&[failed]);
     }
 
-    fn fail_args(&mut self, kind: u32, address: Option<Value>) -> [BlockArg; 4] {
+    pub(super) fn fail_args(&mut self, kind: u32, address: Option<Value>) -> [BlockArg; 4] {
         use cranelift_codegen::ir::types::I32;
         let kind = self.b.ins().iconst(I32, i64::from(kind));
         let inst = self.b.ins().iconst(I32, i64::from(self.inst));
