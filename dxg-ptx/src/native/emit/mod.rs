@@ -40,6 +40,7 @@ use crate::ir::Op;
 use crate::ir::Reg;
 use crate::ir::Special;
 use crate::ir::Terminator;
+use crate::native::code::Targets;
 use crate::native::context::EXITED;
 use crate::native::context::at;
 use crate::native::context::fault;
@@ -145,11 +146,12 @@ pub(super) const READONLY: MemFlagsData = MemFlagsData::trusted().with_readonly(
 
 /// Compiles a unit.
 pub(crate) fn emit(
-    isa: &dyn TargetIsa,
+    targets: Targets<'_>,
     module: &Module,
     (prepared, unit): (&Prepared, &Unit),
     contexts: (&mut cranelift_codegen::Context, &mut FunctionBuilderContext),
 ) -> Result<Emitted, EmitError> {
+    let isa = targets.machine;
     let (context, builder_context) = contexts;
     context.clear();
     let mut signature = ir::Signature::new(isa.default_call_conv());
@@ -165,6 +167,7 @@ pub(crate) fn emit(
     emitter.b.finalize(isa.frontend_config());
     let fail = |what: String| EmitError { function: unit.function.name.clone(), what };
     let mut control = cranelift_codegen::control::ControlPlane::default();
+    let isa = targets.of_length(context.func.dfg.num_insts());
     let compiled = context.compile(isa, &mut control).map_err(|error| fail(format!("{:?}", error.inner)))?;
     if !compiled.buffer.relocs().is_empty() {
         return Err(fail("the code has relocations".to_owned()));
