@@ -193,9 +193,7 @@ impl NativeProgram {
 
     /// Code of a tier; nothing if it would be no better than that of the one before.
     fn make(&self, id: FuncId, tier: Tier) -> Result<Option<Arc<Entry>>, String> {
-        let is_worth = |prepared: &Prepared| {
-            tier == Tier::Scalar || prepared.units.iter().any(|unit| unit.packets.is_some())
-        };
+        let is_worth = |prepared: &Prepared| tier == Tier::Scalar || prepared.is_improvable();
         let Some((cache, source)) = &self.cache else {
             let prepared = self.prepare(id, tier)?;
             if !is_worth(&prepared) {

@@ -31,6 +31,8 @@ const OPEN_STACK_BYTES: u32 = 64 << 10;
 
 /// An entry of more instructions is interpreted: to compile it would take too long.
 const MOST_INSTS: u32 = 100_000;
+/// Entries of more instructions may have got their registers in one pass in the first tier.
+const MOST_QUICK_INSTS: u32 = 200;
 /// Depth of calls that is looked at; what goes deeper counts as without bound.
 const MOST_CALLS: usize = 200;
 
@@ -82,6 +84,7 @@ pub(crate) struct Unit {
 /// An entry and the functions that it calls.
 #[derive(Debug)]
 pub(crate) struct Prepared {
+    pub(crate) tier: Tier,
     pub(crate) units: Vec<Unit>,
     /// Units by function.
     by_function: Vec<Option<u32>>,
@@ -275,6 +278,7 @@ impl Prepared {
         tier: Tier,
     ) -> Result<Self, String> {
         let mut prepared = Self {
+            tier,
             units: Vec::new(),
             by_function: vec![None; module.functions.len()],
             shared: layout.shared.clone(),
@@ -312,6 +316,12 @@ impl Prepared {
         prepared.stack_bytes = prepared.stack();
         prepared.causes = prepared.units.iter().flat_map(Unit::causes).collect();
         Ok(prepared)
+    }
+
+    /// Whether code of the second tier is better: it runs four threads at once, or may be spent more time on.
+    pub(crate) fn is_improvable(&self) -> bool {
+        let insts: u32 = self.units.iter().filter_map(|unit| unit.inst_bases.last()).sum();
+        insts > MOST_QUICK_INSTS || self.units.iter().any(|unit| unit.packets.is_some())
     }
 
     pub(crate) fn unit_of(&self, id: FuncId) -> Option<&Unit> {

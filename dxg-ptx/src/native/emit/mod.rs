@@ -9,6 +9,7 @@ mod alu;
 mod atomic;
 mod checks;
 mod convert;
+mod copy;
 mod cuts;
 mod float;
 mod integer;
@@ -41,11 +42,13 @@ use crate::ir::Op;
 use crate::ir::Reg;
 use crate::ir::Special;
 use crate::ir::Terminator;
+use crate::native::code::Targets;
 use crate::native::context::EXITED;
 use crate::native::context::at;
 use crate::native::context::fault;
 use crate::native::context::status;
 use crate::native::prepare::Prepared;
+use crate::native::prepare::Tier;
 use crate::native::prepare::Unit;
 
 /// Why a function could not be compiled.
@@ -156,11 +159,12 @@ pub(super) const READONLY: MemFlagsData = MemFlagsData::trusted().with_readonly(
 
 /// Compiles a unit.
 pub(crate) fn emit(
-    isa: &dyn TargetIsa,
+    targets: Targets<'_>,
     module: &Module,
     (prepared, unit): (&Prepared, &Unit),
     contexts: (&mut cranelift_codegen::Context, &mut FunctionBuilderContext),
 ) -> Result<Emitted, EmitError> {
+    let isa = targets.machine;
     let (context, builder_context) = contexts;
     context.clear();
     let mut signature = ir::Signature::new(isa.default_call_conv());
@@ -177,6 +181,10 @@ pub(crate) fn emit(
     emitter.b.finalize(isa.frontend_config());
     let fail = |what: String| EmitError { function: unit.function.name.clone(), what };
     let mut control = cranelift_codegen::control::ControlPlane::default();
+    let isa = match prepared.tier {
+        Tier::Scalar => targets.of_length(context.func.dfg.num_insts()),
+        Tier::Packets => targets.machine,
+    };
     let compiled = context.compile(isa, &mut control).map_err(|error| fail(format!("{:?}", error.inner)))?;
     if !compiled.buffer.relocs().is_empty() {
         return Err(fail("the code has relocations".to_owned()));
@@ -361,7 +369,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
         self.b.ins().return_(&[failed]);
     }
 
-    fn fail_args(&mut self, kind: u32, address: Option<Value>) -> [BlockArg; 4] {
+    pub(super) fn fail_args(&mut self, kind: u32, address: Option<Value>) -> [BlockArg; 4] {
         use cranelift_codegen::ir::types::I32;
         let kind = self.b.ins().iconst(I32, i64::from(kind));
         let inst = self.b.ins().iconst(I32, i64::from(self.inst));
