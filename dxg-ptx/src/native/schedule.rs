@@ -60,7 +60,8 @@ struct Members<'b, 'g> {
     run: &'b Run<'g>,
     first: u32,
     exchanges: [Option<Exchange>; 32],
-    srcs: [usize; 32],
+    /// What the lanes' instructions read.
+    srcs: [&'b [Operand]; 32],
     /// Results are written when all are known: they take the place of operands.
     results: Vec<(u32, usize, u64)>,
 }
@@ -75,8 +76,9 @@ impl warp::Lanes for Members<'_, '_> {
     type Error = (u32, FaultKind);
 
     fn source(&self, lane: u32, index: usize) -> u64 {
-        match self.exchanges.get(lane as usize) {
-            Some(Some(exchange)) if index < self.srcs[lane as usize] => exchange.get(1 + index),
+        match (self.exchanges.get(lane as usize), self.srcs[lane as usize].get(index)) {
+            (_, Some(Operand::Imm(bits))) => *bits,
+            (Some(Some(exchange)), Some(_)) => exchange.get(1 + index),
             _ => 0,
         }
     }
@@ -274,7 +276,7 @@ impl<'g> Block<'g> {
             return false;
         }
         let Some((unit, _, inst)) = self.cause(first) else { return false };
-        let Op::Warp { op, mask: Some(mask), dsts, .. } = &inst.op else { return false };
+        let Op::Warp { op, mask: Some(mask), dsts, srcs } = &inst.op else { return false };
         if !matches!(op, WarpOp::Shuffle(_) | WarpOp::Vote(_) | WarpOp::Barrier) {
             return false;
         }
@@ -285,6 +287,10 @@ impl<'g> Block<'g> {
             *exchange = self.run.exchange(lane, unit);
         }
         let word = |lane: usize, index: usize| exchanges[lane].map_or(0, |words: Exchange| words.get(index));
+        let source = |lane: usize, index: usize| match srcs.get(index) {
+            Some(Operand::Imm(bits)) => *bits,
+            _ => word(lane, 1 + index),
+        };
         let mask_of = |lane: usize| match mask {
             Operand::Imm(bits) => (bits & 0xffff_ffff) as u32,
             _ => (word(lane, 0) & 0xffff_ffff) as u32,
@@ -300,10 +306,10 @@ impl<'g> Block<'g> {
         };
         match *op {
             WarpOp::Shuffle(mode) => {
-                let values: [u64; 32] = std::array::from_fn(|lane| word(lane, 1));
+                let values: [u64; 32] = std::array::from_fn(|lane| source(lane, 0));
                 for lane in 0..count {
                     let number = (lane & 31) as u32;
-                    let (from, within) = warp::shuffle_source(mode, number, word(lane, 2), word(lane, 3));
+                    let (from, within) = warp::shuffle_source(mode, number, source(lane, 1), source(lane, 2));
                     let from = if group >> from & 1 == 1 { from as usize } else { lane };
                     set(lane, 0, values[from]);
                     set(lane, 1, u64::from(within));
@@ -311,7 +317,7 @@ impl<'g> Block<'g> {
             }
             WarpOp::Vote(mode) => {
                 let ballot =
-                    (0..count).fold(0_u32, |ballot, lane| ballot | ((word(lane, 1) & 1) as u32) << lane);
+                    (0..count).fold(0_u32, |ballot, lane| ballot | ((source(lane, 0) & 1) as u32) << lane);
                 let result = warp::vote_result(mode, ballot, group);
                 (0..count).for_each(|lane| set(lane, 0, result));
             }
@@ -404,13 +410,13 @@ impl<'g> Block<'g> {
             run: &self.run,
             first,
             exchanges: [None; 32],
-            srcs: [0; 32],
+            srcs: [&[]; 32],
             results: Vec::with_capacity(64),
         };
         for lane in waiting.iter().filter(|lane| group >> lane.lane & 1 == 1) {
             members.exchanges[lane.lane as usize] = self.run.exchange(first + lane.lane, lane.unit);
             if let Op::Warp { srcs, .. } = &lane.inst.op {
-                members.srcs[lane.lane as usize] = srcs.len();
+                members.srcs[lane.lane as usize] = srcs;
             }
         }
         let done = warp::run(op, group, &mut members);

@@ -180,7 +180,7 @@ impl Emitter<'_, '_> {
                 if let Some(mask) = mask.as_ref().filter(is_sent) {
                     self.send(0, *mask);
                 }
-                for (index, src) in srcs.iter().enumerate() {
+                for (index, src) in srcs.iter().enumerate().filter(|(_, src)| is_sent(src)) {
                     self.send(1 + index, *src);
                 }
             }
