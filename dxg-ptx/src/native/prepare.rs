@@ -20,8 +20,10 @@ use crate::ir::Reg;
 use crate::ir::Space;
 use crate::ir::Special;
 use crate::native::shapes::Assumption;
+use crate::native::shapes::LANES;
 use crate::native::shapes::Shapes;
 use crate::regions::Point;
+use crate::regions::PointKind;
 use crate::regions::Regions;
 use crate::regions::cut_kind;
 use crate::regions::verify;
@@ -135,9 +137,7 @@ impl Unit {
                 loop_depths[block.0 as usize] += 1;
             }
         }
-        // Threads that wait for each other in loops take turns one by one.
-        let packets = found.filter(|_| !regions.heads.iter().any(Option::is_some));
-        let packets = packets.map(|(shapes, assumptions)| Packets { shapes, assumptions, liveness });
+        let packets = found.map(|(shapes, assumptions)| Packets { shapes, assumptions, liveness });
         Ok(Self {
             packets,
             flow,
@@ -187,23 +187,14 @@ impl Unit {
     }
 }
 
-/// Whether code for four threads at once can be made: no frames but the threads' own, no calls, no waiting in loops.
+/// Whether code for four threads at once can be made: threads have one frame each, which does not grow.
 fn can_be_packets(function: &Function) -> bool {
     let mut insts = function.blocks.iter().flat_map(|block| &block.insts);
-    let is_straight = !insts.clone().any(|inst| cut_kind(&inst.op).is_some());
     let is_simple = |inst: &Inst| {
-        !matches!(
-            inst.op,
-            Op::Call(_)
-                | Op::Alloca { .. }
-                | Op::StackSave { .. }
-                | Op::StackRestore { .. }
-                | Op::Mbarrier { .. }
-                | Op::Yield
-        )
+        !matches!(inst.op, Op::Alloca { .. } | Op::StackSave { .. } | Op::StackRestore { .. })
+            && cut_kind(&inst.op) != Some(PointKind::Call)
     };
-    // Threads that never stop use one frame, one after the other.
-    function.is_entry && !(is_straight && function.local_bytes > 0) && insts.all(is_simple)
+    function.is_entry && insts.all(is_simple)
 }
 
 fn specials(function: &Function) -> Vec<Special> {
@@ -340,6 +331,15 @@ impl Prepared {
     pub(crate) fn cause(&self, point: u32) -> Option<(u32, u32, &Inst)> {
         let (unit, number) = self.causes.get(point as usize).copied().flatten()?;
         Some((unit, number, self.units.get(unit as usize)?.inst(number)?))
+    }
+
+    /// How many stacks a block of so many threads has: threads that never stop use the same ones, one after the other.
+    pub(crate) fn stacks(&self, threads: u32) -> u32 {
+        match self.units.first() {
+            Some(unit) if unit.is_alone && unit.packets.is_some() => LANES,
+            Some(unit) if unit.is_alone => 1,
+            _ => threads,
+        }
     }
 
     /// Whether no thread ever stops.

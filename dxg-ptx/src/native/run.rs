@@ -54,7 +54,7 @@ impl Grid<'_> {
 
     /// Threads that have a stack of their own.
     fn stacks(&self) -> u32 {
-        if self.prepared.is_alone() { 1 } else { self.threads() }
+        self.prepared.stacks(self.threads())
     }
 }
 
@@ -166,7 +166,7 @@ impl<'g> Run<'g> {
     /// The stack of a lane, with its running frame's variables at the base.
     pub(super) fn stack(&self, lane: u32, frame: u64) -> Stack {
         let stride = u64::from(self.grid.prepared.stack_bytes);
-        let lane = if self.grid.prepared.is_alone() { 0 } else { lane };
+        let lane = lane % self.grid.stacks().max(1);
         let start = self.stacks.start + u64::from(lane) * stride;
         Stack { range: start..start + stride, frame }
     }

@@ -269,9 +269,8 @@ impl Group<'_> {
 /// Runs an `mma`.
 pub fn multiply<L: Lanes>(product: &Product, mask: u32, lanes: &mut L) {
     if is_quad_pair(product) {
-        let half = |ty: MatrixType| -> Place {
-            if ty == MatrixType::F16 { place_pair_half } else { place_pair_c }
-        };
+        let half =
+            |ty: MatrixType| -> Place { if ty == MatrixType::F16 { place_pair_half } else { place_pair_c } };
         let places = [half(product.types[3]), half(product.types[0])];
         for quad in 0..4 {
             let members: [u32; 8] = std::array::from_fn(|i| quad * 4 + i as u32 % 4 + i as u32 / 4 * 16);

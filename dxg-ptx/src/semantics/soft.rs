@@ -358,7 +358,8 @@ pub(crate) fn to_f64(format: Format, bits: u64) -> f64 {
         10 if format == F16 && bits & format.infinity() != format.infinity() => {
             // The exponent's bias is that of the wider format after this product, also of subnormal numbers.
             let sign = f64::from_bits((bits & format.sign()) << 48);
-            let wide = f64::from_bits((bits & (format.sign() - 1)) << 42) * f64::from_bits(0x7ef0_0000_0000_0000);
+            let wide =
+                f64::from_bits((bits & (format.sign() - 1)) << 42) * f64::from_bits(0x7ef0_0000_0000_0000);
             wide.copysign(sign)
         }
         _ => f64::from_bits(match unpack(format, bits) {

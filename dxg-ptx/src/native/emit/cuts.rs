@@ -24,6 +24,7 @@ use crate::native::callbacks::Helper;
 use crate::native::context::WAITING;
 use crate::native::context::fault;
 use crate::native::prepare::Unit;
+use crate::native::shapes::LANES;
 use crate::regions::PointKind;
 use crate::regions::TOP_OFFSET;
 use crate::regions::result_offsets;
@@ -34,10 +35,15 @@ const SPINS: u64 = 256;
 impl Emitter<'_, '_> {
     /// Finds the frame of the lane's running activation.
     pub(super) fn find_frame(&mut self) {
-        if self.unit.is_alone {
+        // Threads that never stop need frames for their variables only, as many as run at once.
+        let is_shared = self.unit.is_alone;
+        if is_shared && (self.unit.packets.is_none() || self.unit.function.local_bytes == 0) {
             return;
         }
-        let lane = self.b.ins().uextend(types::I64, self.lane);
+        let mut lane = self.b.ins().uextend(types::I64, self.lane);
+        if is_shared {
+            lane = self.b.ins().band_imm_u(lane, i64::from(LANES - 1));
+        }
         let known = self.known(Known::FrameStride);
         let offset = self.b.ins().imul(lane, known);
         let known = self.known(Known::Frames);
@@ -112,9 +118,9 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn reset_spins(&mut self) {
+    pub(super) fn reset_spins(&mut self) {
         if let Some(spins) = self.spins {
-            let value = self.constant(SPINS, types::I32);
+            let value = self.constant_of_type(SPINS, types::I32);
             self.b.def_var(spins, value);
         }
     }
@@ -370,9 +376,7 @@ impl Emitter<'_, '_> {
                     let is_over = self.b.ins().icmp_imm_u(IntCC::Equal, left, 0);
                     self.b.ins().brif(is_over, stop, &[], target, &[]);
                     self.b.switch_to_block(stop);
-                    self.store_live(point);
-                    self.store_state(self.unit.first_point + point);
-                    self.b.ins().jump(self.next_lane, &[]);
+                    self.stop_at_head(point);
                 }
                 _ => {
                     // Atomic, so that each iteration looks anew.
@@ -383,6 +387,18 @@ impl Emitter<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Ends the block: who runs stops at the head of a loop, to let others run.
+    fn stop_at_head(&mut self, point: u32) {
+        if self.is_wide() {
+            self.stop_together(point, None);
+            return;
+        }
+        self.mark_apart();
+        self.store_live(point);
+        self.store_state(self.unit.first_point + point);
+        self.b.ins().jump(self.next_lane, &[]);
     }
 
     /// What a helper does with the frame: `vprintf` and the like.

@@ -349,7 +349,7 @@ impl Emitter<'_, '_> {
             Space::Local => {
                 let bytes = self.known(Known::FrameStride);
                 let base = match self.unit.is_alone {
-                    true => self.known(Known::Frames),
+                    true => self.frame,
                     false => {
                         let lane = self.b.ins().uextend(types::I64, self.lane);
                         let offset = self.b.ins().imul(lane, bytes);

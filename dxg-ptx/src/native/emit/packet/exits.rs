@@ -174,6 +174,7 @@ impl Emitter<'_, '_> {
                 let var = self.var(reg);
                 self.b.def_var(var, value);
             }
+            self.reset_spins();
             match exit.target {
                 Target::Start(block) => {
                     let to = self.cl_block(block);

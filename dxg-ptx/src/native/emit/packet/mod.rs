@@ -180,7 +180,7 @@ impl Emitter<'_, '_> {
         self.find_frame();
         let stride = self.known(Known::FrameStride);
         let mut frames = [self.frame; 4];
-        if !unit.is_alone {
+        if !unit.is_alone || unit.function.local_bytes > 0 {
             for number in 1..frames.len() {
                 frames[number] = self.b.ins().iadd(frames[number - 1], stride);
             }
@@ -203,7 +203,7 @@ impl Emitter<'_, '_> {
             resumes: Vec::new(),
         });
         let point = self.b.block_params(self.entry)[3];
-        self.dispatch_packet(point);
+        self.dispatch_packet(point, &planned);
         for &block in &unit.flow.order {
             self.packet_block(block, &planned);
         }

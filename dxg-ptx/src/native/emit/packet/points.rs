@@ -12,10 +12,12 @@ use super::Planned;
 use super::Storage;
 use crate::ir::BlockId;
 use crate::ir::Inst;
+use crate::ir::Op;
 use crate::native::context::WAITING;
 use crate::native::emit::Emitter;
 use crate::native::emit::Known;
 use crate::native::shapes::LANES;
+use crate::regions::PointKind;
 
 /// Where in the frame of the first of four lanes it stands whether they have stopped together. An entry's frame has nobody to return to,
 /// so its header has room.
@@ -23,7 +25,7 @@ const TOGETHER_OFFSET: i32 = 0;
 
 impl Emitter<'_, '_> {
     /// Sends the packet to where it goes on.
-    pub(super) fn dispatch_packet(&mut self, point: Value) {
+    pub(super) fn dispatch_packet(&mut self, point: Value, planned: &Planned) {
         let unit = self.unit;
         let resumes: Vec<ir::Block> = unit.regions.points.iter().map(|_| self.b.create_block()).collect();
         if resumes.len() == 1 {
@@ -43,36 +45,54 @@ impl Emitter<'_, '_> {
             let zero = self.constant_of_type(0, self.types[reg.0 as usize]);
             self.define_line(reg, zero, 0);
         }
+        self.reset_spins();
         let first = self.cl_block(BlockId(0));
         self.b.ins().jump(first, &[]);
         if let Some(packet) = &mut self.packet {
             packet.resumes = resumes;
         }
+        for (number, point) in (0_u32..).zip(&unit.regions.points) {
+            if point.kind == PointKind::LoopHead {
+                let head = self.cl_block(point.block);
+                self.go_on_from(number, planned);
+                self.b.ins().jump(head, &[]);
+            }
+        }
     }
 
-    /// A synchronising instruction: all four stop, and go on in a new block, as four if their registers allow.
-    pub(super) fn packet_cut(&mut self, inst: &Inst, point: u32, planned: &Planned) {
+    /// Ends the block: all four stop at a point, for this instruction if there is one.
+    pub(in crate::native::emit) fn stop_together(&mut self, point: u32, inst: Option<&Inst>) {
         let unit = self.unit;
-        let flags = MemFlagsData::trusted();
         let one = self.constant_of_type(1, types::I32);
-        self.b.ins().store(flags, one, self.frame, TOGETHER_OFFSET);
+        self.b.ins().store(MemFlagsData::trusted(), one, self.frame, TOGETHER_OFFSET);
+        let waits = inst.is_some_and(|inst| !matches!(inst.op, Op::Yield));
+        let state = (unit.first_point + point) | if waits { WAITING } else { 0 };
         for number in 0..LANES {
             self.enter_lane(number);
-            self.send_operands(inst);
+            if let Some(inst) = inst {
+                self.send_operands(inst);
+            }
             self.store_live(point);
-            self.store_state((unit.first_point + point) | WAITING);
+            self.store_state(state);
             self.leave_lanes();
         }
-        let Some((next, block)) =
-            self.packet.as_ref().map(|packet| (packet.next, packet.resumes[point as usize]))
+        let next = self.packet.as_ref().map_or(self.next_lane, |packet| packet.next);
+        self.b.ins().jump(next, &[]);
+    }
+
+    /// Starts emitting where four lanes go on from a point: loads what is read.
+    fn go_on_from(&mut self, point: u32, planned: &Planned) {
+        let unit = self.unit;
+        let Some((block, frames)) =
+            self.packet.as_ref().map(|packet| (packet.resumes[point as usize], packet.frames))
         else {
             return;
         };
-        self.b.ins().jump(next, &[]);
         self.b.switch_to_block(block);
         self.forget_spread();
+        self.reset_spins();
         self.meet_again(point, planned);
-        let frames = self.packet.as_ref().map_or([self.frame; 4], |packet| packet.frames);
+        let flags = MemFlagsData::trusted();
         for &reg in &unit.regions.points[point as usize].loaded {
             let ty = self.types[reg.0 as usize];
             let offset = self.slot(reg);
@@ -84,6 +104,12 @@ impl Emitter<'_, '_> {
                 self.define_four(reg, values);
             }
         }
+    }
+
+    /// A synchronising instruction: all four stop, and go on in a new block, as four if their registers allow.
+    pub(super) fn packet_cut(&mut self, inst: &Inst, point: u32, planned: &Planned) {
+        self.stop_together(point, Some(inst));
+        self.go_on_from(point, planned);
         let mut written = Vec::with_capacity(LANES as usize);
         for number in 0..LANES {
             self.enter_lane(number);
