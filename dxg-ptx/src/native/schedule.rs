@@ -272,7 +272,7 @@ impl<'g> Block<'g> {
         let lanes = self.warp(warp);
         let count = lanes.len();
         let Some(first) = lanes.first().map(|lane| lane.state) else { return false };
-        if first & (WAITING | COUNTED) != WAITING || lanes.iter().any(|lane| lane.state != first) {
+        if first & (WAITING | COUNTED) != WAITING || !are_all(lanes, first) {
             return false;
         }
         let Some((unit, _, inst)) = self.cause(first) else { return false };
@@ -280,12 +280,8 @@ impl<'g> Block<'g> {
         if !matches!(op, WarpOp::Shuffle(_) | WarpOp::Vote(_) | WarpOp::Barrier) {
             return false;
         }
-        let start = u32::try_from(warp * 32).unwrap_or(0);
         let group = u32::MAX >> (32 - count.clamp(1, 32));
-        let mut exchanges = [None; 32];
-        for (lane, exchange) in (start..).zip(exchanges.iter_mut().take(count)) {
-            *exchange = self.run.exchange(lane, unit);
-        }
+        let exchanges = self.run.exchanges(warp * 32, count, unit);
         let word = |lane: usize, index: usize| exchanges[lane].map_or(0, |words: Exchange| words.get(index));
         let source = |lane: usize, index: usize| match srcs.get(index) {
             Some(Operand::Imm(bits)) => *bits,
@@ -296,7 +292,8 @@ impl<'g> Block<'g> {
             _ => (word(lane, 0) & 0xffff_ffff) as u32,
         };
         // Lanes that are not there, or have another mask, are another case.
-        if (0..count).any(|lane| mask_of(lane) & group != group || mask_of(lane) != mask_of(0)) {
+        let asked = if matches!(mask, Operand::Imm(_)) { 1 } else { count };
+        if (0..asked).any(|lane| mask_of(lane) & group != group || mask_of(lane) != mask_of(0)) {
             return false;
         }
         let set = |lane: usize, index: usize, value: u64| {
@@ -306,7 +303,10 @@ impl<'g> Block<'g> {
         };
         match *op {
             WarpOp::Shuffle(mode) => {
-                let values: [u64; 32] = std::array::from_fn(|lane| source(lane, 0));
+                let mut values = [0; 32];
+                for (lane, value) in values.iter_mut().enumerate().take(count) {
+                    *value = source(lane, 0);
+                }
                 for lane in 0..count {
                     let number = (lane & 31) as u32;
                     let (from, within) = warp::shuffle_source(mode, number, source(lane, 1), source(lane, 2));
