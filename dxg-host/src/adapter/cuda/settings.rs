@@ -9,7 +9,7 @@ use serde::Deserialize;
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Executor {
-    /// Code of this machine's processor, compiled when a module is loaded.
+    /// Code of this machine's processor.
     #[default]
     Native,
     /// The interpreter: slow, and what the compiler is compared with.
