@@ -162,6 +162,13 @@ impl Executable for Gated {
 }
 
 impl Program for Gated {
+    fn placed(self: Box<Self>, placement: Placement) -> Arc<dyn Program> {
+        let gates = Arc::clone(&self.gates);
+        let placed = Arc::new(Self { inner: self.inner.placed(placement), ..*self });
+        gates.programs.lock().push(Arc::downgrade(&placed));
+        placed
+    }
+
     fn make(&self, entry: FuncId) {
         let name = self.name(entry);
         self.gates.say(Said::Makes(name.clone()));
@@ -186,12 +193,9 @@ impl Compiler for GatedCompiler {
         _executor: Executor,
         module: &Arc<Module>,
         _source: SourceKey,
-        placement: Placement,
-    ) -> Result<Arc<dyn Program>, Refused> {
-        let inner = Interpreter::new(Arc::clone(module), placement);
-        let made = Arc::new(Gated { gates: Arc::clone(&self.0), inner });
-        self.0.programs.lock().push(Arc::downgrade(&made));
-        Ok(made)
+    ) -> Result<Box<dyn Program>, Refused> {
+        let inner = Interpreter::new(Arc::clone(module), Placement::default());
+        Ok(Box::new(Gated { gates: Arc::clone(&self.0), inner }))
     }
 }
 
@@ -234,7 +238,7 @@ impl Guest {
         windows.insert(IoAddress(IO), Arc::clone(&mapping));
         let (say, said) = mpsc::channel();
         let gates = Arc::new(Gates::new(say));
-        let engine = Engine::with(Box::new(GatedCompiler(Arc::clone(&gates)))).unwrap();
+        let engine = Engine::with(Arc::new(GatedCompiler(Arc::clone(&gates)))).unwrap();
         let seat = Seat {
             windows: Arc::clone(&windows),
             calls: Arc::new(NoLedger),
