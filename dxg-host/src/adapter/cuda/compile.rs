@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use dxg_ptx::DiagnosticKind;
 use dxg_ptx::Diagnostics;
@@ -123,9 +124,10 @@ pub(super) trait Program: Executable {
     /// Makes what launches of an entry run, which may take long. A launch before that would make it itself, and others wait.
     fn make(&self, entry: FuncId);
 
-    /// Whether there is better code than what [`Program::make`] makes.
-    fn is_improvable(&self) -> bool {
-        false
+    /// How long an entry must have kept cores busy before it is worth better code than what [`Program::make`] makes; `None` where there is
+    /// none.
+    fn worth_improving_after(&self) -> Option<Duration> {
+        None
     }
 
     /// Makes better code of an entry, which launches that begin later run. How many bytes it takes.

@@ -176,8 +176,8 @@ impl Program for Gated {
         self.gates.pass(&name);
     }
 
-    fn is_improvable(&self) -> bool {
-        self.gates.improves.load(Ordering::SeqCst)
+    fn worth_improving_after(&self) -> Option<Duration> {
+        self.gates.improves.load(Ordering::SeqCst).then_some(Duration::ZERO)
     }
 
     fn improve(&self, entry: FuncId) -> u64 {
