@@ -13,6 +13,7 @@ mod copy;
 mod cuts;
 mod float;
 mod integer;
+mod machine;
 mod memory;
 mod special;
 mod types;
