@@ -6,7 +6,7 @@
 
 use super::approximate;
 use super::approximate::Circle;
-use super::approximate::Here;
+use super::machine::Here;
 use super::soft;
 use super::soft::Format;
 use super::soft::Value;

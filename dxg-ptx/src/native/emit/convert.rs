@@ -30,6 +30,9 @@ impl Emitter<'_, '_> {
             let a = self.src_as(alu, 0, integer(from));
             return Some(self.convert(a, integer(to), Extend::of(from)));
         }
+        if let Some(value) = self.half_cvt(alu, from, integral) {
+            return Some(value);
+        }
         let flush = mods.has(Mods::FTZ) && (from == Scalar::F32 || to == Scalar::F32);
         if mods.0 & !(Mods::FTZ.0 | Mods::SAT.0) != 0 {
             return None;

@@ -7,7 +7,7 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::types;
 
 use super::Emitter;
-use crate::semantics::approximate::Machine;
+use crate::semantics::machine::Machine;
 
 impl Machine for Emitter<'_, '_> {
     type Float = Value;
@@ -70,6 +70,10 @@ impl Machine for Emitter<'_, '_> {
         self.b.ins().select(truth, yes, no)
     }
 
+    fn choose_word(&mut self, truth: Value, yes: Value, no: Value) -> Value {
+        self.b.ins().select(truth, yes, no)
+    }
+
     fn word_add(&mut self, a: Value, b: Value) -> Value {
         self.b.ins().iadd(a, b)
     }
@@ -80,6 +84,10 @@ impl Machine for Emitter<'_, '_> {
 
     fn word_and(&mut self, a: Value, b: Value) -> Value {
         self.b.ins().band(a, b)
+    }
+
+    fn word_or(&mut self, a: Value, b: Value) -> Value {
+        self.b.ins().bor(a, b)
     }
 
     fn word_xor(&mut self, a: Value, b: Value) -> Value {

@@ -12,6 +12,7 @@ mod convert;
 mod copy;
 mod cuts;
 mod float;
+mod half;
 mod integer;
 mod machine;
 mod memory;
