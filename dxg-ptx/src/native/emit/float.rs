@@ -31,7 +31,8 @@ impl Emitter<'_, '_> {
     /// The result, or nothing if it is not emitted inline.
     pub(super) fn float(&mut self, alu: &Alu) -> Option<Value> {
         let others = Mods(!(Mods::FTZ.0 | Mods::SAT.0));
-        if alu.mods.0 & others.0 != 0 || alu.round != Round::Nearest {
+        let is_directed = alu.round != Round::Nearest;
+        if alu.mods.0 & others.0 != 0 || is_directed && alu.ty != Scalar::F32 {
             return None;
         }
         let is_flushed = alu.mods.has(Mods::FTZ) && alu.ty == Scalar::F32;
@@ -57,7 +58,10 @@ impl Emitter<'_, '_> {
             let value = self.src(alu, index);
             operands.push(if is_flushed { self.flush(value) } else { value });
         }
-        let mut result = self.compute(alu, &operands)?;
+        let mut result = match is_directed {
+            true => self.directed(alu.op, alu.round, &operands)?,
+            false => self.compute(alu, &operands)?,
+        };
         if is_flushed && !matches!(alu.op, AluOp::Abs | AluOp::Neg | AluOp::Min | AluOp::Max) {
             result = self.flush(result);
         }

@@ -11,6 +11,7 @@ mod checks;
 mod convert;
 mod copy;
 mod cuts;
+mod directed;
 mod float;
 mod half;
 mod integer;
