@@ -11,6 +11,7 @@ use cranelift_codegen::isa::CallConv;
 
 use super::Emitter;
 use super::Known;
+use super::half::half_of;
 use super::types::computed;
 use super::types::integer;
 use super::values::Extend;
@@ -97,6 +98,7 @@ impl Emitter<'_, '_> {
                 }
                 return Some(None);
             }
+            AluOp::CvtPair { from } => return self.half_pair(alu, from).map(Some),
             AluOp::Add(carry) | AluOp::Sub(carry) | AluOp::Mad(_, carry) if carry != Carry::default() => {
                 return None;
             }
@@ -112,7 +114,7 @@ impl Emitter<'_, '_> {
             }
             Some(None)
         } else {
-            None
+            self.half(alu).map(Some)
         }
     }
 
@@ -152,8 +154,12 @@ impl Emitter<'_, '_> {
 
     /// A comparison and its opposite as PTX says: 0 or 1.
     fn compare(&mut self, alu: &Alu, compare: Compare) -> Option<Value> {
-        if is_machine_float(alu.ty) {
-            let [mut a, mut b] = [0, 1].map(|index| self.src(alu, index));
+        let half = half_of(alu.ty).filter(|_| alu.mods.0 == 0);
+        if is_machine_float(alu.ty) || half.is_some() {
+            let [mut a, mut b] = [0, 1].map(|index| match half {
+                Some(half) => self.widened(alu, index, half),
+                None => self.src(alu, index),
+            });
             if alu.mods.has(Mods::FTZ) && alu.ty == Scalar::F32 {
                 a = self.flush(a);
                 b = self.flush(b);

@@ -33,6 +33,9 @@ impl Emitter<'_, '_> {
                 false => self.convert(a, integer(to), Extend::of(from)),
             });
         }
+        if let Some(value) = self.half_cvt(alu, from, integral) {
+            return Some(value);
+        }
         let flush = mods.has(Mods::FTZ) && (from == Scalar::F32 || to == Scalar::F32);
         if mods.0 & !(Mods::FTZ.0 | Mods::SAT.0) != 0 {
             return None;

@@ -14,6 +14,8 @@ use crate::ir::AluOp;
 use crate::ir::Mods;
 use crate::ir::Round;
 use crate::ir::Scalar;
+use crate::semantics::approximate;
+use crate::semantics::approximate::Circle;
 
 impl Emitter<'_, '_> {
     /// A 32-bit float with zero in place of a subnormal.
@@ -32,7 +34,8 @@ impl Emitter<'_, '_> {
     /// The result, or nothing if it is not emitted inline.
     pub(super) fn float(&mut self, alu: &Alu) -> Option<Value> {
         let others = Mods(!(Mods::FTZ.0 | Mods::SAT.0));
-        if alu.mods.0 & others.0 != 0 || alu.round != Round::Nearest {
+        let is_directed = alu.round != Round::Nearest;
+        if alu.mods.0 & others.0 != 0 || is_directed && alu.ty != Scalar::F32 {
             return None;
         }
         let is_flushed = alu.mods.has(Mods::FTZ) && alu.ty == Scalar::F32;
@@ -43,6 +46,7 @@ impl Emitter<'_, '_> {
             AluOp::Fma if self.has_fma => 3,
             AluOp::Abs | AluOp::Neg => 1,
             AluOp::Sqrt | AluOp::Rcp | AluOp::Rsqrt => 1,
+            AluOp::Sin | AluOp::Cos | AluOp::Lg2 | AluOp::Ex2 | AluOp::Tanh if self.has_fma => 1,
             _ => return None,
         };
         // Approximate functions of doubles are rough by definition; `semantics` knows how.
@@ -57,7 +61,10 @@ impl Emitter<'_, '_> {
             let value = self.src(alu, index);
             operands.push(if is_flushed { self.flush(value) } else { value });
         }
-        let mut result = self.compute(alu, &operands)?;
+        let mut result = match is_directed {
+            true => self.directed(alu.op, alu.round, &operands)?,
+            false => self.compute(alu, &operands)?,
+        };
         if is_flushed && !matches!(alu.op, AluOp::Abs | AluOp::Neg | AluOp::Min | AluOp::Max) {
             result = self.flush(result);
         }
@@ -95,14 +102,12 @@ impl Emitter<'_, '_> {
                 let one = self.float_one(a);
                 self.b.ins().fdiv(one, a)
             }
-            (AluOp::Rsqrt, &[a]) => {
-                // In double precision, so that the result is rounded once for all that matters.
-                let wide = self.b.ins().fpromote(types::F64, a);
-                let root = self.b.ins().sqrt(wide);
-                let one = self.float_one(root);
-                let inverse = self.b.ins().fdiv(one, root);
-                self.b.ins().fdemote(types::F32, inverse)
-            }
+            (AluOp::Rsqrt, &[a]) => approximate::rsqrt(self, a),
+            (AluOp::Sin, &[a]) => approximate::circle(self, Circle::Sine, a),
+            (AluOp::Cos, &[a]) => approximate::circle(self, Circle::Cosine, a),
+            (AluOp::Lg2, &[a]) => approximate::lg2(self, a),
+            (AluOp::Ex2, &[a]) => approximate::ex2(self, a),
+            (AluOp::Tanh, &[a]) => approximate::tanh(self, a),
             (AluOp::Min | AluOp::Max, &[a, b]) => {
                 // Where one is no number, the other; -0 is less than 0.
                 let least =
