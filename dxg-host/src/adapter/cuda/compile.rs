@@ -22,6 +22,9 @@ use super::settings::Executor;
 /// Bytes of machine code that are kept for modules that come again.
 const MOST_CODE_BYTES: usize = 64 << 20;
 
+/// Code that has kept cores busy for so long may do so again: better code takes some milliseconds to make.
+const WORTH_IMPROVING: Duration = Duration::from_millis(5);
+
 /// The machine code of this worker, whose modules are all of one client.
 static CODE: LazyLock<Arc<CodeCache>> = LazyLock::new(|| Arc::new(CodeCache::new(MOST_CODE_BYTES, None)));
 
@@ -144,6 +147,21 @@ impl Program for NativeProgram {
     fn make(&self, entry: FuncId) {
         if let Err(error) = self.compile(entry) {
             tracing::debug!(%error, entry = entry.0, "an entry is interpreted");
+        }
+    }
+
+    fn worth_improving_after(&self) -> Option<Duration> {
+        Some(WORTH_IMPROVING)
+    }
+
+    fn improve(&self, entry: FuncId) -> u64 {
+        match Self::improve(self, entry) {
+            Ok(true) => self.machine_code(entry).map_or(0, |code| code.len() as u64),
+            Ok(false) => 0,
+            Err(error) => {
+                tracing::debug!(%error, entry = entry.0, "an entry is not improved");
+                0
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::ir::AluOp;
 use crate::ir::BoolOp;
 use crate::ir::Carry;
 use crate::ir::Compare;
+use crate::ir::Extra;
 use crate::ir::Guard;
 use crate::ir::Mods;
 use crate::ir::Operand;
@@ -73,7 +74,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Emits an instruction without a call. `Some(None)`: it has written its results itself.
-    fn inline_alu(&mut self, alu: &Alu, guard: Option<Guard>) -> Option<Option<Value>> {
+    pub(super) fn inline_alu(&mut self, alu: &Alu, guard: Option<Guard>) -> Option<Option<Value>> {
         if alu.ty == Scalar::Pred {
             return self.predicate(alu).map(Some);
         }
@@ -98,7 +99,7 @@ impl Emitter<'_, '_> {
                 }
                 return Some(None);
             }
-            AluOp::CvtPair { from } => return self.half_pair(alu, from).map(Some),
+            AluOp::CvtPair { from, extra: Extra::None } => return self.half_pair(alu, from).map(Some),
             AluOp::Add(carry) | AluOp::Sub(carry) | AluOp::Mad(_, carry) if carry != Carry::default() => {
                 return None;
             }

@@ -88,10 +88,9 @@ impl Emitter<'_, '_> {
                 let above = self.b.ins().fcmp(FloatCC::GreaterThan, size, limit);
                 let finite = self.b.ins().fcmp(FloatCC::LessThan, size, infinity);
                 let huge = self.b.ins().band(above, finite);
-                let zero = self.constant(0, types::F32);
-                let signed = self.b.ins().fcopysign(zero, b);
+                let signed = self.signed_zero(b);
                 let nothing = self.b.ins().fmul(a, signed);
-                self.b.ins().select(huge, nothing, quotient)
+                self.choose(huge, nothing, quotient)
             }
             (AluOp::Div, &[a, b]) => self.b.ins().fdiv(a, b),
             (AluOp::Fma, &[a, b, c]) => self.b.ins().fma(a, b, c),
@@ -119,6 +118,16 @@ impl Emitter<'_, '_> {
             }
             _ => return None,
         })
+    }
+
+    /// Zero of the same sign, of 32 bits.
+    fn signed_zero(&mut self, value: Value) -> Value {
+        let ty = self.type_of(value);
+        let int = self.machine(types::I32);
+        let bits = self.b.ins().bitcast(int, MemFlagsData::new(), value);
+        let signs = self.constant(0x8000_0000, int);
+        let sign = self.b.ins().band(bits, signs);
+        self.b.ins().bitcast(ty, MemFlagsData::new(), sign)
     }
 
     fn float_one(&mut self, like: Value) -> Value {

@@ -232,7 +232,7 @@ impl Emitter<'_, '_> {
     }
 
     /// A shift by less than the width.
-    fn shift_by(&mut self, direction: AluOp, is_signed: bool, value: Value, amount: u32) -> Value {
+    pub(super) fn shift_by(&mut self, direction: AluOp, is_signed: bool, value: Value, amount: u32) -> Value {
         // One amount for all lanes of a vector.
         let amount = self.b.ins().iconst(types::I32, i64::from(amount));
         match (direction, is_signed) {

@@ -93,7 +93,8 @@ impl Emitter<'_, '_> {
     /// Bits as a value of a type, for as many lanes as are emitted at once.
     pub(super) fn constant(&mut self, bits: u64, ty: Type) -> Value {
         if self.is_wide() || ty.is_vector() {
-            return self.constant_vector(bits as u32, ty.lane_type());
+            let lane = ty.lane_type();
+            return self.constant_vector(bits as u32, if lane.bits() < 32 { types::I32 } else { lane });
         }
         self.constant_of_type(bits, ty)
     }

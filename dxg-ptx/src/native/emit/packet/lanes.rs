@@ -19,6 +19,11 @@ use crate::native::emit::Emitter;
 use crate::native::emit::values::Extend;
 use crate::native::shapes::LANES;
 
+/// The type of a vector's lane for values of a type: those of less than 32 bits are made longer.
+fn lane_of(ty: Type) -> Type {
+    if ty.bits() < 32 { types::I32 } else { ty }
+}
+
 impl Emitter<'_, '_> {
     /// Emits for one lane of the packet from now on.
     pub(super) fn enter_lane(&mut self, number: u32) {
@@ -157,23 +162,28 @@ impl Emitter<'_, '_> {
     }
 
     fn write_wide(&mut self, reg: Reg, value: Value, guard: Option<Guard>) {
-        let var = match self.storage(reg) {
-            Storage::Vector(var) | Storage::Mask(var) => var,
-            // Only registers with vectors are written so.
-            Storage::First(_) | Storage::Four(_) => return,
-        };
         let ty = self.types[reg.0 as usize];
-        let ty = if ty == types::I8 { types::I32 } else { ty };
-        let mut value = self.as_vector_of(value, ty);
+        let mut value = self.as_vector_of(value, lane_of(ty));
         if let Some(guard) = guard {
-            let old = self.b.use_var(var);
+            let old = self.vector_of(reg);
             let holds = self.guard_holds.unwrap_or(old);
             value = match guard.when {
                 true => self.choose(holds, value, old),
                 false => self.choose(holds, old, value),
             };
         }
-        self.b.def_var(var, value);
+        match self.storage(reg) {
+            Storage::Vector(var) | Storage::Mask(var) => self.b.def_var(var, value),
+            Storage::Four(vars) => {
+                for (number, var) in (0_u8..).zip(vars) {
+                    let word = self.b.ins().extractlane(value, number);
+                    let own = self.convert(word, ty, Extend::Zero);
+                    self.b.def_var(var, own);
+                }
+            }
+            // What is written for all four at once differs between them.
+            Storage::First(_) => {}
+        }
     }
 
     fn as_vector_of(&mut self, value: Value, lane: Type) -> Value {
@@ -213,7 +223,7 @@ impl Emitter<'_, '_> {
 
     /// An operand of all four lanes: a vector of `ty`, a mask for predicates.
     pub(in crate::native::emit) fn wide_operand(&mut self, operand: Operand, ty: Type) -> Value {
-        let lane = if ty == types::I8 { types::I32 } else { ty };
+        let lane = lane_of(ty);
         match operand {
             Operand::Imm(bits) if ty == types::I8 => {
                 self.constant_vector(if bits & 1 == 1 { u32::MAX } else { 0 }, lane)
@@ -242,7 +252,10 @@ impl Emitter<'_, '_> {
         match self.storage(reg) {
             Storage::Vector(var) | Storage::Mask(var) => self.b.use_var(var),
             Storage::First(var) => {
-                let value = self.b.use_var(var);
+                let mut value = self.b.use_var(var);
+                if self.type_of(value) == types::I16 {
+                    value = self.b.ins().uextend(types::I32, value);
+                }
                 let stride = self.shape(reg).stride().unwrap_or(0);
                 self.spread_line(value, stride)
             }
@@ -267,6 +280,10 @@ impl Emitter<'_, '_> {
                 let word = cursor.ins().uextend(types::I32, value);
                 let mask = cursor.ins().ineg(word);
                 cursor.ins().splat(types::I32X4, mask)
+            }
+            types::I16 => {
+                let word = cursor.ins().uextend(types::I32, value);
+                cursor.ins().splat(types::I32X4, word)
             }
             _ => cursor.ins().splat(ty.by(LANES).unwrap_or(types::I32X4), value),
         });
@@ -303,13 +320,14 @@ impl Emitter<'_, '_> {
         vector
     }
 
-    /// A vector of four values of 32 bits, or the mask of four predicates.
+    /// A vector of four values of 16 or 32 bits, or the mask of four predicates.
     fn gathered(&mut self, values: [Value; 4]) -> Value {
         let values = values.map(|value| match self.type_of(value) {
             types::I8 => {
                 let word = self.b.ins().uextend(types::I32, value);
                 self.b.ins().ineg(word)
             }
+            types::I16 => self.b.ins().uextend(types::I32, value),
             _ => value,
         });
         let ty = self.type_of(values[0]).by(LANES).unwrap_or(types::I32X4);
@@ -327,7 +345,7 @@ impl Emitter<'_, '_> {
             Storage::Vector(var) | Storage::Mask(var) => {
                 let vector = self.spread_line(value, stride);
                 let ty = self.types[reg.0 as usize];
-                let vector = self.as_vector_of(vector, if ty == types::I8 { types::I32 } else { ty });
+                let vector = self.as_vector_of(vector, lane_of(ty));
                 self.b.def_var(var, vector);
             }
             Storage::Four(vars) => {

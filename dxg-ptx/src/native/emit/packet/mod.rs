@@ -300,7 +300,7 @@ impl Emitter<'_, '_> {
             {
                 self.once(inst, at, result);
             }
-            Op::Alu(alu) if self.is_wide_alu(alu, inst.guard) => self.wide_alu(alu, inst.guard),
+            Op::Alu(alu) if self.is_wide_alu(alu, inst.guard) && self.wide_alu(alu, inst.guard) => {}
             Op::Fence => {
                 self.b.ins().fence();
             }
