@@ -183,6 +183,13 @@ impl NativeProgram {
     /// The best code that is there, made now if there is none.
     fn entry(&self, id: FuncId) -> Option<Result<&Arc<Entry>, &NativeError>> {
         let slot = self.slot(id)?;
+        if slot.first.get().is_none()
+            && let Some((cache, source)) = &self.cache
+            && let Some(better) = cache.get(&CodeKey::of(*source, (id, Tier::Packets), &self.machine()))
+        {
+            // An earlier program was worth it. Who makes it at the same time makes the same.
+            let _ = slot.better.set(Ok(Some(better)));
+        }
         if let Some(Ok(Some(better))) = slot.better.get() {
             return Some(Ok(better));
         }
