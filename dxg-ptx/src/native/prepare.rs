@@ -6,6 +6,7 @@ use crate::analysis::flow::Flow;
 use crate::analysis::liveness::Liveness;
 use crate::analysis::spaces;
 use crate::analysis::uniform::Uniform;
+use crate::analysis::visit;
 use crate::interp::layout::EntryLayout;
 use crate::ir::Callee;
 use crate::ir::FuncId;
@@ -19,6 +20,7 @@ use crate::ir::Place;
 use crate::ir::Reg;
 use crate::ir::Space;
 use crate::ir::Special;
+use crate::ir::Terminator;
 use crate::native::shapes::Assumption;
 use crate::native::shapes::LANES;
 use crate::native::shapes::Shapes;
@@ -35,6 +37,12 @@ const OPEN_STACK_BYTES: u32 = 64 << 10;
 const MOST_INSTS: u32 = 100_000;
 /// Entries of more instructions may have got their registers in one pass in the first tier.
 const MOST_QUICK_INSTS: u32 = 200;
+/// Entries of more instructions stay as they are.
+const MOST_BETTER_INSTS: u32 = 20_000;
+/// An entry of more instructions has no packets: what is emitted for four threads is up to eight times as long.
+const MOST_PACKET_INSTS: usize = 4000;
+/// Registers that are saved where four threads may part, all such places together.
+const MOST_EXIT_REGS: usize = 16_000;
 /// Depth of calls that is looked at; what goes deeper counts as without bound.
 const MOST_CALLS: usize = 200;
 
@@ -53,6 +61,21 @@ pub(crate) struct Packets {
     pub(crate) shapes: Shapes,
     pub(crate) assumptions: Vec<Assumption>,
     pub(crate) liveness: Liveness,
+}
+
+impl Packets {
+    /// How many registers are saved where threads may part.
+    fn saved_at_exits(&self, function: &Function) -> usize {
+        let parts = |end: &Terminator| {
+            matches!(end, Terminator::Branch { .. } | Terminator::Switch { .. })
+                && visit::end_reads(end).is_some_and(|reg| !self.shapes.reg(reg).is_same())
+        };
+        let ends = (0..function.blocks.len()).filter(|&block| parts(&function.blocks[block].end));
+        let at_ends = ends.map(|block| self.liveness.live_out(function, block).iter().count());
+        let starts = self.assumptions.iter();
+        let at_starts = starts.map(|one| self.liveness.live_in[one.block.0 as usize].iter().count());
+        at_ends.sum::<usize>() + at_starts.sum::<usize>()
+    }
 }
 
 /// One function that becomes one machine function.
@@ -137,7 +160,9 @@ impl Unit {
                 loop_depths[block.0 as usize] += 1;
             }
         }
-        let packets = found.map(|(shapes, assumptions)| Packets { shapes, assumptions, liveness });
+        let packets = found
+            .map(|(shapes, assumptions)| Packets { shapes, assumptions, liveness })
+            .filter(|packets| packets.saved_at_exits(&function) <= MOST_EXIT_REGS);
         Ok(Self {
             packets,
             flow,
@@ -194,7 +219,8 @@ fn can_be_packets(function: &Function) -> bool {
         !matches!(inst.op, Op::Alloca { .. } | Op::StackSave { .. } | Op::StackRestore { .. })
             && cut_kind(&inst.op) != Some(PointKind::Call)
     };
-    function.is_entry && insts.all(is_simple)
+    let is_short = insts.clone().nth(MOST_PACKET_INSTS).is_none();
+    function.is_entry && is_short && insts.all(is_simple)
 }
 
 fn specials(function: &Function) -> Vec<Special> {
@@ -229,7 +255,7 @@ fn specials(function: &Function) -> Vec<Special> {
                 _ => {}
             }
         }
-        if let crate::ir::Terminator::Switch { index, .. } = &block.end {
+        if let Terminator::Switch { index, .. } = &block.end {
             see(index);
         }
     }
@@ -312,7 +338,7 @@ impl Prepared {
     /// Whether code of the second tier is better: it runs four threads at once, or may be spent more time on.
     pub(crate) fn is_improvable(&self) -> bool {
         let insts: u32 = self.units.iter().filter_map(|unit| unit.inst_bases.last()).sum();
-        insts > MOST_QUICK_INSTS || self.units.iter().any(|unit| unit.packets.is_some())
+        (MOST_QUICK_INSTS..MOST_BETTER_INSTS).contains(&insts) || self.units.iter().any(|unit| unit.packets.is_some())
     }
 
     pub(crate) fn unit_of(&self, id: FuncId) -> Option<&Unit> {
