@@ -86,6 +86,7 @@ pub(super) struct Ready {
     dir: PathBuf,
 }
 
+// See docs/decisions/pages-are-four-kibibytes.md.
 fn check_pages(page_bytes: usize) -> Result<(), ServeError> {
     if page_bytes == 4096 { Ok(()) } else { Err(ServeError::PageSize { page_bytes }) }
 }
@@ -156,4 +157,16 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     };
     tracing::info!(dir = %dir.display(), "serving");
     Ok(broker.run()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn larger_pages_are_refused_with_their_size() {
+        assert!(check_pages(4096).is_ok());
+        let refused = check_pages(65536).unwrap_err().to_string();
+        assert!(refused.contains("65536"), "{refused}");
+    }
 }
