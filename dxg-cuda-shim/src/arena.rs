@@ -36,8 +36,8 @@ pub const ALIGN_BYTES: u64 = 256;
 const BLOCK_ALIGN_BYTES: u64 = 1 << 16;
 /// Shared blocks: the largest allocation that lies in one, and its bytes.
 const CLASSES: [(u64, u64); 2] = [(64 << 10, 2 << 20), (4 << 20, 32 << 20)];
-/// Where ranges are looked for first.
-const FIRST_RANGE: u64 = 0x2000_0000_0000;
+/// Where ranges are looked for: first far from all else, then where processes end at 2^39, as on small aarch64 machines.
+const FIRST_RANGES: [u64; 2] = [0x2000_0000_0000, 0x0020_0000_0000];
 /// How far apart.
 const RANGE_STEP: u64 = 0x0010_0000_0000;
 /// How many places are tried.
@@ -167,7 +167,10 @@ pub fn reserve(quota_bytes: u64) -> Option<Reserved> {
     let mut bytes = quota_bytes.saturating_mul(4).clamp(64 << 30, 1 << 40).next_power_of_two();
     while bytes >= LEAST_RANGE_BYTES {
         let step = RANGE_STEP.max(bytes);
-        let found = (0..RANGE_TRIES).find_map(|index| Reserved::at(FIRST_RANGE + index * step, bytes));
+        let mut places = FIRST_RANGES
+            .into_iter()
+            .flat_map(|first| (0..RANGE_TRIES).map(move |index| first + index * step));
+        let found = places.find_map(|start| Reserved::at(start, bytes));
         if found.is_some() {
             return found;
         }

@@ -9,6 +9,15 @@ const O_UNNAMED: i32 = 0o20_000_000;
 /// What `personality` is asked with to change nothing.
 const ASK_PERSONALITY: u32 = 0xFFFF_FFFF;
 
+/// Newer than `fchmodat`, with the same number on every machine.
+const FCHMODAT2: libc::c_long = 452;
+/// What `rename` of C libraries calls where there is no call of that name.
+#[cfg(target_arch = "x86_64")]
+const RENAMEAT: libc::c_long = libc::SYS_renameat;
+/// What `rename` of C libraries calls where there is no call of that name; `libc` does not know its number here.
+#[cfg(target_arch = "aarch64")]
+const RENAMEAT: libc::c_long = 38;
+
 /// Refused before the driver is loaded: no driver needs it, not even to load.
 pub(super) fn load() -> Vec<Rule> {
     let mut rules = Vec::new();
@@ -62,6 +71,7 @@ pub(super) fn load() -> Vec<Rule> {
         &mut rules,
         &[
             libc::SYS_kexec_load,
+            libc::SYS_kexec_file_load,
             libc::SYS_init_module,
             libc::SYS_finit_module,
             libc::SYS_delete_module,
@@ -134,8 +144,7 @@ pub(super) fn load() -> Vec<Rule> {
             libc::SYS_iopl,
             libc::SYS_ioperm,
             libc::SYS_modify_ldt,
-            // Not on every machine.
-            libc::SYS_kexec_file_load,
+            // Calls that newer machines never had.
             libc::SYS_uselib,
             libc::SYS__sysctl,
         ],
@@ -160,6 +169,7 @@ pub(super) fn serve(own: u32) -> Vec<Rule> {
             libc::SYS_mkdirat,
             libc::SYS_mknodat,
             libc::SYS_unlinkat,
+            RENAMEAT,
             libc::SYS_renameat2,
             libc::SYS_linkat,
             libc::SYS_symlinkat,
@@ -172,7 +182,7 @@ pub(super) fn serve(own: u32) -> Vec<Rule> {
         &[
             libc::SYS_fchmod,
             libc::SYS_fchmodat,
-            libc::SYS_fchmodat2,
+            FCHMODAT2,
             libc::SYS_fchown,
             libc::SYS_fchownat,
             libc::SYS_utimensat,
@@ -261,7 +271,6 @@ pub(super) fn serve(own: u32) -> Vec<Rule> {
                 libc::SYS_mknod,
                 libc::SYS_unlink,
                 libc::SYS_rename,
-                libc::SYS_renameat,
                 libc::SYS_link,
                 libc::SYS_symlink,
                 libc::SYS_chmod,
@@ -318,6 +327,22 @@ mod tests {
                 .iter()
                 .any(|other| other.call == rule.call && (other == rule || other.when == When::Always));
             assert!(!shadowed, "{rule:?} has no effect");
+        }
+    }
+
+    /// By number, as the kernel's tables have them: another machine's would be other calls.
+    #[cfg(target_arch = "x86_64")]
+    const CHANGES_OF_NAMES: &[u32] =
+        &[76, 82, 83, 84, 85, 86, 87, 88, 133, 258, 259, 263, 264, 265, 266, 268, 316, 452];
+    #[cfg(target_arch = "aarch64")]
+    const CHANGES_OF_NAMES: &[u32] = &[33, 34, 35, 36, 37, 38, 45, 52, 53, 276, 452];
+
+    #[test]
+    fn each_call_that_changes_names_or_permissions_is_refused_by_its_number() {
+        let rules = serve(7);
+        for number in CHANGES_OF_NAMES {
+            let refused = |rule: &Rule| rule.call == libc::c_long::from(*number) && rule.when == When::Always;
+            assert!(rules.iter().any(refused), "{number} is let");
         }
     }
 
