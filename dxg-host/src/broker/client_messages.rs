@@ -17,6 +17,7 @@ use dxg_wire::session::Lease;
 use dxg_wire::session::Leased;
 use dxg_wire::session::OpenStream;
 use dxg_wire::session::Reason;
+use dxg_wire::session::StreamKind;
 use dxg_wire::session::StreamOpened;
 use dxg_wire::session::StreamRef;
 use dxg_wire::session::Window;
@@ -250,6 +251,8 @@ impl Broker {
     fn open_stream(&mut self, id: ClientId, open: &OpenStream) {
         if let Err(reason) = self.try_open_stream(id, open) {
             self.refuse_stream(id, open.request, open.kind, open.ring_bytes, reason);
+        } else if open.kind == StreamKind::CUDA {
+            self.expect_code(id);
         }
     }
 
@@ -258,7 +261,7 @@ impl Broker {
         &mut self,
         id: ClientId,
         request: u32,
-        kind: dxg_wire::session::StreamKind,
+        kind: StreamKind,
         ring_bytes: u32,
         reason: Reason,
     ) {
