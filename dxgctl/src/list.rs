@@ -131,12 +131,13 @@ fn gpu_lines(index: usize, gpu: &Vgpu, state: &State) -> String {
 fn daemon_lines(answer: &Answer) -> String {
     let daemon = &answer.state.daemon;
     format!(
-        "daemon     dxgd {} (pid {}), up {}\nruntime    {}\nsandbox    {}\n",
+        "daemon     dxgd {} (pid {}), up {}\nruntime    {}\nsandbox    {}\ncode cache {}\n",
         daemon.version,
         daemon.pid,
         span(Duration::from_secs(daemon.uptime_seconds)),
         answer.runtime_dir.display(),
-        or_unknown(&printable(&daemon.sandbox))
+        or_unknown(&printable(&daemon.sandbox)),
+        or_unknown(&printable(&daemon.code_cache))
     )
 }
 
@@ -272,6 +273,13 @@ mod tests {
         };
         assert!(daemon_lines(&answer("partial: no landlock")).contains("sandbox    partial: no landlock\n"));
         assert!(daemon_lines(&answer("")).contains("sandbox    unknown\n"));
+    }
+
+    #[test]
+    fn info_says_where_compiled_code_is_kept() {
+        let daemon = control::Daemon { code_cache: "/var/cache/dxg/code".to_owned(), ..Default::default() };
+        let answer = Answer { runtime_dir: PathBuf::new(), state: State { daemon, ..State::default() } };
+        assert!(daemon_lines(&answer).contains("code cache /var/cache/dxg/code\n"));
     }
 
     #[test]

@@ -58,6 +58,7 @@ impl PrivateDaemon {
             .arg("--runtime-dir")
             .arg(runtime_dir)
             .arg("--remove-dir")
+            .args(code_cache().iter().flat_map(|path| [OsStr::new("--code-cache"), path.as_os_str()]))
             .args(host_env.iter().flat_map(|variable| [OsStr::new("--host-env"), variable.as_os_str()]))
             .process_group(0)
             .args(["--ready-fd", &ready_write.as_raw_fd().to_string()])
@@ -90,6 +91,14 @@ impl Drop for PrivateDaemon {
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.runtime_dir);
     }
+}
+
+/// Where the daemon keeps compiled code: with the user's other caches, also where the user is root, so that what one command
+/// compiled is there for the next. The daemon's own choice for a user who has no such place.
+fn code_cache() -> Option<PathBuf> {
+    let absolute = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(cache.join("dxg/code"))
 }
 
 /// Lets the next program have `fd`. This process starts one program and has one thread, so no other child gets it.
