@@ -30,6 +30,7 @@ use super::ids::ClientId;
 use super::ids::WorkerId;
 use super::outbox::Outbox;
 use super::outbox::SendError;
+use super::vgpu::Vgpu;
 use super::worker_proc::socket_pair;
 use crate::adapter::AdapterChoice;
 use crate::adapter::cuda::Executor;
@@ -71,8 +72,12 @@ impl CodeKeeping {
         Self { directory: None, limits, keeper: None, started: None, state }
     }
 
-    /// Opens the directory that the configuration names, or the usual one. One that cannot be used is no reason not to serve.
-    pub(super) fn open(config: &CodeCache) -> Self {
+    /// Opens the directory that the configuration names, or the usual one, where these virtual GPUs compile anything. One that
+    /// cannot be used is no reason not to serve.
+    pub(super) fn open<'a>(config: &CodeCache, mut vgpus: impl Iterator<Item = &'a Vgpu>) -> Self {
+        if !vgpus.any(compiles) {
+            return Self::off("nothing is compiled");
+        }
         let path = match &config.directory {
             Some(path) if path.as_os_str().is_empty() => return Self::off(""),
             Some(path) => Some(path.clone()),
@@ -115,6 +120,12 @@ impl CodeKeeping {
     }
 }
 
+/// Whether kernels of a virtual GPU become code of this machine.
+fn compiles(vgpu: &Vgpu) -> bool {
+    matches!(vgpu.choice, AdapterChoice::Cpu | AdapterChoice::Vulkan(_))
+        && vgpu.cuda.executor == Executor::Native
+}
+
 impl Keeper {
     fn start(policy: sandbox::Policy) -> io::Result<Self> {
         let (ours, theirs) = socket_pair()?;
@@ -134,11 +145,7 @@ impl Broker {
     /// A client begins to use CUDA on the cores: it will ask for code soon.
     pub(super) fn expect_code(&mut self, client: ClientId) {
         let vgpu = self.clients.get(&client).and_then(|client| self.vgpus.get(&client.vgpu));
-        let compiles = vgpu.is_some_and(|vgpu| {
-            matches!(vgpu.choice, AdapterChoice::Cpu | AdapterChoice::Vulkan(_))
-                && vgpu.cuda.executor == Executor::Native
-        });
-        if compiles {
+        if vgpu.is_some_and(compiles) {
             self.start_keeper();
         }
     }

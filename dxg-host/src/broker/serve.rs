@@ -113,7 +113,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let vgpus = startup::vgpus(&options.config, &found, &mut runtime, user)?;
     let control = Permissions { mode: options.config.access.mode_bits(user)?, owner: None, group: None };
     let control = runtime.listen(&runtime_dir::control_socket(&dir), SocketType::STREAM, control)?;
-    let code = CodeKeeping::open(&options.config.cuda.code_cache()?);
+    let code = CodeKeeping::open(&options.config.cuda.code_cache()?, vgpus.values());
     let mut ledger = Ledger::default();
     for vgpu in vgpus.values() {
         ledger.open_vgpu(vgpu.id, vgpu.quota_bytes);
