@@ -1,5 +1,7 @@
 //! Names the code generator by its sources, so that code which another one made is never taken for its own.
 
+#![forbid(unsafe_code)]
+
 use std::fs;
 use std::hash::DefaultHasher;
 use std::hash::Hash as _;

@@ -35,6 +35,7 @@ use super::worker_proc::socket_pair;
 use crate::adapter::AdapterChoice;
 use crate::adapter::cuda::Executor;
 use crate::code_store::directory;
+use crate::code_store::directory::DirectoryError;
 use crate::config::CodeCache;
 use crate::sandbox;
 use crate::sandbox::Child;
@@ -45,6 +46,9 @@ use crate::sandbox::Stdin;
 const RESTART_AFTER: Duration = Duration::from_secs(60);
 /// How long the last files of a daemon that ends may take.
 const LAST_FILES: Duration = Duration::from_secs(2);
+
+/// Whom the kernel names in the place of users that this daemon's user namespace does not have: they may be several.
+const NOBODY: u32 = 65_534;
 
 /// The variable that says what is logged.
 const LOG_VARIABLE: &str = "DXG_LOG";
@@ -93,7 +97,14 @@ impl CodeKeeping {
         match directory::open(&path) {
             Ok(directory) => Self::in_directory(directory, &path, config),
             Err(error) => {
-                tracing::warn!(directory = %path.display(), %error, "compiled code is not kept on disk");
+                let directory = path.display();
+                match &error {
+                    DirectoryError::Foreign(_) => {
+                        tracing::warn!(%directory, %error, "compiled code is not kept on disk")
+                    }
+                    // Many a user has no home, or one that cannot be written.
+                    _ => tracing::info!(%directory, %error, "compiled code is not kept on disk"),
+                }
                 Self::off(&format!("{}: {error}", path.display()))
             }
         }
@@ -242,6 +253,7 @@ impl Broker {
         if std::mem::replace(&mut bound.has_asked_for_code, true) {
             return Err(Reason::INVALID);
         }
+        let serves = serves && uid != NOBODY;
         let Some(vgpu) = self.vgpus.get(&vgpu).filter(|_| serves) else { return Err(Reason::UNSUPPORTED) };
         let seat = Seat { vgpu_uuid: *vgpu.uuid.as_bytes(), uid, reserved: 0 };
         let no_socket = |_: io::Error| Reason::HOST_RESOURCES;

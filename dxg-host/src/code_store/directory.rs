@@ -17,6 +17,18 @@ use super::place::is_ours;
 /// Where a daemon of root keeps it.
 const OF_THE_SYSTEM: &str = "/var/cache/dxg/code";
 
+/// Why a directory is not used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectoryError {
+    /// What is in it could be somebody else's.
+    #[error("{0}")]
+    Foreign(&'static str),
+    /// The system refused.
+    #[error(transparent)]
+    Os(#[from] io::Error),
+}
+
 /// Where a daemon keeps code when nothing else is configured: `/var/cache/dxg/code` for root, the user's cache directory for
 /// others. `None` for a user who has none.
 #[must_use]
@@ -33,19 +45,18 @@ pub fn usual(environment: impl Fn(&str) -> Option<OsString>, uid: u32) -> Option
 ///
 /// # Errors
 /// It cannot be made or read, is another user's, or can be changed by others.
-pub fn open(path: &Path) -> io::Result<OwnedFd> {
+pub fn open(path: &Path) -> Result<OwnedFd, DirectoryError> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-    let refused = |why: &str| io::Error::new(io::ErrorKind::PermissionDenied, why.to_owned());
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| match errno {
-        Errno::NOTDIR | Errno::LOOP => refused("it is a link to elsewhere"),
-        other => other.into(),
+        Errno::NOTDIR | Errno::LOOP => DirectoryError::Foreign("it is a link to elsewhere"),
+        other => DirectoryError::Os(other.into()),
     })?;
-    let stat = rustix::fs::fstat(&directory)?;
+    let stat = rustix::fs::fstat(&directory).map_err(io::Error::from)?;
     if stat.st_uid != rustix::process::geteuid().as_raw() {
-        Err(refused("it belongs to another user"))
+        Err(DirectoryError::Foreign("it belongs to another user"))
     } else if !is_ours(&stat) {
-        Err(refused("it can be changed by others: `chmod go-w` it"))
+        Err(DirectoryError::Foreign("it can be changed by others: `chmod go-w` it"))
     } else {
         Ok(directory)
     }
@@ -88,12 +99,12 @@ mod tests {
         let open_to_all = scratch.path().join("open");
         fs::create_dir(&open_to_all).unwrap();
         fs::set_permissions(&open_to_all, fs::Permissions::from_mode(0o777)).unwrap();
-        assert_eq!(open(&open_to_all).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert!(matches!(open(&open_to_all), Err(DirectoryError::Foreign(_))));
         let link = scratch.path().join("link");
         symlink(scratch.path(), &link).unwrap();
-        assert_eq!(open(&link).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        assert!(matches!(open(&link), Err(DirectoryError::Foreign(_))));
         let file = scratch.path().join("file");
         fs::write(&file, "").unwrap();
-        assert!(open(&file).is_err());
+        assert!(matches!(open(&file), Err(DirectoryError::Os(_))));
     }
 }

@@ -35,7 +35,9 @@ use api::Cuda;
 /// A guard against hanging, far beyond anything that is waited for.
 const HANG: Duration = Duration::from_secs(60);
 /// A user that owns nothing.
-const STRANGER: u32 = 65_534;
+const STRANGER: u32 = 4711;
+/// Whom the kernel names in the place of users that it cannot name.
+const NOBODY: u32 = 65_534;
 /// Variables that tell a program what to load and to launch.
 const LIBRARY: &str = "DXG_TESTS_LIBRARY";
 const KERNEL: &str = "DXG_TESTS_KERNEL";
@@ -298,12 +300,17 @@ fn users_and_virtual_gpus_share_no_code() {
         copy
     });
     let mut places = Vec::new();
-    for (number, (uid, gpu)) in
-        [(0, GPUS[0]), (STRANGER, GPUS[0]), (STRANGER, GPUS[1])].into_iter().enumerate()
-    {
+    let run_as = |uid, gpu| {
         let mut command = command(&daemon, &program, &library, "number");
         command.env("DXG_VISIBLE_DEVICES", gpu).current_dir("/").uid(uid).gid(uid);
         succeeds(command);
+    };
+    // Nobody knows whose code that would be.
+    run_as(NOBODY, GPUS[0]);
+    for (number, (uid, gpu)) in
+        [(0, GPUS[0]), (STRANGER, GPUS[0]), (STRANGER, GPUS[1])].into_iter().enumerate()
+    {
+        run_as(uid, gpu);
         let place = scratch.code().join(gpu).join(uid.to_string());
         places.push(place.clone());
         let files = scratch.files(number + 1);
