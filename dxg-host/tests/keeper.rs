@@ -209,8 +209,19 @@ fn what_was_handed_over_is_written_when_broker_and_worker_are_gone() {
         worker.put([number; 32], &[number; 5000]);
     }
     drop(worker);
+    // As a terminal or a service manager asks a whole daemon to end.
+    let pid = rustix::process::Pid::from_child(&keeper.process);
+    worker_of_another_user_is_served(&keeper);
+    for signal in [rustix::process::Signal::INT, rustix::process::Signal::TERM] {
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+    worker_of_another_user_is_served(&keeper);
     assert!(keeper.end());
     assert_eq!(keeper.files(), 20);
+}
+
+fn worker_of_another_user_is_served(keeper: &Keeper) {
+    assert_eq!(keeper.worker(2).get(KEY), None);
 }
 
 #[test]

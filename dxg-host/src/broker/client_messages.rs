@@ -251,8 +251,6 @@ impl Broker {
     fn open_stream(&mut self, id: ClientId, open: &OpenStream) {
         if let Err(reason) = self.try_open_stream(id, open) {
             self.refuse_stream(id, open.request, open.kind, open.ring_bytes, reason);
-        } else if open.kind == StreamKind::CUDA {
-            self.expect_code(id);
         }
     }
 

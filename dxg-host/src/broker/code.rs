@@ -153,15 +153,8 @@ impl Keeper {
 }
 
 impl Broker {
-    /// A client begins to use CUDA on the cores: it will ask for code soon.
-    pub(super) fn expect_code(&mut self, client: ClientId) {
-        let vgpu = self.clients.get(&client).and_then(|client| self.vgpus.get(&client.vgpu));
-        if vgpu.is_some_and(compiles) {
-            self.start_keeper();
-        }
-    }
-
-    fn start_keeper(&mut self) {
+    /// Starts the keeper, where there is anything to keep and none was started just now.
+    pub(super) fn start_keeper(&mut self) {
         let Some(directory) = self.code.directory.as_ref().map(Rc::clone) else { return };
         if !self.code.may_start() {
             return;

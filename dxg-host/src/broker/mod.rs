@@ -137,6 +137,7 @@ impl Broker {
             self.poller.watch(&vgpu.listener, Source::Listener(vgpu.id))?;
         }
         self.fill_pool();
+        self.start_keeper();
         loop {
             self.say_ready();
             let fewer = self.demand.values().filter_map(Demand::next).min();

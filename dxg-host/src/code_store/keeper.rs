@@ -35,6 +35,7 @@ use super::shelves::Whose;
 use crate::sandbox;
 use crate::sandbox::EncloseError;
 use crate::sandbox::Policy;
+use crate::sandbox::TerminationSignals;
 
 /// Why a keeper ends before its broker does.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +92,8 @@ struct Keeper {
 /// # Errors
 /// Why it cannot serve.
 pub fn run(policy: Policy) -> Result<(), KeeperError> {
+    // What asks the daemon to end may reach the whole group; there is still something to write then.
+    let _held = TerminationSignals::watch().map_err(KeeperError::Harden)?;
     sandbox::harden_keeper().map_err(KeeperError::Harden)?;
     let broker = sandbox::take_stdin().map_err(KeeperError::Socket)?;
     let first = session_io::recv_message(&broker, |kind| KeeperMessage(kind).descriptors());

@@ -5,7 +5,8 @@
 //!
 //! *Order.* [`spawn`] closes descriptors between fork and exec. [`enclose`] runs first in the worker: process attributes,
 //! capabilities, file system, then the filter for what no driver needs. [`Enclosure::tighten`] runs when the driver is
-//! loaded and before any client is served. See docs/decisions/workers-are-closed-in-twice.md.
+//! loaded and before any client is served. See docs/decisions/workers-are-closed-in-twice.md. The keeper of compiled code, which
+//! loads nothing, is closed in at once by [`enclose_keeper`].
 
 mod enclosure;
 mod files;
