@@ -254,6 +254,9 @@ fn next_daemon_finds_the_code_also_where_the_sandbox_is_required() {
     assert_found(&first, &second, 2);
 }
 
+/// What becomes of a file.
+type Damage<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+
 #[test]
 fn damaged_code_is_made_again_and_replaced() {
     let scratch = Scratch::new();
@@ -265,7 +268,7 @@ fn damaged_code_is_made_again_and_replaced() {
         changed[at] ^= 0xff;
         changed
     };
-    let damages: [&dyn Fn(&[u8]) -> Vec<u8>; 6] = [
+    let damages: [Damage<'_>; 6] = [
         &|bytes| changed(bytes, 0),
         &|bytes| changed(bytes, 8),
         &|bytes| changed(bytes, 44),
