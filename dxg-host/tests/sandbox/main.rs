@@ -4,6 +4,7 @@
 mod attempts;
 mod daemon;
 mod inside;
+mod keeper;
 mod machine;
 #[path = "../support/mod.rs"]
 mod support;

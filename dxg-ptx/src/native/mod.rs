@@ -13,8 +13,8 @@ mod call;
 mod callbacks;
 mod code;
 mod context;
-mod disk;
 pub mod emit;
+mod image_bytes;
 mod jit_memory;
 mod prepare;
 mod run;
@@ -32,8 +32,8 @@ use std::time::Instant;
 use cranelift_codegen::isa::OwnedTargetIsa;
 
 pub use self::cache::CodeCache;
+pub use self::cache::CodeStore;
 pub use self::cache::SourceKey;
-pub use self::disk::Directory;
 pub use self::signals::install_handlers;
 use crate::exec::Blocks;
 use crate::exec::Executable;
@@ -226,17 +226,8 @@ impl NativeProgram {
         if !is_worth(&prepared) {
             return Ok(None);
         }
-        let kept = cache.directory().and_then(|directory| directory.get(&key));
-        let image = match kept.filter(|image| image.starts.len() == prepared.units.len()) {
-            Some(image) => image,
-            None => {
-                let image = self.image(&prepared)?;
-                if let Some(directory) = cache.directory() {
-                    directory.put(&key, &image);
-                }
-                image
-            }
-        };
+        let fits = |image: &CodeImage| image.starts.len() == prepared.units.len();
+        let image = cache.image(&key, fits, || self.image(&prepared))?;
         let entry = Self::map(prepared, image)?;
         cache.put(key, &entry);
         Ok(Some(entry))
