@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use dxg_host::sandbox;
+use dxg_host::sandbox::Compilers;
 use dxg_host::sandbox::Policy;
 
 use super::attempts;
@@ -24,7 +25,7 @@ fn closed_in_process() {
     let before = attempts::Prepared::new(&directory);
     sandbox::harden_worker().unwrap();
     let enclosure = sandbox::enclose(policy, &[]).unwrap();
-    let level = enclosure.tighten().unwrap();
+    let level = enclosure.tighten(Compilers::OfDrivers).unwrap();
     println!("\nlevel {level}");
     for (name, error) in attempts::forbidden(&before) {
         println!("attempt {name} {error}");

@@ -14,13 +14,15 @@ mod rules;
 
 use std::io;
 
+use super::enclosure::Compilers;
+
 /// When a filter comes into force. The second stage adds to the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Before the driver is loaded.
     Load,
     /// Before a client is served.
-    Serve,
+    Serve(Compilers),
 }
 
 /// Puts the filter of a stage in force for all threads of this process, for good.
@@ -30,7 +32,7 @@ pub(super) enum Stage {
 pub(super) fn install(stage: Stage) -> io::Result<()> {
     let rules = match stage {
         Stage::Load => rules::load(),
-        Stage::Serve => rules::serve(std::process::id()),
+        Stage::Serve(compilers) => rules::serve(std::process::id(), compilers),
     };
     install::install(&program::compile(&rules))
 }

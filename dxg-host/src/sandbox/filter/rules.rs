@@ -1,5 +1,6 @@
 //! What each stage refuses, and why.
 
+use super::super::enclosure::Compilers;
 use super::program::Rule;
 use super::program::Test;
 use super::program::When;
@@ -144,8 +145,11 @@ pub(super) fn load() -> Vec<Rule> {
 }
 
 /// Refused once the driver is loaded, too: only loading, or nothing at all, needs it. `own` is this process.
-pub(super) fn serve(own: u32) -> Vec<Rule> {
+pub(super) fn serve(own: u32, compilers: Compilers) -> Vec<Rule> {
     let mut rules = Vec::new();
+    if compilers == Compilers::OurOwn {
+        rules.extend(executable_memory());
+    }
     // Files are opened for reading only. For both ways stays open: devices are opened so when a client's device is
     // made. Landlock leaves no file but devices to be opened so.
     let creating = Test::AnyBit(bits(libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | O_UNNAMED));
@@ -278,6 +282,19 @@ pub(super) fn serve(own: u32) -> Vec<Rule> {
     rules
 }
 
+/// What our own compiler does not do, and drivers may: it writes private pages first, and makes them executable and not writable
+/// then.
+fn executable_memory() -> Vec<Rule> {
+    let writable_too = bits(libc::PROT_WRITE | libc::PROT_EXEC);
+    let both = Test::Masked { mask: writable_too, equal: writable_too };
+    vec![
+        // Files, and memory that others may write, are no code any more: all libraries are loaded.
+        on(libc::SYS_mmap, 2, Test::AnyBit(bits(libc::PROT_EXEC))),
+        on(libc::SYS_mprotect, 2, both),
+        on(libc::SYS_pkey_mprotect, 2, both),
+    ]
+}
+
 /// Keys for a Linux console, its screen and its selection.
 const TIOCLINUX: libc::Ioctl = 0x541C;
 /// `fcntl`: the owner of a descriptor, as process, thread or group.
@@ -324,13 +341,13 @@ mod tests {
     #[test]
     fn no_rule_is_unused() {
         assert_none_is_shadowed(&load());
-        assert_none_is_shadowed(&serve(7));
+        assert_none_is_shadowed(&serve(7, Compilers::OurOwn));
     }
 
     #[test]
     fn second_stage_does_not_repeat_whole_refusals_of_the_first() {
         let first = load();
-        for rule in serve(7) {
+        for rule in serve(7, Compilers::OurOwn) {
             let repeated = first.iter().any(|other| other.call == rule.call && other.when == When::Always);
             assert!(!repeated, "{rule:?} has no effect");
         }
