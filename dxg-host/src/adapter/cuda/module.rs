@@ -19,8 +19,7 @@ use dxg_wire::cuda::ParamInfo;
 use dxg_wire::cuda::SymbolInfo;
 use dxg_wire::cuda::symbol_kind;
 
-use super::super::SessionCalls;
-use super::charge::Charge;
+use super::charge::Share;
 use super::compile;
 use super::compile::Refused;
 use super::grid::Cost;
@@ -32,8 +31,8 @@ use super::settings::Executor;
 const MOST_THREADS: u64 = 1024;
 /// Bytes that a byte of text becomes, roughly: its meaning, its regions, its code.
 const PER_TEXT_BYTE: u64 = 32;
-/// What is charged is a multiple of this; modules of usual size cost nothing.
-const CHARGED_BYTES: u64 = 16 << 20;
+/// The modules of a context are charged in multiples of this: a few of usual size cost nothing.
+pub(super) const CHARGED_BYTES: u64 = 4 << 20;
 
 /// A module that is compiled and has no memory yet.
 #[derive(Debug)]
@@ -44,7 +43,7 @@ pub(super) struct Loaded {
     pub(super) info: Vec<u8>,
     entries: Vec<Entry>,
     source: SourceKey,
-    _charge: Charge,
+    _share: Share,
 }
 
 /// What launches of an entry are checked against.
@@ -76,18 +75,21 @@ impl std::fmt::Debug for Placed {
 }
 
 impl Loaded {
-    /// Compiles and links images.
+    /// What a module of a text of so many bytes takes.
+    pub(super) fn bytes_of(text_bytes: u64) -> u64 {
+        text_bytes.saturating_mul(PER_TEXT_BYTE)
+    }
+
+    /// Compiles and links images. `share` is the room that they have; none where the client is at its quota.
     ///
     /// # Errors
     /// What is wrong with them.
     pub(super) fn new(
         images: &[compile::Image],
         binary_version: u32,
-        calls: &Arc<dyn SessionCalls>,
+        share: Option<Share>,
     ) -> Result<Self, Refused> {
-        let text_bytes = images.iter().fold(0_u64, |sum, image| sum.saturating_add(image.bytes.len() as u64));
-        let large_bytes = text_bytes.saturating_mul(PER_TEXT_BYTE) / CHARGED_BYTES * CHARGED_BYTES;
-        let charge = Charge::new(calls, large_bytes).ok_or_else(Refused::quota)?;
+        let share = share.ok_or_else(Refused::quota)?;
         let module = compile::link(images)?;
         let variables = Variables::of(&module).map_err(|_| Refused::too_large())?;
         let needs = compile::needs(&module);
@@ -113,7 +115,7 @@ impl Loaded {
         let entries = entries.into_iter().map(|(entry, ..)| entry).collect();
         let info = encoder.as_slice().to_vec();
         let source = compile::source(images);
-        Ok(Self { variables, info, entries, module: Arc::new(module), source, _charge: charge })
+        Ok(Self { variables, info, entries, module: Arc::new(module), source, _share: share })
     }
 
     /// Gives the variables their first values at `base` and makes the code that finds them there.

@@ -26,6 +26,7 @@ use super::super::answer::Answer;
 use super::super::cell::Cell;
 use super::attributes::Machine;
 use super::attributes::attributes;
+use super::charge::Share;
 use super::compile::Image;
 use super::context::Context;
 use super::context::Parts;
@@ -220,11 +221,17 @@ impl Server<'_> {
 
     fn load(&mut self, load: cuda::LoadModule, answer: &mut Option<Answer>) -> Result<Done, Violation> {
         const OP: &str = "LOAD_MODULE";
+        let text_bytes = load.images.0.iter().fold(0_u64, |sum, image| sum.saturating_add(image.bytes));
+        // Before the texts take memory of this process themselves.
+        let share = self.opened(OP)?.context.modules.take(Loaded::bytes_of(text_bytes));
         let mut images = Vec::with_capacity(load.images.0.len());
         for image in &load.images.0 {
             let mut bytes = Vec::new();
             if image.bytes != 0 {
                 let memory = memory_at(&self.windows, OP, image.io, image.bytes)?;
+                if share.is_none() {
+                    continue;
+                }
                 bytes.resize(memory.len(), 0);
                 memory.copy_out(0, &mut bytes).map_err(|_| Violation::new(OP, "no window at the address"))?;
             }
@@ -251,6 +258,7 @@ impl Server<'_> {
             log_bytes: load.log_bytes as usize,
             compute_capability: opened.compute_capability,
             images,
+            share,
             answer,
         };
         job.start();
@@ -458,6 +466,7 @@ struct Compilation {
     log_bytes: usize,
     compute_capability: u32,
     images: Vec<Image>,
+    share: Option<Share>,
     answer: Answer,
 }
 
@@ -484,7 +493,7 @@ impl Compilation {
 
     fn run(self) {
         let since = Instant::now();
-        let loaded = Loaded::new(&self.images, self.compute_capability, &self.context.calls);
+        let loaded = Loaded::new(&self.images, self.compute_capability, self.share);
         let nanoseconds = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let mut modules = self.modules.lock();
         let answer = match loaded {

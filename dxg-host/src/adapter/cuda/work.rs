@@ -145,6 +145,14 @@ impl Work {
         }
     }
 
+    /// Bytes that it holds beside itself.
+    pub(super) fn held_bytes(&self) -> usize {
+        match self {
+            Self::Launch(kernel) => kernel.launch.params.len(),
+            _ => 0,
+        }
+    }
+
     /// Whether it is done even when the context has failed: others may wait for it.
     fn survives_failure(&self) -> bool {
         matches!(self, Self::SignalCell { .. } | Self::Timestamp(_))
