@@ -10,3 +10,4 @@ mod guest;
 mod kernels;
 mod malformed;
 mod streams;
+mod watchdog;

@@ -222,7 +222,8 @@ fn this_process() -> Vec<(&'static str, i32)> {
 
 /// Ways to memory that is writable and executable, and to files as code.
 pub(crate) fn executable_memory() -> Vec<(&'static str, i32)> {
-    let (all, code) = (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC, libc::PROT_READ | libc::PROT_EXEC);
+    let (all, code) =
+        (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC, libc::PROT_READ | libc::PROT_EXEC);
     let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let shared = rustix::fs::memfd_create("code", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
     rustix::fs::ftruncate(&shared, 4096).unwrap();

@@ -261,7 +261,12 @@ fn worker_of_the_cpu_gets_no_memory_to_write_and_run_and_no_further_code() {
 #[test]
 fn worker_of_the_cpu_runs_kernels_all_the_same() {
     let Some(found) = closed_in_for_cuda() else { return };
-    for name in ["kernels_run", "cooperative_kernels_run", "kernels_are_interpreted", "faults_are_errors_of_their_context"] {
+    for name in [
+        "kernels_run",
+        "cooperative_kernels_run",
+        "kernels_are_interpreted",
+        "faults_are_errors_of_their_context",
+    ] {
         assert_eq!(found.errors.get(name), Some(&0), "{name}");
     }
 }

@@ -31,6 +31,10 @@ const COUNTED: u32 = 1 << 30;
 /// Turns for which an operation without a mask waits for lanes that still run.
 const PATIENCE: u32 = 1024;
 
+/// Machine code that may run, counted once for each thread, before it is looked whether the grid is to stop: a fraction of a second of the
+/// slowest kind.
+const MOST_CODE_BYTES: usize = 1 << 20;
+
 /// A block that runs, with threads that stop.
 pub(super) struct Block<'g> {
     run: Run<'g>,
@@ -185,7 +189,7 @@ impl<'g> Block<'g> {
             };
             let number = unit.number;
             let lane = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
-            self.run.enter(number, Lanes { begin: lane(begin), end: lane(end), point })?;
+            enter(&mut self.run, number, Lanes { begin: lane(begin), end: lane(end), point })?;
             ran = true;
         }
         Ok(ran)
@@ -428,5 +432,24 @@ pub(super) fn run_alone(run: &mut Run<'_>, number: u64) -> Result<(), Fault> {
         return Err(run.fault(FaultKind::Stopped));
     }
     let end = run.grid.threads();
-    run.enter(0, Lanes { begin: 0, end, point: 0 })
+    enter(run, 0, Lanes { begin: 0, end, point: 0 })
+}
+
+/// Runs lanes of a unit from a point of it, and looks now and then whether the grid is to stop: code without loops can be long, too.
+fn enter(run: &mut Run<'_>, unit: u32, lanes: Lanes) -> Result<(), Fault> {
+    let warps = MOST_CODE_BYTES / run.grid.code.bytes().len().max(1) / 32;
+    let at_once = u32::try_from(warps).unwrap_or(u32::MAX).clamp(1, 32) * 32;
+    let mut begin = lanes.begin;
+    loop {
+        // Whole warps, wherever the first one begins.
+        let end = lanes.end.min((begin / 32 * 32).saturating_add(at_once));
+        run.enter(unit, Lanes { begin, end, ..lanes })?;
+        if end >= lanes.end {
+            return Ok(());
+        }
+        if run.is_stopped() {
+            return Err(run.fault(FaultKind::Stopped));
+        }
+        begin = end;
+    }
 }

@@ -44,8 +44,8 @@ fn no_memory_of_a_worker_is_writable_and_executable() {
     let Some(machine) = Machine::new() else { return };
     let mut context = Context::open(&machine.socket());
     let module = context.load(KERNELS, 0x10000);
-    context.launch((&module, "spin"), Shape::of(64, 32), &[BASE]);
-    context.settle();
+    context.launch((&module, "count"), Shape::of(64, 32), &[BASE]);
+    assert_eq!(context.synchronise(), 0);
     let worker = machine.workers()[0];
     // Another user than root is not told of a process that lets nobody look into it.
     let Ok(maps) = fs::read_to_string(format!("/proc/{worker}/maps")) else {
@@ -56,9 +56,7 @@ fn no_memory_of_a_worker_is_writable_and_executable() {
     let is_code = |line: &&str| access(line).contains('x') && !line.contains(" /") && !line.contains('[');
     assert!(maps.lines().any(|line| is_code(&line)), "code that was made here:\n{maps}");
     assert!(maps.lines().filter(is_code).all(|line| access(line) == "r-xp"), "{maps}");
-    assert!(maps.lines().all(|line| !access(line).starts_with("rwx")), "{maps}");
-    // What kernels write is no code.
-    assert!(maps.lines().all(|line| access(line) != "rw-s" || !access(line).contains('x')));
+    assert!(maps.lines().all(|line| !access(line).contains("wx")), "{maps}");
 }
 
 #[test]

@@ -56,7 +56,7 @@ impl Account {
     }
 
     /// Takes bytes before they are used. `None` when the client is at its quota.
-    pub(super) fn take(self: &Arc<Self>, bytes: u64) -> Option<Share> {
+    pub(super) fn take(self: &Arc<Self>, bytes: u64) -> Option<Part> {
         let mut used = self.used_bytes.lock();
         let next = used.checked_add(bytes)?;
         let more = self.charged(next) - self.charged(*used);
@@ -64,7 +64,7 @@ impl Account {
             self.calls.charge(more).ok()?;
         }
         *used = next;
-        Some(Share { account: Arc::clone(self), bytes })
+        Some(Part { account: Arc::clone(self), bytes })
     }
 
     /// What is charged for so much.
@@ -74,18 +74,18 @@ impl Account {
 }
 
 /// Bytes on an account, given back on drop.
-pub(super) struct Share {
+pub(super) struct Part {
     account: Arc<Account>,
     bytes: u64,
 }
 
-impl std::fmt::Debug for Share {
+impl std::fmt::Debug for Part {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Share").field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("Part").field("bytes", &self.bytes).finish_non_exhaustive()
     }
 }
 
-impl Drop for Share {
+impl Drop for Part {
     fn drop(&mut self) {
         let account = &self.account;
         let mut used = account.used_bytes.lock();
@@ -130,9 +130,9 @@ mod tests {
         let client = Arc::new(Client::default());
         let account = Account::new(&(Arc::clone(&client) as Arc<dyn SessionCalls>), 10);
         let charged = || client.0.load(Ordering::SeqCst);
-        let mut shares: Vec<Share> = (0..3).filter_map(|_| account.take(3)).collect();
-        assert_eq!((shares.len(), charged()), (3, 0));
-        shares.extend(account.take(3));
+        let mut parts: Vec<Part> = (0..3).filter_map(|_| account.take(3)).collect();
+        assert_eq!((parts.len(), charged()), (3, 0));
+        parts.extend(account.take(3));
         assert_eq!(charged(), 10);
         let large = account.take(85);
         assert_eq!(charged(), 90);
@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(charged(), 90);
         drop(large);
         assert_eq!(charged(), 10);
-        drop(shares);
+        drop(parts);
         assert_eq!(charged(), 0);
     }
 }

@@ -61,6 +61,16 @@ impl Refused {
         Self::new(result::OUT_OF_MEMORY, "the module is large and the quota has no room for it")
     }
 
+    /// A mistake of ours.
+    pub(super) fn failed() -> Self {
+        Self::new(result::INVALID_PTX, "the compiler failed")
+    }
+
+    /// Its text is not where it was any more.
+    pub(super) fn gone() -> Self {
+        Self::new(result::INVALID_IMAGE, "the memory of the image is gone")
+    }
+
     /// Its variables were placed where nothing is.
     pub(super) fn no_memory() -> Self {
         Self::new(result::ILLEGAL_ADDRESS, "the variables of the module have no memory")
@@ -108,22 +118,78 @@ pub(super) fn source(images: &[Image]) -> SourceKey {
     SourceKey::of(&texts)
 }
 
-/// A module that runs, with its variables where the placement says.
-///
-/// # Errors
-/// When there is no code for it.
-pub(super) fn executable(
-    executor: Executor,
-    module: &Arc<Module>,
-    source: SourceKey,
-    placement: Placement,
-) -> Result<Arc<dyn Executable>, Refused> {
-    match executor {
-        Executor::Native => {
-            let program = NativeProgram::new(Arc::clone(module), placement);
-            let program = program.map_err(|error| Refused::new(result::NOT_SUPPORTED, error.to_string()))?;
-            Ok(Arc::new(program.with_cache(Arc::clone(&CODE), source)))
+/// A module that runs, whose code is made entry by entry.
+pub(super) trait Program: Executable {
+    /// Whether entries are launched sooner for having been made before.
+    fn is_made(&self) -> bool {
+        true
+    }
+
+    /// Makes what launches of an entry run, which may take long. A launch before that would make it itself, and others wait.
+    fn make(&self, entry: FuncId);
+
+    /// Whether there is better code than what [`Program::make`] makes.
+    fn is_improvable(&self) -> bool {
+        false
+    }
+
+    /// Makes better code of an entry, which launches that begin later run. How many bytes it takes.
+    fn improve(&self, _entry: FuncId) -> u64 {
+        0
+    }
+}
+
+impl Program for NativeProgram {
+    fn make(&self, entry: FuncId) {
+        if let Err(error) = self.compile(entry) {
+            tracing::debug!(%error, entry = entry.0, "an entry is interpreted");
         }
-        Executor::Interpreter => Ok(Arc::new(Interpreter::new(Arc::clone(module), placement))),
+    }
+}
+
+impl Program for Interpreter {
+    fn is_made(&self) -> bool {
+        false
+    }
+
+    fn make(&self, _entry: FuncId) {}
+}
+
+/// What makes modules run.
+pub(super) trait Compiler: Send + Sync {
+    /// A module that runs, with its variables where the placement says.
+    ///
+    /// # Errors
+    /// When there is no code for it.
+    fn program(
+        &self,
+        executor: Executor,
+        module: &Arc<Module>,
+        source: SourceKey,
+        placement: Placement,
+    ) -> Result<Arc<dyn Program>, Refused>;
+}
+
+/// The compiler of this worker.
+#[derive(Debug)]
+pub(super) struct OwnCompiler;
+
+impl Compiler for OwnCompiler {
+    fn program(
+        &self,
+        executor: Executor,
+        module: &Arc<Module>,
+        source: SourceKey,
+        placement: Placement,
+    ) -> Result<Arc<dyn Program>, Refused> {
+        match executor {
+            Executor::Native => {
+                let program = NativeProgram::new(Arc::clone(module), placement);
+                let program =
+                    program.map_err(|error| Refused::new(result::NOT_SUPPORTED, error.to_string()))?;
+                Ok(Arc::new(program.with_cache(Arc::clone(&CODE), source)))
+            }
+            Executor::Interpreter => Ok(Arc::new(Interpreter::new(Arc::clone(module), placement))),
+        }
     }
 }

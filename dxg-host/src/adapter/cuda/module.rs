@@ -1,8 +1,7 @@
-//! Modules: compiled when they are loaded, placed when the guest has memory for their variables.
+//! Modules: read and checked when they are loaded, placed when the guest has memory for their variables.
 
 use std::sync::Arc;
 
-use dxg_ptx::exec::Executable;
 use dxg_ptx::exec::Needs;
 use dxg_ptx::exec::Placement;
 use dxg_ptx::ir::FuncId;
@@ -19,9 +18,13 @@ use dxg_wire::cuda::ParamInfo;
 use dxg_wire::cuda::SymbolInfo;
 use dxg_wire::cuda::symbol_kind;
 
-use super::charge::Share;
+use super::charge::Part;
+use super::code::Code;
+use super::code::Share;
 use super::compile;
+use super::compile::Program;
 use super::compile::Refused;
+use super::engine::Engine;
 use super::grid::Cost;
 use super::layout::Variables;
 use super::memory::Memory;
@@ -34,7 +37,7 @@ const PER_TEXT_BYTE: u64 = 32;
 /// The modules of a context are charged in multiples of this: a few of usual size cost nothing.
 pub(super) const CHARGED_BYTES: u64 = 4 << 20;
 
-/// A module that is compiled and has no memory yet.
+/// A module that is read and has no memory yet.
 #[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) module: Arc<Module>,
@@ -43,7 +46,7 @@ pub(super) struct Loaded {
     pub(super) info: Vec<u8>,
     entries: Vec<Entry>,
     source: SourceKey,
-    _share: Share,
+    _part: Part,
 }
 
 /// What launches of an entry are checked against.
@@ -59,13 +62,16 @@ pub(super) struct Limits {
 struct Entry {
     function: FuncId,
     limits: Limits,
+    instructions: usize,
 }
 
 /// A module with its variables in memory.
 pub(super) struct Placed {
     loaded: Arc<Loaded>,
-    executable: Arc<dyn Executable>,
+    program: Arc<dyn Program>,
     costs: Vec<Cost>,
+    codes: Vec<Code>,
+    improved: Share,
 }
 
 impl std::fmt::Debug for Placed {
@@ -80,16 +86,11 @@ impl Loaded {
         text_bytes.saturating_mul(PER_TEXT_BYTE)
     }
 
-    /// Compiles and links images. `share` is the room that they have; none where the client is at its quota.
+    /// Reads and links images. `part` is the room that they have.
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(super) fn new(
-        images: &[compile::Image],
-        binary_version: u32,
-        share: Option<Share>,
-    ) -> Result<Self, Refused> {
-        let share = share.ok_or_else(Refused::quota)?;
+    pub(super) fn new(images: &[compile::Image], binary_version: u32, part: Part) -> Result<Self, Refused> {
         let module = compile::link(images)?;
         let variables = Variables::of(&module).map_err(|_| Refused::too_large())?;
         let needs = compile::needs(&module);
@@ -101,7 +102,9 @@ impl Loaded {
             .filter(|(_, (function, _))| function.is_entry && !function.blocks.is_empty())
             .filter_map(|(index, (function, needs))| {
                 let id = FuncId(u32::try_from(index).ok()?);
-                Some((Entry { function: id, limits: limits(function, *needs) }, function, *needs))
+                let instructions = function.blocks.iter().map(|block| block.insts.len()).sum();
+                let limits = limits(function, *needs);
+                Some((Entry { function: id, limits, instructions }, function, *needs))
             })
             .collect();
         let version = ptx_version(&module);
@@ -115,24 +118,28 @@ impl Loaded {
         let entries = entries.into_iter().map(|(entry, ..)| entry).collect();
         let info = encoder.as_slice().to_vec();
         let source = compile::source(images);
-        Ok(Self { variables, info, entries, module: Arc::new(module), source, _share: share })
+        Ok(Self { variables, info, entries, module: Arc::new(module), source, _part: part })
     }
 
-    /// Gives the variables their first values at `base` and makes the code that finds them there.
+    /// Gives the variables their first values at `base`. Code that finds them there can be made then.
     ///
     /// # Errors
-    /// When there is no memory at `base`, or the code cannot be made.
+    /// When there is no memory at `base`, or no code for this machine.
     pub(super) fn place(
         self: &Arc<Self>,
         base: u64,
         memory: &Memory,
         executor: Executor,
+        engine: &Engine,
     ) -> Result<Placed, Refused> {
         let placement: Placement = self.variables.placement(base);
-        let executable = compile::executable(executor, &self.module, self.source, placement)?;
+        let program = engine.compiler.program(executor, &self.module, self.source, placement)?;
         self.variables.initialise(&self.module, base, memory).map_err(|_| Refused::no_memory())?;
         let costs = self.entries.iter().map(|_| Cost::default()).collect();
-        Ok(Placed { loaded: Arc::clone(self), executable, costs })
+        let code = |_: &Entry| if program.is_made() { Code::default() } else { Code::ready() };
+        let codes = self.entries.iter().map(code).collect();
+        let improved = Share::of(&engine.improved);
+        Ok(Placed { loaded: Arc::clone(self), program, costs, codes, improved })
     }
 
     /// Number of its entries.
@@ -142,9 +149,24 @@ impl Loaded {
 }
 
 impl Placed {
-    /// The code.
-    pub(super) fn executable(&self) -> &dyn Executable {
-        &*self.executable
+    /// What runs.
+    pub(super) fn program(&self) -> &dyn Program {
+        &*self.program
+    }
+
+    /// The code of an entry by its number, which was checked.
+    pub(super) fn code(&self, number: usize) -> &Code {
+        &self.codes[number]
+    }
+
+    /// Instructions of an entry, without those of what it calls.
+    pub(super) fn instructions(&self, number: usize) -> usize {
+        self.loaded.entries[number].instructions
+    }
+
+    /// The improved code that it has.
+    pub(super) fn improved(&self) -> &Share {
+        &self.improved
     }
 
     /// Number of its entries.

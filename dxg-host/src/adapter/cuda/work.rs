@@ -7,6 +7,7 @@ use dxg_ptx::exec::Launch;
 use dxg_wire::cell::FenceCell;
 use dxg_wire::shm::SharedSlice;
 
+use super::code::Awaits;
 use super::grid::Grid;
 use super::grid::Left;
 use super::memory::NotMapped;
@@ -132,7 +133,8 @@ impl Work {
     /// Whether the thread that reads the ring should rather do it than pass it on: it is over before another thread were awake.
     pub(super) fn is_short(&self) -> bool {
         match self {
-            Self::Launch(kernel) => kernel.is_short(),
+            // To find out that its code is not ready takes no time.
+            Self::Launch(kernel) => !kernel.is_ready() || kernel.is_short(),
             Self::Copy { bytes, .. } => *bytes <= SMALL_BYTES,
             Self::Copy3d(copy) => {
                 let bytes = copy.width_bytes.saturating_mul(copy.height).saturating_mul(copy.depth);
@@ -160,6 +162,10 @@ impl Work {
 }
 
 impl Kernel {
+    fn is_ready(&self) -> bool {
+        self.placed.code(self.function).is_ready()
+    }
+
     fn is_short(&self) -> bool {
         self.placed
             .cost(self.function)
@@ -280,8 +286,29 @@ impl Awaited {
     }
 }
 
+/// Parks the stream before a launch whose code is not ready, or which is too long for the thread that came to it.
+fn put_off(queue: &Arc<Queue>, sequence: u64, kernel: Kernel) -> After {
+    let (placed, function) = (Arc::clone(&kernel.placed), kernel.function);
+    let context = &queue.context;
+    // A context that ends meanwhile waits for this.
+    context.enter();
+    queue.park_before(Item { sequence, work: Work::Launch(Box::new(kernel)) });
+    let awaits = placed.wake_when_ready(function, sequence, queue);
+    if context.is_failed() {
+        placed.code(function).forget(queue);
+    }
+    if awaits == Awaits::Nothing || context.is_failed() {
+        queue.wake_at(sequence);
+    }
+    context.leave();
+    After::Passed
+}
+
 fn launch(queue: &Arc<Queue>, sequence: u64, kernel: Kernel, runner: Runner) -> After {
     let context = &queue.context;
+    if !kernel.is_ready() || (runner == Runner::Reader && !kernel.is_short()) {
+        return put_off(queue, sequence, kernel);
+    }
     context.engine.watch.note_activity();
     let grid = match Grid::new(queue, sequence, kernel) {
         Ok(grid) => grid,
