@@ -203,7 +203,10 @@ impl Context {
     /// A stream was made.
     pub(super) fn add_queue(&self, queue: &Arc<Queue>) {
         let mut queues = self.queues.lock();
-        queues.retain(|queue| queue.strong_count() != 0);
+        // Now and then: to look at all for each would take long where they are many.
+        if queues.len().is_power_of_two() {
+            queues.retain(|queue| queue.strong_count() != 0);
+        }
         queues.push(Arc::downgrade(queue));
     }
 

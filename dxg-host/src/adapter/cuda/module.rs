@@ -29,6 +29,7 @@ use super::grid::Cost;
 use super::layout::Variables;
 use super::memory::Memory;
 use super::settings::Executor;
+use super::waits;
 
 /// Most threads of a block, whatever its function says.
 const MOST_THREADS: u64 = 1024;
@@ -63,6 +64,7 @@ struct Entry {
     function: FuncId,
     limits: Limits,
     instructions: usize,
+    can_wait: bool,
 }
 
 /// A module with its variables in memory.
@@ -104,7 +106,8 @@ impl Loaded {
                 let id = FuncId(u32::try_from(index).ok()?);
                 let instructions = function.blocks.iter().map(|block| block.insts.len()).sum();
                 let limits = limits(function, *needs);
-                Some((Entry { function: id, limits, instructions }, function, *needs))
+                let can_wait = waits::can_wait(&module, id);
+                Some((Entry { function: id, limits, instructions, can_wait }, function, *needs))
             })
             .collect();
         let version = ptx_version(&module);
@@ -157,6 +160,11 @@ impl Placed {
     /// The code of an entry by its number, which was checked.
     pub(super) fn code(&self, number: usize) -> &Code {
         &self.codes[number]
+    }
+
+    /// Whether an entry can wait for what others do.
+    pub(super) fn can_wait(&self, number: usize) -> bool {
+        self.loaded.entries[number].can_wait
     }
 
     /// Instructions of an entry, without those of what it calls.

@@ -167,10 +167,9 @@ impl Kernel {
     }
 
     fn is_short(&self) -> bool {
-        self.placed
-            .cost(self.function)
-            .estimate(&self.launch)
-            .is_some_and(|estimate| estimate <= super::grid::SHORT)
+        let estimate = || self.placed.cost(self.function).estimate(&self.launch);
+        !self.placed.can_wait(self.function)
+            && estimate().is_some_and(|estimate| estimate <= super::grid::SHORT)
     }
 }
 
