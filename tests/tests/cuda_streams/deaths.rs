@@ -73,7 +73,7 @@ fn client_that_dies() {
     context.post(op::UNMAP, |e| unmap.encode(e));
     life.reach();
     // Large enough to be charged, and read while its client dies.
-    let body = "    add.u32 %r1, %r1, 1;\n".repeat(60_000);
+    let body = "    add.u32 %r1, %r1, 1;\n".repeat(10_000);
     let large = format!(
         ".version 7.0\n.target sm_75\n.address_size 64\n.visible .entry long()\n{{\n    .reg .b32 %r<2>;\n{body}    ret;\n}}\n"
     );

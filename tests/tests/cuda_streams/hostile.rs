@@ -161,6 +161,7 @@ fn kernel_that_was_short_and_is_endless_now_ends_with_its_session() {
     }
     context.block.memory().write(crate::guest::MEMORY, &0_u32).unwrap();
     context.launch((&module, "spin"), Shape::of(1, 1), &[BASE]);
+    context.settle();
     drop(context);
     neighbour.computes();
     drop(neighbour);

@@ -199,7 +199,7 @@ fn kernel_whose_threads_hold_more_than_there_is_hurts_its_own_session_at_most() 
     let mut context = Context::open(&machine.socket());
     let worker = *machine.workers().last().unwrap();
     // Thousands of numbers that each thread keeps across a barrier, in all blocks of a cooperative grid at once.
-    let numbers = 6000;
+    let numbers = 2000;
     let each = |line: &dyn Fn(u32) -> String| (0..numbers).map(line).collect::<String>();
     let text = format!(
         "
