@@ -241,6 +241,29 @@ fn blocks_of_a_cooperative_grid_that_wait_for_each_other() {
 }
 
 #[test]
+fn box_without_an_end() {
+    let mut context = Context::with(limit());
+    let mut stream = context.stream();
+    let copy = wire::Copy3d {
+        stream: stream.number,
+        sequence: stream.next(),
+        to: context.base,
+        to_pitch: 0,
+        to_slice: 0,
+        from: context.base + 64,
+        from_pitch: 0,
+        from_slice: 0,
+        width_bytes: 16,
+        height: 1 << 60,
+        depth: 1 << 60,
+    };
+    context.guest.post(op::COPY_3D, |e| copy.encode(e));
+    context.synchronise(&stream);
+    assert_eq!(context.error(), 702);
+    context.close();
+}
+
+#[test]
 fn kernel_that_ends_in_time_is_left_alone_while_another_is_ended() {
     let mut text =
         format!("{HEAD}.visible .entry endless(.param .u64 at)\n{{{REGISTERS} LOOP: bra LOOP;\n}}\n");

@@ -119,6 +119,15 @@ impl NativeProgram {
         self
     }
 
+    /// The same with its variables elsewhere.
+    #[must_use]
+    pub fn placed(mut self, placement: Placement) -> Self {
+        self.interpreter = self.interpreter.placed(placement.clone());
+        self.placement = placement;
+        self.placement.addresses.resize(self.module.globals.len(), 0);
+        self
+    }
+
     /// Compiles an entry now rather than at its first launch.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use std::sync::Weak;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -50,7 +51,9 @@ struct State {
 #[derive(Debug, Default)]
 pub(super) struct Code {
     is_ready: AtomicBool,
-    was_launched: AtomicBool,
+    /// Nanoseconds that grids have kept cores busy with it.
+    busy_ns: AtomicU64,
+    is_worth_more: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -123,8 +126,15 @@ impl Placed {
     }
 
     /// A grid of an entry has run.
-    pub(super) fn has_run(self: &Arc<Self>, number: usize, context: &Context) {
-        if self.program().is_improvable() && !self.code(number).was_launched.swap(true, Ordering::Relaxed) {
+    pub(super) fn has_run(self: &Arc<Self>, number: usize, context: &Context, busy: Duration) {
+        let Some(enough) = self.program().worth_improving_after() else { return };
+        let code = self.code(number);
+        if code.is_worth_more.load(Ordering::Relaxed) {
+            return;
+        }
+        let busy = u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX);
+        let all = code.busy_ns.fetch_add(busy, Ordering::Relaxed).saturating_add(busy);
+        if u128::from(all) >= enough.as_nanos() && !code.is_worth_more.swap(true, Ordering::Relaxed) {
             context.engine.jobs.submit(Urgency::Better, Task::of(self, context, number, What::Improve));
         }
     }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use dxg_ptx::DiagnosticKind;
 use dxg_ptx::Diagnostics;
 use dxg_ptx::exec::Executable;
-use dxg_ptx::exec::Needs;
 use dxg_ptx::exec::Placement;
 use dxg_ptx::interp::Interpreter;
 use dxg_ptx::ir::FuncId;
@@ -105,21 +105,17 @@ fn wrong(problems: &Diagnostics) -> Refused {
     Refused::new(result, problems.to_string())
 }
 
-/// What each function of a module needs of its launches, by number.
-pub(super) fn needs(module: &Module) -> Vec<Needs> {
-    let interpreter = Interpreter::new(Arc::new(module.clone()), Placement::default());
-    let ids = 0..u32::try_from(module.functions.len()).unwrap_or(u32::MAX);
-    ids.map(|id| interpreter.needs(FuncId(id))).collect()
-}
-
 /// What the code of a module made of these images is known by.
 pub(super) fn source(images: &[Image]) -> SourceKey {
     let texts: Vec<&[u8]> = images.iter().map(|image| image.bytes.as_slice()).collect();
     SourceKey::of(&texts)
 }
 
-/// A module that runs, whose code is made entry by entry.
+/// A module that runs once its variables have a place, and whose code is made entry by entry.
 pub(super) trait Program: Executable {
+    /// The program with its variables where the placement says.
+    fn placed(self: Box<Self>, placement: Placement) -> Arc<dyn Program>;
+
     /// Whether entries are launched sooner for having been made before.
     fn is_made(&self) -> bool {
         true
@@ -128,9 +124,10 @@ pub(super) trait Program: Executable {
     /// Makes what launches of an entry run, which may take long. A launch before that would make it itself, and others wait.
     fn make(&self, entry: FuncId);
 
-    /// Whether there is better code than what [`Program::make`] makes.
-    fn is_improvable(&self) -> bool {
-        false
+    /// How long an entry must have kept cores busy before it is worth better code than what [`Program::make`] makes; `None` where there is
+    /// none.
+    fn worth_improving_after(&self) -> Option<Duration> {
+        None
     }
 
     /// Makes better code of an entry, which launches that begin later run. How many bytes it takes.
@@ -140,6 +137,10 @@ pub(super) trait Program: Executable {
 }
 
 impl Program for NativeProgram {
+    fn placed(self: Box<Self>, placement: Placement) -> Arc<dyn Program> {
+        Arc::new(Self::placed(*self, placement))
+    }
+
     fn make(&self, entry: FuncId) {
         if let Err(error) = self.compile(entry) {
             tracing::debug!(%error, entry = entry.0, "an entry is interpreted");
@@ -148,6 +149,10 @@ impl Program for NativeProgram {
 }
 
 impl Program for Interpreter {
+    fn placed(self: Box<Self>, placement: Placement) -> Arc<dyn Program> {
+        Arc::new(Self::placed(*self, placement))
+    }
+
     fn is_made(&self) -> bool {
         false
     }
@@ -157,17 +162,16 @@ impl Program for Interpreter {
 
 /// What makes modules run.
 pub(super) trait Compiler: Send + Sync {
-    /// A module that runs, with its variables where the placement says.
+    /// A module that runs once it is placed.
     ///
     /// # Errors
-    /// When there is no code for it.
+    /// When there is no code for this machine.
     fn program(
         &self,
         executor: Executor,
         module: &Arc<Module>,
         source: SourceKey,
-        placement: Placement,
-    ) -> Result<Arc<dyn Program>, Refused>;
+    ) -> Result<Box<dyn Program>, Refused>;
 }
 
 /// The compiler of this worker.
@@ -180,16 +184,16 @@ impl Compiler for OwnCompiler {
         executor: Executor,
         module: &Arc<Module>,
         source: SourceKey,
-        placement: Placement,
-    ) -> Result<Arc<dyn Program>, Refused> {
+    ) -> Result<Box<dyn Program>, Refused> {
+        let nowhere = Placement::default();
         match executor {
             Executor::Native => {
-                let program = NativeProgram::new(Arc::clone(module), placement);
+                let program = NativeProgram::new(Arc::clone(module), nowhere);
                 let program =
                     program.map_err(|error| Refused::new(result::NOT_SUPPORTED, error.to_string()))?;
-                Ok(Arc::new(program.with_cache(Arc::clone(&CODE), source)))
+                Ok(Box::new(program.with_cache(Arc::clone(&CODE), source)))
             }
-            Executor::Interpreter => Ok(Arc::new(Interpreter::new(Arc::clone(module), placement))),
+            Executor::Interpreter => Ok(Box::new(Interpreter::new(Arc::clone(module), nowhere))),
         }
     }
 }

@@ -17,7 +17,7 @@ pub(super) struct Engine {
     pub(super) pool: Pool,
     pub(super) watch: Watch,
     pub(super) jobs: Jobs,
-    pub(super) compiler: Box<dyn Compiler>,
+    pub(super) compiler: Arc<dyn Compiler>,
     pub(super) improved: Arc<Improved>,
 }
 
@@ -27,14 +27,14 @@ impl Engine {
     /// # Errors
     /// When there are no threads or descriptors left.
     pub(super) fn start() -> io::Result<Arc<Self>> {
-        Self::with(Box::new(OwnCompiler))
+        Self::with(Arc::new(OwnCompiler))
     }
 
     /// Starts the threads, and has another compiler make code.
     ///
     /// # Errors
     /// When there are no threads or descriptors left.
-    pub(super) fn with(compiler: Box<dyn Compiler>) -> io::Result<Arc<Self>> {
+    pub(super) fn with(compiler: Arc<dyn Compiler>) -> io::Result<Arc<Self>> {
         // Kernels that touch pages that are not there fault in the processor; the handlers end the grid, not the process.
         install_handlers()?;
         let pool = Pool::start()?;

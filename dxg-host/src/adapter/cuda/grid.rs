@@ -262,7 +262,7 @@ impl Grid {
         drop(state);
         let busy = Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed));
         self.kernel.placed.cost(self.kernel.function).learn(&self.kernel.launch, busy);
-        self.kernel.placed.has_run(self.kernel.function, context);
+        self.kernel.placed.has_run(self.kernel.function, context, busy);
         if let Some(workspace) = self.held.lock().take().and_then(|held| held.workspace) {
             context.workspaces.give_back(workspace);
         }

@@ -22,6 +22,7 @@ use parking_lot::Mutex;
 use super::super::answer::Answer;
 use super::charge::Account;
 use super::compile;
+use super::compile::Compiler;
 use super::compile::Refused;
 use super::context::Context;
 use super::jobs::Job;
@@ -29,6 +30,7 @@ use super::jobs::Urgency;
 use super::module::Loaded;
 use super::module::Placed;
 use super::result;
+use super::settings::Executor;
 use crate::failure::Violation;
 
 /// Most modules of a context.
@@ -145,6 +147,8 @@ pub(super) fn start(context: &Arc<Context>, modules: &Arc<Modules>, request: Req
     let loading = Loading {
         modules: Arc::clone(modules),
         account: Arc::clone(&context.modules),
+        compiler: Arc::clone(&context.engine.compiler),
+        executor: context.settings.executor,
         context: Arc::downgrade(context),
         request,
     };
@@ -155,6 +159,8 @@ pub(super) fn start(context: &Arc<Context>, modules: &Arc<Modules>, request: Req
 struct Loading {
     modules: Arc<Modules>,
     account: Arc<Account>,
+    compiler: Arc<dyn Compiler>,
+    executor: Executor,
     context: Weak<Context>,
     request: Request,
 }
@@ -175,7 +181,7 @@ impl Loading {
             Ok(compile::Image { kind: text.kind, name: text.name.clone(), bytes })
         };
         let images: Vec<compile::Image> = texts.iter().map(copy).collect::<Result<_, Refused>>()?;
-        Loaded::new(&images, self.request.compute_capability, part)
+        Loaded::new(&images, self.request.compute_capability, part, (&*self.compiler, self.executor))
     }
 
     fn finish(&self, loaded: Result<Loaded, Refused>, nanoseconds: u64) {

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use dxg_ptx::exec::Needs;
-use dxg_ptx::exec::Placement;
 use dxg_ptx::ir::FuncId;
 use dxg_ptx::ir::Function;
 use dxg_ptx::ir::Linkage;
 use dxg_ptx::ir::Module;
 use dxg_ptx::ir::Space;
-use dxg_ptx::native::SourceKey;
 use dxg_wire::codec::Encoder;
 use dxg_wire::cuda::FunctionInfo;
 use dxg_wire::cuda::List;
@@ -17,14 +15,16 @@ use dxg_wire::cuda::ModuleInfo;
 use dxg_wire::cuda::ParamInfo;
 use dxg_wire::cuda::SymbolInfo;
 use dxg_wire::cuda::symbol_kind;
+use parking_lot::Mutex;
 
 use super::charge::Part;
 use super::code::Code;
+use super::code::Improved;
 use super::code::Share;
 use super::compile;
+use super::compile::Compiler;
 use super::compile::Program;
 use super::compile::Refused;
-use super::engine::Engine;
 use super::grid::Cost;
 use super::layout::Variables;
 use super::memory::Memory;
@@ -39,15 +39,21 @@ const PER_TEXT_BYTE: u64 = 32;
 pub(super) const CHARGED_BYTES: u64 = 4 << 20;
 
 /// A module that is read and has no memory yet.
-#[derive(Debug)]
 pub(super) struct Loaded {
     pub(super) module: Arc<Module>,
     pub(super) variables: Variables,
     /// The encoded [`ModuleInfo`].
     pub(super) info: Vec<u8>,
     entries: Vec<Entry>,
-    source: SourceKey,
+    /// Gone once it is placed.
+    program: Mutex<Option<Box<dyn Program>>>,
     _part: Part,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("entries", &self.entries.len()).finish_non_exhaustive()
+    }
 }
 
 /// What launches of an entry are checked against.
@@ -92,22 +98,27 @@ impl Loaded {
     ///
     /// # Errors
     /// What is wrong with them.
-    pub(super) fn new(images: &[compile::Image], binary_version: u32, part: Part) -> Result<Self, Refused> {
-        let module = compile::link(images)?;
+    pub(super) fn new(
+        images: &[compile::Image],
+        binary_version: u32,
+        part: Part,
+        (compiler, executor): (&dyn Compiler, Executor),
+    ) -> Result<Self, Refused> {
+        let module = Arc::new(compile::link(images)?);
         let variables = Variables::of(&module).map_err(|_| Refused::too_large())?;
-        let needs = compile::needs(&module);
+        let program = compiler.program(executor, &module, compile::source(images))?;
         let entries: Vec<(Entry, &Function, Needs)> = module
             .functions
             .iter()
-            .zip(&needs)
             .enumerate()
-            .filter(|(_, (function, _))| function.is_entry && !function.blocks.is_empty())
-            .filter_map(|(index, (function, needs))| {
+            .filter(|(_, function)| function.is_entry && !function.blocks.is_empty())
+            .filter_map(|(index, function)| {
                 let id = FuncId(u32::try_from(index).ok()?);
                 let instructions = function.blocks.iter().map(|block| block.insts.len()).sum();
-                let limits = limits(function, *needs);
+                let needs = program.needs(id);
+                let limits = limits(function, needs);
                 let can_wait = waits::can_wait(&module, id);
-                Some((Entry { function: id, limits, instructions, can_wait }, function, *needs))
+                Some((Entry { function: id, limits, instructions, can_wait }, function, needs))
             })
             .collect();
         let version = ptx_version(&module);
@@ -120,28 +131,27 @@ impl Loaded {
         info.encode(&mut encoder);
         let entries = entries.into_iter().map(|(entry, ..)| entry).collect();
         let info = encoder.as_slice().to_vec();
-        let source = compile::source(images);
-        Ok(Self { variables, info, entries, module: Arc::new(module), source, _part: part })
+        let program = Mutex::new(Some(program));
+        Ok(Self { variables, info, entries, module, program, _part: part })
     }
 
-    /// Gives the variables their first values at `base`. Code that finds them there can be made then.
+    /// Gives the variables their first values at `base`, once. Code that finds them there can be made then.
     ///
     /// # Errors
-    /// When there is no memory at `base`, or no code for this machine.
+    /// When there is no memory at `base`.
     pub(super) fn place(
         self: &Arc<Self>,
         base: u64,
         memory: &Memory,
-        executor: Executor,
-        engine: &Engine,
+        improved: &Arc<Improved>,
     ) -> Result<Placed, Refused> {
-        let placement: Placement = self.variables.placement(base);
-        let program = engine.compiler.program(executor, &self.module, self.source, placement)?;
+        let program = self.program.lock().take().ok_or_else(Refused::failed)?;
+        let program = program.placed(self.variables.placement(base));
         self.variables.initialise(&self.module, base, memory).map_err(|_| Refused::no_memory())?;
         let costs = self.entries.iter().map(|_| Cost::default()).collect();
         let code = |_: &Entry| if program.is_made() { Code::default() } else { Code::ready() };
         let codes = self.entries.iter().map(code).collect();
-        let improved = Share::of(&engine.improved);
+        let improved = Share::of(improved);
         Ok(Placed { loaded: Arc::clone(self), program, costs, codes, improved })
     }
 

@@ -185,7 +185,16 @@ impl Queue {
 
     /// Ends the wait of a stream for code: its context has failed.
     pub(super) fn wake_from_code(self: &Arc<Self>) {
+        let awaited = match &self.state.lock().kept {
+            Some(Item { work: Work::Launch(kernel), .. }) => {
+                Some((Arc::clone(&kernel.placed), kernel.function))
+            }
+            _ => None,
+        };
         self.wake_if(|_, kept| kept.is_some());
+        if let Some((placed, function)) = awaited {
+            placed.code(function).forget(self);
+        }
     }
 
     fn wake_if(self: &Arc<Self>, is_meant: impl FnOnce(u64, Option<&Item>) -> bool) {

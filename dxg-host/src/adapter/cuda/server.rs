@@ -263,7 +263,6 @@ impl Server<'_> {
 
     fn place(&mut self, place: &cuda::PlaceModule) -> Result<(), Violation> {
         const OP: &str = "PLACE_MODULE";
-        let settings = self.settings;
         let opened = self.opened(OP)?;
         let loaded = opened.modules.unplaced(OP, place.module)?;
         let context = &opened.context;
@@ -273,7 +272,7 @@ impl Server<'_> {
         {
             return Err(Violation::new(OP, "no memory for the variables"));
         }
-        match loaded.place(base, &context.memory, settings.executor, &context.engine) {
+        match loaded.place(base, &context.memory, &context.engine.improved) {
             Ok(placed) => {
                 let placed = Arc::new(placed);
                 opened.modules.place(place.module, &placed, loaded);

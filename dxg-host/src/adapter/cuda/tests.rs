@@ -49,6 +49,7 @@ use super::compile::Program;
 use super::compile::Refused;
 use super::engine::Engine;
 use super::reader::Commands;
+use super::reader::Done;
 use super::server::Seat;
 use super::server::Server;
 use super::settings::Executor;
@@ -162,14 +163,21 @@ impl Executable for Gated {
 }
 
 impl Program for Gated {
+    fn placed(self: Box<Self>, placement: Placement) -> Arc<dyn Program> {
+        let gates = Arc::clone(&self.gates);
+        let placed = Arc::new(Self { inner: self.inner.placed(placement), ..*self });
+        gates.programs.lock().push(Arc::downgrade(&placed));
+        placed
+    }
+
     fn make(&self, entry: FuncId) {
         let name = self.name(entry);
         self.gates.say(Said::Makes(name.clone()));
         self.gates.pass(&name);
     }
 
-    fn is_improvable(&self) -> bool {
-        self.gates.improves.load(Ordering::SeqCst)
+    fn worth_improving_after(&self) -> Option<Duration> {
+        self.gates.improves.load(Ordering::SeqCst).then_some(Duration::ZERO)
     }
 
     fn improve(&self, entry: FuncId) -> u64 {
@@ -186,12 +194,9 @@ impl Compiler for GatedCompiler {
         _executor: Executor,
         module: &Arc<Module>,
         _source: SourceKey,
-        placement: Placement,
-    ) -> Result<Arc<dyn Program>, Refused> {
-        let inner = Interpreter::new(Arc::clone(module), placement);
-        let made = Arc::new(Gated { gates: Arc::clone(&self.0), inner });
-        self.0.programs.lock().push(Arc::downgrade(&made));
-        Ok(made)
+    ) -> Result<Box<dyn Program>, Refused> {
+        let inner = Interpreter::new(Arc::clone(module), Placement::default());
+        Ok(Box::new(Gated { gates: Arc::clone(&self.0), inner }))
     }
 }
 
@@ -234,7 +239,7 @@ impl Guest {
         windows.insert(IoAddress(IO), Arc::clone(&mapping));
         let (say, said) = mpsc::channel();
         let gates = Arc::new(Gates::new(say));
-        let engine = Engine::with(Box::new(GatedCompiler(Arc::clone(&gates)))).unwrap();
+        let engine = Engine::with(Arc::new(GatedCompiler(Arc::clone(&gates)))).unwrap();
         let seat = Seat {
             windows: Arc::clone(&windows),
             calls: Arc::new(NoLedger),
@@ -247,20 +252,38 @@ impl Guest {
         let memory = SharedSlice::whole(&mapping);
         let last = vec![0; streams as usize];
         let mut guest = Self { server, gates, said, windows, memory, base, last, modules: 0, slots: 0 };
-        guest.tell(Command::Open(cuda::Open {
-            version: cuda::VERSION,
-            compute_capability: 0,
-            range_start: base,
-            range_bytes: RANGE_BYTES,
-            status_io: IO + STATUS as u64,
-        }));
-        let bytes = (WINDOW_BYTES - MEMORY) as u64;
-        guest.tell(Command::Map(cuda::Map { address: base, io: IO + MEMORY as u64, bytes }));
+        guest.open();
         for stream in 0..streams {
             let progress_io = IO + CELLS as u64 + u64::from(stream) * 64;
             guest.tell(Command::CreateStream(cuda::CreateStream { stream, priority: 0, progress_io }));
         }
         guest
+    }
+
+    /// Opens a context where the one before has left, and maps its memory.
+    fn open(&mut self) {
+        let until = Instant::now() + HANG;
+        // Threads of the pool let go of a context a moment after its end.
+        while !self.opens() {
+            assert!(Instant::now() < until, "something is left of the context before");
+            std::thread::yield_now();
+        }
+        let bytes = (WINDOW_BYTES - MEMORY) as u64;
+        self.tell(Command::Map(cuda::Map { address: self.base, io: IO + MEMORY as u64, bytes }));
+    }
+
+    fn opens(&mut self) -> bool {
+        let open = cuda::Open {
+            version: cuda::VERSION,
+            compute_capability: 0,
+            range_start: self.base,
+            range_bytes: RANGE_BYTES,
+            status_io: IO + STATUS as u64,
+        };
+        let Done::Answer(answer) = self.server.execute(Command::Open(open), &mut None).unwrap() else {
+            panic!("OPEN is answered at once");
+        };
+        cuda::Description::decode(&mut Decoder::new(answer.as_slice())).unwrap().result == 0
     }
 
     fn tell(&mut self, command: Command) {
@@ -462,16 +485,7 @@ fn context_ends_while_its_code_is_made() {
     assert!(guest.gates.programs.lock()[1].upgrade().is_none());
     guest.gates.open("slow");
     // Another context of the same engine, at the same addresses as before.
-    let bytes = (WINDOW_BYTES - MEMORY) as u64;
-    let (base, status_io) = (guest.base, IO + STATUS as u64);
-    guest.tell(Command::Open(cuda::Open {
-        version: cuda::VERSION,
-        compute_capability: 0,
-        range_start: base,
-        range_bytes: RANGE_BYTES,
-        status_io,
-    }));
-    guest.tell(Command::Map(cuda::Map { address: base, io: IO + MEMORY as u64, bytes }));
+    guest.open();
     guest.tell(Command::CreateStream(cuda::CreateStream {
         stream: 1,
         priority: 0,
@@ -515,6 +529,9 @@ fn context_that_fails_lets_go_of_streams_that_wait_for_code() {
     // What comes later does not wait for it either.
     guest.launch(0, slow, 0, [0, 1]);
     guest.finish(0);
+    // And nothing of the context is left when it ends.
+    guest.server.end();
+    guest.open();
 }
 
 #[test]
