@@ -133,12 +133,13 @@ fn gpu_lines(index: usize, gpu: &Vgpu, state: &State) -> String {
 fn daemon_lines(answer: &Answer) -> String {
     let daemon = &answer.state.daemon;
     format!(
-        "daemon     dxgd {} (pid {}), up {}\nruntime    {}\nsandbox    {}\n",
+        "daemon     dxgd {} (pid {}), up {}\nruntime    {}\nsandbox    {}\ncode cache {}\n",
         daemon.version,
         daemon.pid,
         span(Duration::from_secs(daemon.uptime_seconds)),
         answer.runtime_dir.display(),
-        or_unknown(&printable(&daemon.sandbox))
+        or_unknown(&printable(&daemon.sandbox)),
+        or_unknown(&printable(&daemon.code_cache))
     )
 }
 
@@ -331,6 +332,13 @@ mod tests {
         );
         assert!(info("driver", 0, 60_000).contains("CUDA       driver, kernels end after 60000 ms\n"));
         assert!(!info("", 0, 0).contains("CUDA"));
+    }
+
+    #[test]
+    fn info_says_where_compiled_code_is_kept() {
+        let daemon = control::Daemon { code_cache: "/var/cache/dxg/code".to_owned(), ..Default::default() };
+        let answer = Answer { runtime_dir: PathBuf::new(), state: State { daemon, ..State::default() } };
+        assert!(daemon_lines(&answer).contains("code cache /var/cache/dxg/code\n"));
     }
 
     #[test]

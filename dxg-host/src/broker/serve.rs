@@ -11,6 +11,7 @@ use dxg_wire::runtime_dir;
 use rustix::net::SocketType;
 
 use super::Broker;
+use super::code::CodeKeeping;
 use super::control::ControlPort;
 use super::deadlines::Deadlines;
 use super::descriptors::Descriptors;
@@ -112,6 +113,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let vgpus = startup::vgpus(&options.config, &found, &mut runtime, user)?;
     let control = Permissions { mode: options.config.access.mode_bits(user)?, owner: None, group: None };
     let control = runtime.listen(&runtime_dir::control_socket(&dir), SocketType::STREAM, control)?;
+    let code = CodeKeeping::open(&options.config.cuda.code_cache()?, vgpus.values());
     let mut ledger = Ledger::default();
     for vgpu in vgpus.values() {
         ledger.open_vgpu(vgpu.id, vgpu.quota_bytes);
@@ -142,6 +144,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         spare: dxg_wire::doorbell::create().ok(),
         worker_ids: Counter::default(),
         sandbox_level: String::new(),
+        code,
     };
     tracing::info!(dir = %dir.display(), "serving");
     Ok(broker.run()?)

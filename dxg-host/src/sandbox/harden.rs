@@ -9,6 +9,8 @@ use rustix::process::Signal;
 use rustix::thread::CapabilitySet;
 use rustix::thread::CapabilitySets;
 
+/// Most descriptors of a keeper: one for each client, and some.
+const KEEPER_FILES: u64 = 16_384;
 /// Most descriptors of a worker.
 const WORKER_FILES: u64 = 256;
 /// Most bytes that a worker locks into memory: drivers lock a few pages for what the GPU reads without faults.
@@ -49,10 +51,23 @@ pub fn limit_memory(charged_bytes: u64) -> io::Result<()> {
 /// # Errors
 /// What the system says.
 pub fn harden_worker() -> io::Result<()> {
+    harden(WORKER_FILES)
+}
+
+/// The same for a keeper. A limit on the size of files ends a write, not the process.
+///
+/// # Errors
+/// What the system says.
+pub fn harden_keeper() -> io::Result<()> {
+    super::signals::ignore_file_limit()?;
+    harden(KEEPER_FILES)
+}
+
+fn harden(files: u64) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    lower(Resource::Nofile, WORKER_FILES)?;
+    lower(Resource::Nofile, files)?;
     lower(Resource::Memlock, WORKER_LOCKED_BYTES)?;
     lower(Resource::Msgqueue, 0)?;
     lower(Resource::Rtprio, 0)?;

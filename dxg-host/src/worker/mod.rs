@@ -45,6 +45,7 @@ use crate::adapter::cuda;
 use crate::adapter::cuda::libcuda;
 use crate::adapter::null::NullAdapter;
 use crate::adapter::vulkan;
+use crate::code_store::Asking;
 use crate::failure::Failure;
 use crate::failure::Fault;
 use crate::sandbox;
@@ -89,7 +90,7 @@ pub fn run(
     host_libcuda: Option<&Path>,
 ) -> Result<(), WorkerError> {
     sandbox::harden_worker().map_err(WorkerError::Harden)?;
-    let socket = take_stdin().map_err(WorkerError::Socket)?;
+    let socket = sandbox::take_stdin().map_err(WorkerError::Socket)?;
     let link = Arc::new(BrokerLink::new(socket, Arc::new(Windows::new())));
     let (adapter, level) = match load(choice, policy, readable, host_libcuda) {
         Ok(loaded) => loaded,
@@ -105,14 +106,6 @@ pub fn run(
 
 fn ready(reason: Reason, sentence: &str) -> WorkerReady {
     WorkerReady { reason, reserved: 0, text: text(sentence) }
-}
-
-/// The socket at descriptor 0, which nothing else reads from here on.
-fn take_stdin() -> io::Result<OwnedFd> {
-    let socket = io::stdin().as_fd().try_clone_to_owned()?;
-    let null = std::fs::File::open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    Ok(socket)
 }
 
 /// Loads the adapter in a process that is closed in before, and further once it is loaded.
@@ -219,6 +212,13 @@ impl Worker {
                 self.link.answered(granted.call, Answer::Done(granted));
                 Ok(())
             }
+            (State::Bound(..), HostMessage::CODE_OPENED) => {
+                let granted: Granted = message.body();
+                if let Some(socket) = message.into_fd() {
+                    self.link.answered(granted.call, Answer::Code(socket));
+                }
+                Ok(())
+            }
             (State::Bound(..), HostMessage::SHARED_OPENED) => {
                 let opened: SharedOpened = message.body();
                 if let Ok([private, memory]) = <[OwnedFd; 2]>::try_from(message.fds) {
@@ -255,6 +255,8 @@ impl Worker {
                 Failure::Violation(violation) => self.link.end(Reason::VIOLATION, &violation.to_string()),
                 other => WorkerError::Protocol(other.to_string()),
             })?;
+        let link = Arc::clone(&self.link);
+        cuda::keep_code(Arc::new(Asking::new(move || link.open_code().ok())));
         self.state = State::Bound(
             Streams::new(adapter, Arc::clone(&self.link), bind.cuda.into()),
             Released::new(bind.quota_bytes),

@@ -37,6 +37,7 @@ pub(crate) struct Prepared {
     memory: OwnedFd,
     program: OwnedFd,
     parent: i64,
+    library: PathBuf,
 }
 
 impl Prepared {
@@ -51,6 +52,7 @@ impl Prepared {
             memory: create_sealed("test", 1 << 16).unwrap(),
             program: rustix::fs::memfd_create("program", rustix::fs::MemfdFlags::empty()).unwrap(),
             parent: i64::from(std::os::unix::process::parent_id()),
+            library: library(),
         }
     }
 }
@@ -81,7 +83,6 @@ fn files(had: &Prepared) -> Vec<(&'static str, i32)> {
     let (secret_name, fresh_name) = (text(&secret), text(&fresh));
     let (secret_at, fresh_at) = (secret_name.as_ptr() as i64, fresh_name.as_ptr() as i64);
     let here = i64::from(libc::AT_FDCWD);
-    let library = library();
     let unnamed =
         OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(&had.directory);
     let parent = had.parent;
@@ -90,7 +91,7 @@ fn files(had: &Prepared) -> Vec<(&'static str, i32)> {
         ("read_of_the_password_file", read(Path::new("/etc/passwd"))),
         ("listing_of_a_directory_outside", code(std::fs::read_dir(&had.directory))),
         ("write_to_a_file_outside", both(&secret)),
-        ("write_to_a_library", both(&library)),
+        ("write_to_a_library", both(&had.library)),
         ("memory_of_the_parent", read(&PathBuf::from(format!("/proc/{parent}/mem")))),
         ("environment_of_the_parent", read(&PathBuf::from(format!("/proc/{parent}/environ")))),
         ("creating_a_file", code(OpenOptions::new().write(true).create(true).truncate(true).open(&fresh))),
@@ -269,7 +270,7 @@ pub(crate) fn needed(had: &Prepared) -> Vec<(&'static str, i32)> {
         ("compiled_code_runs", i32::from(run_compiled() != 42)),
         ("memory_of_a_descriptor_is_mapped", map(&had.memory)),
         ("received_descriptor_is_mapped", receive_and_map(had)),
-        ("library_is_read", code(std::fs::File::open(library()))),
+        ("library_is_read", code(std::fs::File::open(&had.library))),
         ("library_is_loaded", load_library()),
         (
             "device_node_is_opened_for_both_ways",

@@ -11,6 +11,7 @@ mod daemon;
 #[expect(dead_code, reason = "the tests of streams use more of it")]
 mod guest;
 mod inside;
+mod keeper;
 mod machine;
 #[path = "../support/mod.rs"]
 mod support;

@@ -13,8 +13,8 @@ mod call;
 mod callbacks;
 mod code;
 mod context;
-mod disk;
 pub mod emit;
+mod image_bytes;
 mod jit_memory;
 mod prepare;
 mod run;
@@ -31,8 +31,8 @@ use std::time::Instant;
 use cranelift_codegen::isa::OwnedTargetIsa;
 
 pub use self::cache::CodeCache;
+pub use self::cache::CodeStore;
 pub use self::cache::SourceKey;
-pub use self::disk::Directory;
 pub use self::signals::install_handlers;
 use crate::exec::Blocks;
 use crate::exec::Executable;
@@ -171,17 +171,8 @@ impl NativeProgram {
             return Ok(entry);
         }
         let prepared = self.prepare(id)?;
-        let kept = cache.directory().and_then(|directory| directory.get(&key));
-        let image = match kept.filter(|image| image.starts.len() == prepared.units.len()) {
-            Some(image) => image,
-            None => {
-                let image = self.image(&prepared)?;
-                if let Some(directory) = cache.directory() {
-                    directory.put(&key, &image);
-                }
-                image
-            }
-        };
+        let fits = |image: &CodeImage| image.starts.len() == prepared.units.len();
+        let image = cache.image(&key, fits, || self.image(&prepared))?;
         let entry = Self::map(prepared, image)?;
         cache.put(key, &entry);
         Ok(entry)

@@ -149,7 +149,16 @@ impl Machine {
     /// The processes of the daemon that serve a client: they have the threads of a session.
     pub(crate) fn workers(&self) -> Vec<u32> {
         let threads = |pid: &u32| fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-        self.children().into_iter().filter(|pid| threads(pid) > 1).collect()
+        self.all_workers().into_iter().filter(|pid| threads(pid) > 1).collect()
+    }
+
+    /// The processes that serve clients, or will.
+    fn all_workers(&self) -> Vec<u32> {
+        let is_worker = |pid: &u32| {
+            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            line.split(|byte| *byte == 0).any(|word| word == b"worker")
+        };
+        self.children().into_iter().filter(is_worker).collect()
     }
 
     fn children(&self) -> Vec<u32> {
@@ -174,7 +183,7 @@ impl Machine {
         eventually("the daemon rests", || {
             let state = self.state();
             let is_idle = |vgpu: &control::Vgpu| vgpu.clients.is_empty() && vgpu.used_bytes == 0;
-            state.vgpus.iter().all(is_idle) && self.workers().is_empty() && self.children().len() == 1
+            state.vgpus.iter().all(is_idle) && self.workers().is_empty() && self.all_workers().len() == 1
         });
     }
 }

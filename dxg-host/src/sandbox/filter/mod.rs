@@ -23,6 +23,8 @@ pub(super) enum Stage {
     Load,
     /// Before a client is served.
     Serve(Compilers),
+    /// In the place of that, in a keeper of code.
+    Keep,
 }
 
 /// Puts the filter of a stage in force for all threads of this process, for good.
@@ -33,6 +35,7 @@ pub(super) fn install(stage: Stage) -> io::Result<()> {
     let rules = match stage {
         Stage::Load => rules::load(),
         Stage::Serve(compilers) => rules::serve(std::process::id(), compilers),
+        Stage::Keep => rules::keep(std::process::id()),
     };
     install::install(&program::compile(&rules))
 }

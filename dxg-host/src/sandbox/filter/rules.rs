@@ -295,6 +295,30 @@ fn executable_memory() -> Vec<Rule> {
     ]
 }
 
+/// Calls that a keeper of code makes for its files, which no worker may.
+const OF_FILES: &[libc::c_long] = &[
+    libc::SYS_openat,
+    libc::SYS_mkdirat,
+    libc::SYS_unlinkat,
+    libc::SYS_renameat2,
+    libc::SYS_utimensat,
+    libc::SYS_renameat,
+];
+
+/// Refused to a keeper beside what [`load`] refuses: what is refused to workers, but not its files, and what only
+/// drivers need. `own` is this process.
+pub(super) fn keep(own: u32) -> Vec<Rule> {
+    let new_processes = on(libc::SYS_clone, 0, Test::NoBit(bits(libc::CLONE_THREAD)));
+    let mut rules = serve(own, Compilers::OfDrivers);
+    rules.retain(|rule| !OF_FILES.contains(&rule.call) && *rule != new_processes);
+    refuse(&mut rules, &[libc::SYS_clone]);
+    // Code is kept here, and run elsewhere.
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.push(on(call, 2, Test::AnyBit(bits(libc::PROT_EXEC))));
+    }
+    rules
+}
+
 /// Keys for a Linux console, its screen and its selection.
 const TIOCLINUX: libc::Ioctl = 0x541C;
 /// `fcntl`: the owner of a descriptor, as process, thread or group.
@@ -342,6 +366,7 @@ mod tests {
     fn no_rule_is_unused() {
         assert_none_is_shadowed(&load());
         assert_none_is_shadowed(&serve(7, Compilers::OurOwn));
+        assert_none_is_shadowed(&keep(7));
     }
 
     #[test]
