@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::os::fd::RawFd;
@@ -90,7 +91,7 @@ struct ServeArgs {
     host_env: Vec<String>,
     /// Directory of compiled code, in the place of the configuration's; "" keeps none.
     #[arg(long, value_name = "DIR")]
-    code_cache: Option<PathBuf>,
+    code_cache: Option<OsString>,
     /// Remove the runtime directory, with what the daemon made there, at the end.
     #[arg(long)]
     remove_dir: bool,
@@ -144,7 +145,7 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         let (key, value) = variable.split_once('=').context("--host-env wants KEY=VALUE")?;
         config.host_env.insert(key.to_owned(), value.to_owned());
     }
-    config.cuda.code_cache = args.code_cache.or(config.cuda.code_cache);
+    config.cuda.code_cache = args.code_cache.map(PathBuf::from).or(config.cuda.code_cache);
     let leftovers = if args.remove_dir { Leftovers::Remove } else { Leftovers::Keep };
     let options = ServeOptions {
         runtime_dir: args.runtime_dir,
