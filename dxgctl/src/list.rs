@@ -106,10 +106,11 @@ fn document(answers: &[Answer]) -> serde_json::Value {
 fn gpu_lines(index: usize, gpu: &Vgpu, state: &State) -> String {
     let adapter = adapter_of(gpu, state);
     let mut text = format!(
-        "{index}  {}  {}  [{}]\n   driver {} {}, memory {} of {} in use, {}\n",
+        "{index}  {}  {}  [{}], for {}\n   driver {} {}, memory {} of {} in use, {}\n",
         gpu.uuid,
         or_unknown(&adapter.name),
         or_unknown(&adapter.kind),
+        purpose(&adapter),
         or_unknown(&adapter.driver_name),
         adapter.driver_version,
         bytes(gpu.used_bytes),
@@ -150,6 +151,7 @@ fn info_lines(gpu: &Vgpu, state: &State) -> String {
         let _ = writeln!(text, "  {title:<10} {value}");
     };
     row("adapter", format!("{} [{}]", or_unknown(&adapter.name), or_unknown(&adapter.kind)));
+    row("for", purpose(&adapter).to_owned());
     row("device", format!("{:04x}:{:04x}", adapter.vendor_id, adapter.device_id));
     row("driver", format!("{} {}", or_unknown(&adapter.driver_name), adapter.driver_version));
     for heap in &adapter.heaps {
@@ -184,6 +186,16 @@ fn info_lines(gpu: &Vgpu, state: &State) -> String {
         );
     }
     text
+}
+
+/// What programs can do with virtual GPUs of an adapter, beside memory and fences, which all have.
+fn purpose(adapter: &Adapter) -> &'static str {
+    match adapter.kind.as_str() {
+        "vulkan" => "Vulkan and CUDA",
+        "cpu" | "cuda" => "CUDA",
+        "none" => "memory and fences only",
+        _ => "what its driver can",
+    }
 }
 
 fn adapter_of(gpu: &Vgpu, state: &State) -> Adapter {
@@ -280,6 +292,22 @@ mod tests {
         let state: State = serde_json::from_value(state).unwrap();
         let answer = Answer { runtime_dir: "/run/dxg".into(), state };
         assert_eq!(document(&[answer]), example);
+    }
+
+    #[test]
+    fn list_and_info_say_what_a_virtual_gpu_is_for() {
+        for (kind, purpose) in [
+            ("cpu", "CUDA"),
+            ("cuda", "CUDA"),
+            ("vulkan", "Vulkan and CUDA"),
+            ("none", "memory and fences only"),
+        ] {
+            let adapter = Adapter { kind: kind.to_owned(), ..Adapter::default() };
+            let state = State { adapters: vec![adapter], ..State::default() };
+            let gpu = Vgpu::default();
+            assert!(gpu_lines(0, &gpu, &state).contains(&format!("[{kind}], for {purpose}\n")));
+            assert!(info_lines(&gpu, &state).contains(&format!("for        {purpose}\n")));
+        }
     }
 
     #[test]

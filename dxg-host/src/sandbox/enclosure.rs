@@ -27,6 +27,15 @@ pub enum Policy {
     Off,
 }
 
+/// Who makes code in a process that is closed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compilers {
+    /// Nobody but us: no memory is writable and executable at once, and no more files become code.
+    OurOwn,
+    /// Drivers of others, too, whose ways are theirs.
+    OfDrivers,
+}
+
 /// Why a worker does not go on.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -89,8 +98,8 @@ impl Enclosure {
     ///
     /// # Errors
     /// [`EncloseError::NotWhole`] where the policy requires what the system does not give.
-    pub fn tighten(mut self) -> Result<Level, EncloseError> {
-        if self.policy != Policy::Off && step("seccomp", filter::install(Stage::Serve)).is_some() {
+    pub fn tighten(mut self, compilers: Compilers) -> Result<Level, EncloseError> {
+        if self.policy != Policy::Off && step("seccomp", filter::install(Stage::Serve(compilers))).is_some() {
             self.level.filters += 1;
         }
         if self.policy == Policy::Require && !self.level.is_full() {

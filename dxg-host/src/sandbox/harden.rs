@@ -26,6 +26,22 @@ pub fn harden_broker() -> io::Result<()> {
     no_core()
 }
 
+/// What a worker takes for itself at most: stacks of its threads, what the compiler and rings hold, code.
+const OWN_BYTES: u64 = 2 << 30;
+/// And for each core: what the threads of a block hold while they run.
+const OWN_BYTES_PER_CORE: u64 = 256 << 20;
+
+/// Limits the private memory of a worker without a foreign driver to what the client may be charged and what the worker itself
+/// needs. What asks for more fails, and ends this process at worst.
+///
+/// # Errors
+/// What the system says.
+pub fn limit_memory(charged_bytes: u64) -> io::Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let own_bytes = OWN_BYTES.saturating_add(OWN_BYTES_PER_CORE.saturating_mul(cores));
+    lower(Resource::Data, charged_bytes.saturating_add(own_bytes))
+}
+
 /// Takes from a worker what it does not need: core files, many descriptors, much locked memory, message queues, priority
 /// over others, debuggers, gains by exec, and life without the broker.
 ///

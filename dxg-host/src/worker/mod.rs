@@ -49,6 +49,7 @@ use crate::code_store::Asking;
 use crate::failure::Failure;
 use crate::failure::Fault;
 use crate::sandbox;
+use crate::sandbox::Compilers;
 use crate::sandbox::Level;
 use crate::sandbox::Policy;
 use crate::session;
@@ -100,7 +101,7 @@ pub fn run(
     };
     // The broker tells people how far the worker is closed in.
     link.tell(WorkerMessage::READY, &ready(Reason::NONE, &level.to_string()));
-    Worker { link, state: State::Unbound(adapter) }.run()
+    Worker { link, compilers: compilers(choice), state: State::Unbound(adapter) }.run()
 }
 
 fn ready(reason: Reason, sentence: &str) -> WorkerReady {
@@ -116,8 +117,16 @@ fn load(
 ) -> Result<(Arc<dyn Adapter>, Level), String> {
     let enclosure = sandbox::enclose(policy, readable).map_err(|error| error.to_string())?;
     let adapter = open(choice, host_libcuda).map_err(|fault| fault.to_string())?;
-    let level = enclosure.tighten().map_err(|error| error.to_string())?;
+    let level = enclosure.tighten(compilers(choice)).map_err(|error| error.to_string())?;
     Ok((adapter, level))
+}
+
+/// Whose code there is in a worker of an adapter.
+fn compilers(choice: AdapterChoice) -> Compilers {
+    match choice {
+        AdapterChoice::Cpu | AdapterChoice::None => Compilers::OurOwn,
+        AdapterChoice::Cuda(_) | AdapterChoice::Vulkan(_) => Compilers::OfDrivers,
+    }
 }
 
 /// Loads the adapter.
@@ -138,6 +147,7 @@ enum State {
 
 struct Worker {
     link: Arc<BrokerLink>,
+    compilers: Compilers,
     state: State,
 }
 
@@ -223,6 +233,10 @@ impl Worker {
     fn bind(&mut self, adapter: Arc<dyn Adapter>, message: Message) -> Result<(), WorkerError> {
         let broken = |what: &str| WorkerError::Protocol(what.to_owned());
         let bind: Bind = message.body();
+        // What drivers take is theirs to know; what we take is known.
+        if self.compilers == Compilers::OurOwn {
+            sandbox::limit_memory(bind.quota_bytes).map_err(WorkerError::Harden)?;
+        }
         // The client is welcomed from here on, and greets the session while it begins.
         self.link
             .tell(WorkerMessage::BOUND, &Ack { subject: bind.session, reason: Reason::NONE, reserved: 0 });

@@ -221,6 +221,42 @@ fn this_process() -> Vec<(&'static str, i32)> {
     ]
 }
 
+/// Ways to memory that is writable and executable, and to files as code.
+pub(crate) fn executable_memory() -> Vec<(&'static str, i32)> {
+    let (all, code) =
+        (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC, libc::PROT_READ | libc::PROT_EXEC);
+    let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let shared = rustix::fs::memfd_create("code", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    rustix::fs::ftruncate(&shared, 4096).unwrap();
+    let shared = i64::from(shared.as_raw_fd());
+    let map = |access: i32, flags: i32, fd: i64| {
+        call(libc::SYS_mmap, &[0, 4096, i64::from(access), i64::from(flags), fd, 0])
+    };
+    let file = std::fs::File::open(library()).unwrap();
+    vec![
+        ("page_for_everything", map(all, private, -1)),
+        ("page_of_code_at_once", map(code, private, -1)),
+        ("shared_page_for_everything", map(all, libc::MAP_SHARED, shared)),
+        ("shared_page_of_code", map(code, libc::MAP_SHARED, shared)),
+        ("further_library_as_code", map(code, libc::MAP_PRIVATE, i64::from(file.as_raw_fd()))),
+        ("page_that_becomes_everything", become_everything(libc::SYS_mprotect)),
+        ("page_with_a_key_that_becomes_everything", become_everything(libc::SYS_pkey_mprotect)),
+    ]
+}
+
+/// Changes a page of our own, which is aligned and stays for the time of the call.
+fn become_everything(number: libc::c_long) -> i32 {
+    let all = i64::from(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
+    let pages = vec![0_u8; 2 * 4096];
+    let start = (pages.as_ptr() as i64 + 4095) / 4096 * 4096;
+    let done = call(number, &[start, 4096, all, -1]);
+    // For the sake of who gets the memory next.
+    if done == 0 {
+        call(libc::SYS_mprotect, &[start, 4096, i64::from(libc::PROT_READ | libc::PROT_WRITE)]);
+    }
+    done
+}
+
 /// What a worker lives by.
 pub(crate) fn needed(had: &Prepared) -> Vec<(&'static str, i32)> {
     let own = i64::from(std::process::id());

@@ -124,6 +124,16 @@ pub(crate) struct Prepared {
     pub(crate) stack_bytes: u32,
 }
 
+/// What is known of the stack that a unit and what it calls take.
+#[derive(Clone, Copy, Debug)]
+enum Depth {
+    Unknown,
+    /// Being looked at: to come here again is recursion.
+    Open,
+    /// So many bytes, and whether there is a bound.
+    Known(u32, bool),
+}
+
 impl Unit {
     fn of(mut function: Function, (number, first_point): (u32, u32), tier: Tier) -> Result<Self, String> {
         let found = match tier {
@@ -379,8 +389,8 @@ impl Prepared {
 
     /// Stack of a thread: the deepest chain of frames, and more if there is no deepest.
     fn stack(&self) -> u32 {
-        let mut open = vec![false; self.units.len()];
-        let (deepest, is_closed) = self.depth(0, &mut open, 0);
+        let mut known = vec![Depth::Unknown; self.units.len()];
+        let (deepest, is_closed) = self.depth(0, &mut known, 0);
         let is_closed =
             is_closed && !self.units.iter().any(|unit| unit.has_alloca || has_indirect_calls(&unit.function));
         let extra = if is_closed { 0 } else { OPEN_STACK_BYTES };
@@ -389,19 +399,22 @@ impl Prepared {
         (deepest + extra).next_multiple_of(align.max(64))
     }
 
-    fn depth(&self, number: usize, open: &mut [bool], calls: usize) -> (u32, bool) {
+    fn depth(&self, number: usize, known: &mut [Depth], calls: usize) -> (u32, bool) {
         let Some(unit) = self.units.get(number) else { return (0, true) };
-        if calls > MOST_CALLS || std::mem::replace(&mut open[number], true) {
-            return (0, false);
+        match known[number] {
+            Depth::Known(bytes, is_closed) => return (bytes, is_closed),
+            Depth::Unknown if calls <= MOST_CALLS => known[number] = Depth::Open,
+            _ => return (0, false),
         }
         let (mut most, mut is_closed) = (0, true);
         for callee in callees(&unit.function) {
             let Some(next) = self.by_function.get(callee.0 as usize).copied().flatten() else { continue };
-            let (below, closed) = self.depth(next as usize, open, calls + 1);
+            let (below, closed) = self.depth(next as usize, known, calls + 1);
             most = most.max(below);
             is_closed &= closed;
         }
-        open[number] = false;
-        (most.saturating_add(unit.regions.frame.bytes + unit.regions.frame.align), is_closed)
+        let bytes = most.saturating_add(unit.regions.frame.bytes + unit.regions.frame.align);
+        known[number] = Depth::Known(bytes, is_closed);
+        (bytes, is_closed)
     }
 }

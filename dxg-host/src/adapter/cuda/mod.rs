@@ -37,6 +37,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod waits;
 mod watch;
 mod work;
 mod workspace;

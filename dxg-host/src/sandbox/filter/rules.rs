@@ -1,5 +1,6 @@
 //! What each stage refuses, and why.
 
+use super::super::enclosure::Compilers;
 use super::program::Rule;
 use super::program::Test;
 use super::program::When;
@@ -153,8 +154,11 @@ pub(super) fn load() -> Vec<Rule> {
 }
 
 /// Refused once the driver is loaded, too: only loading, or nothing at all, needs it. `own` is this process.
-pub(super) fn serve(own: u32) -> Vec<Rule> {
+pub(super) fn serve(own: u32, compilers: Compilers) -> Vec<Rule> {
     let mut rules = Vec::new();
+    if compilers == Compilers::OurOwn {
+        rules.extend(executable_memory());
+    }
     // Files are opened for reading only. For both ways stays open: devices are opened so when a client's device is
     // made. Landlock leaves no file but devices to be opened so.
     let creating = Test::AnyBit(bits(libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | O_UNNAMED));
@@ -287,6 +291,19 @@ pub(super) fn serve(own: u32) -> Vec<Rule> {
     rules
 }
 
+/// What our own compiler does not do, and drivers may: it writes private pages first, and makes them executable and not writable
+/// then.
+fn executable_memory() -> Vec<Rule> {
+    let writable_too = bits(libc::PROT_WRITE | libc::PROT_EXEC);
+    let both = Test::Masked { mask: writable_too, equal: writable_too };
+    vec![
+        // Files, and memory that others may write, are no code any more: all libraries are loaded.
+        on(libc::SYS_mmap, 2, Test::AnyBit(bits(libc::PROT_EXEC))),
+        on(libc::SYS_mprotect, 2, both),
+        on(libc::SYS_pkey_mprotect, 2, both),
+    ]
+}
+
 /// Calls that a keeper of code makes for its files, which no worker may.
 const OF_FILES: &[libc::c_long] = &[
     libc::SYS_openat,
@@ -301,7 +318,7 @@ const OF_FILES: &[libc::c_long] = &[
 /// drivers need. `own` is this process.
 pub(super) fn keep(own: u32) -> Vec<Rule> {
     let new_processes = on(libc::SYS_clone, 0, Test::NoBit(bits(libc::CLONE_THREAD)));
-    let mut rules = serve(own);
+    let mut rules = serve(own, Compilers::OfDrivers);
     rules.retain(|rule| !OF_FILES.contains(&rule.call) && *rule != new_processes);
     refuse(&mut rules, &[libc::SYS_clone]);
     // Code is kept here, and run elsewhere.
@@ -373,14 +390,14 @@ mod tests {
     #[test]
     fn no_rule_is_unused() {
         assert_none_is_shadowed(&load());
-        assert_none_is_shadowed(&serve(7));
+        assert_none_is_shadowed(&serve(7, Compilers::OurOwn));
         assert_none_is_shadowed(&keep(7));
     }
 
     #[test]
     fn second_stage_does_not_repeat_whole_refusals_of_the_first() {
         let first = load();
-        for rule in serve(7) {
+        for rule in serve(7, Compilers::OurOwn) {
             let repeated = first.iter().any(|other| other.call == rule.call && other.when == When::Always);
             assert!(!repeated, "{rule:?} has no effect");
         }
