@@ -1,6 +1,6 @@
 //! Graphs: steps with an order, to be launched many times.
 //!
-//! *Why here.* A launch pushes the steps to a stream one after another: the host needs to know nothing of graphs.
+//! *Why here.* A launch puts the steps on streams, which wait for each other as the edges say: the host needs to know nothing of graphs.
 
 #![forbid(unsafe_code)]
 
@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::arena::Kind;
 use crate::context::Context;
-use crate::exec;
+use crate::context::Posting;
 use crate::generated::enums::CUgraphNodeType;
 use crate::generated::enums::CUresult;
 use crate::generated::handles::CUcontext;
@@ -318,28 +318,32 @@ impl Drop for Graph {
     }
 }
 
-/// Appends a step that is nothing but work for the host; whether it is.
-pub(crate) fn as_works(step: &Step, works: &mut Vec<Work>) -> bool {
+/// Whether a step is nothing but work for the host.
+pub(crate) fn is_work(step: &Step) -> bool {
+    !matches!(step, Step::HostCopy(_) | Step::Host(_) | Step::Record(_) | Step::Wait(_) | Step::Graph(_))
+}
+
+/// Puts a step that is nothing but work for the host on a stream.
+pub(crate) fn post(posting: &mut Posting<'_>, lane: &Arc<Lane>, step: &Step) -> Answer {
     match step {
-        Step::Empty | Step::Allocated(_) | Step::Freed(_) => {}
-        Step::Launch(launch) => works.push(Work::Launch(launch.clone())),
-        Step::Copy(copy) => works.push(match copy.as_line() {
-            Some(bytes) => Work::Copy(copy.to[0], copy.from[0], bytes),
-            None => Work::Copy3d(*copy),
+        Step::Launch(launch) => posting.launch(lane, launch),
+        Step::Copy(copy) => posting.put(
+            lane,
+            &match copy.as_line() {
+                Some(bytes) => Work::Copy(copy.to[0], copy.from[0], bytes),
+                None => Work::Copy3d(*copy),
+            },
+        ),
+        Step::Fill(fill) => posting.put(lane, &Work::Fill(*fill)),
+        Step::Values(values) => values.iter().try_for_each(|work| posting.put(lane, work)),
+        Step::Signal(signals) => signals.iter().try_for_each(|(one, value)| {
+            posting.put(lane, &Work::SignalCell(one.io(), one.signal_value(*value)))
         }),
-        Step::Fill(fill) => works.push(Work::Fill(*fill)),
-        Step::Values(values) => works.extend(values.iter().cloned()),
-        Step::Signal(signals) => {
-            works.extend(
-                signals.iter().map(|(one, value)| Work::SignalCell(one.io(), one.signal_value(*value))),
-            );
-        }
-        Step::Await(waits) => {
-            works.extend(waits.iter().map(|(one, value)| Work::WaitCell(one.io(), one.wait_value(*value))));
-        }
-        Step::HostCopy(_) | Step::Host(_) | Step::Record(_) | Step::Wait(_) | Step::Graph(_) => return false,
+        Step::Await(waits) => waits.iter().try_for_each(|(one, value)| {
+            posting.put(lane, &Work::WaitCell(one.io(), one.wait_value(*value)))
+        }),
+        _ => Ok(()),
     }
-    true
 }
 
 /// Runs a step on a stream.
@@ -355,12 +359,11 @@ pub fn run(context: &Arc<Context>, lane: &Arc<Lane>, step: &Step) -> Answer {
             Some(wait) => context.submit(lane, &[wait]).map(drop),
             None => Ok(()),
         },
-        Step::Graph(prepared) => exec::launch(context, lane, prepared),
-        Step::Launch(launch) => context.submit(lane, &[Work::Launch(launch.clone())]).map(drop),
+        Step::Graph(prepared) => prepared.steps.iter().try_for_each(|one| run(context, lane, &one.step)),
         other => {
-            let mut works = Vec::new();
-            as_works(other, &mut works);
-            if works.is_empty() { context.check() } else { context.submit(lane, &works).map(drop) }
+            let mut posting = context.posting()?;
+            post(&mut posting, lane, other)?;
+            posting.finish()
         }
     }
 }

@@ -157,7 +157,7 @@ impl Work {
 }
 
 /// As `cuda::Launch` encodes, without a copy of the parameters first.
-fn put_launch(launch: &Launch, batch: &mut Batch<'_>, stream: u32, sequence: u64) {
+pub(crate) fn put_launch(launch: &Launch, batch: &mut Batch<'_>, stream: u32, sequence: u64) {
     let message = cuda::Launch {
         stream,
         flags: launch.flags,

@@ -127,6 +127,7 @@ pub fn launch(name: CUgraphExec, stream: CUstream) -> Answer {
     let exec = exec(name)?;
     let (context, lane) = current::stream(stream)?;
     if !lane.is_capturing.load(std::sync::atomic::Ordering::Relaxed) {
+        crate::capture::check_legacy(&context, &lane)?;
         return exec.launch(&context, &lane);
     }
     let prepared = exec.prepared();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::arena::Kind;
+use crate::capture;
 use crate::context::Context;
 use crate::current;
 use crate::driver;
@@ -47,6 +48,7 @@ pub fn info(free: Mut<usize>, total: Mut<usize>) -> Answer {
 }
 
 fn allocate(context: &Arc<Context>, bytes: usize, kind: Kind, flags: u32) -> Answer<u64> {
+    capture::check_unseen()?;
     if bytes == 0 {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }
@@ -99,6 +101,7 @@ pub fn free(ptr: CUdeviceptr) -> Answer {
 
 /// Frees once nothing runs any more.
 fn free_kinds(address: u64, kinds: &[Kind]) -> Answer {
+    capture::check_unseen()?;
     let context = places::owner(address).ok_or(CUresult::ERROR_INVALID_VALUE)?;
     let found =
         context.arena.find(address).filter(|found| found.start == address && kinds.contains(&found.kind));
@@ -187,6 +190,7 @@ pub fn host_register(ptr: Address, bytes: usize, flags: u32) -> Answer {
     if places::find(ptr.0 as u64).is_some() {
         return Err(CUresult::ERROR_HOST_MEMORY_ALREADY_REGISTERED);
     }
+    capture::check_unseen()?;
     registered::register(&context, ptr, bytes as u64, flags)
 }
 
@@ -194,6 +198,7 @@ pub fn host_register(ptr: Address, bytes: usize, flags: u32) -> Answer {
 pub fn host_unregister(ptr: Address) -> Answer {
     let context = current::context()?;
     ptr.given()?;
+    capture::check_unseen()?;
     registered::unregister(&context, ptr)
 }
 

@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::too_many_arguments, reason = "the signatures are those of the header")]
 
+#[cfg(test)]
+mod capture_tests;
 pub mod context;
 pub mod copy;
 pub mod copy_box;

@@ -25,6 +25,7 @@ use crate::lane::Lane;
 use crate::places;
 use crate::pool;
 use crate::pool::Pool;
+use crate::step::Step;
 use crate::tables;
 use crate::types::Answer;
 use crate::types::CUdevice;
@@ -162,11 +163,10 @@ fn allocate(context: &Arc<Context>, lane: &Arc<Lane>, pool: CUmemoryPool, bytes:
 fn captured(context: &Arc<Context>, lane: &Arc<Lane>, bytes: u64) -> Answer<u64> {
     let address = context.arena.allocate(&context.ring, bytes, Kind::Graph, 0)?;
     let memory = Arc::new(crate::graph::GraphMemory { context: Arc::clone(context), address });
-    crate::capture::add(lane, crate::step::Step::Allocated(address), Params::Alloc(address, bytes))?;
+    let index = crate::capture::add_node(lane, Step::Allocated(address), Params::Alloc(address, bytes))?;
     let capture = lane.capture.lock();
     if let Some(capture) = &*capture
-        && let Some(index) = capture.before.first()
-        && let Some(Some(node)) = capture.graph.nodes.lock().get_mut(*index)
+        && let Some(Some(node)) = capture.session.graph.nodes.lock().get_mut(index)
     {
         node.memory = Some(memory);
     }
@@ -193,7 +193,7 @@ pub fn free(ptr: CUdeviceptr, stream: CUstream) -> Answer {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }
     if lane.is_capturing.load(std::sync::atomic::Ordering::Relaxed) {
-        return crate::capture::add(&lane, crate::step::Step::Freed(ptr.0), Params::Free(ptr.0));
+        return crate::capture::add(&lane, Step::Freed(ptr.0), Params::Free(ptr.0));
     }
     if tables::POOLS.all().iter().any(|pool| pool.free(&context, &lane, ptr.0)) {
         return Ok(());

@@ -54,6 +54,8 @@ fn text(bytes: &'static [u8]) -> Text {
 
 fn session() -> Session {
     let one = ONE.lock();
+    // Captures of tests that run at the same time are none of ours.
+    crate::capture::exchange_mode(CUstreamCaptureMode::THREAD_LOCAL);
     driver::for_tests();
     let mut name = CUcontext::NULL;
     device::primary_retain(out(&mut name), CUdevice(0)).unwrap();
