@@ -52,8 +52,9 @@ const HEAP_BYTES: u64 = 8 << 20;
 const FIFO_BYTES: u64 = 1 << 20;
 /// Ranges that the host is asked for.
 const RANGE_TRIES: usize = 16;
-/// Work is posted when there are so many bytes of it, for the host to begin.
-const PART_BYTES: usize = 16 << 10;
+/// Work is posted when there are so many bytes of it, for the host to begin: first a few, then more each time.
+const FIRST_PART_BYTES: usize = 512;
+const MOST_PART_BYTES: usize = 16 << 10;
 /// Things that wait for work are looked through when there are so many.
 const MANY_KEPT: usize = 256;
 
@@ -132,6 +133,7 @@ pub struct Posting<'a> {
     context: &'a Context,
     order: MutexGuard<'a, Order>,
     batch: Batch<'a>,
+    part_bytes: usize,
     /// Streams that have new work, with its last number.
     ahead: Vec<(Arc<Lane>, u64)>,
 }
@@ -139,8 +141,9 @@ pub struct Posting<'a> {
 impl Posting<'_> {
     /// The stream with its next number.
     fn next(&mut self, lane: &Arc<Lane>) -> Answer<u64> {
-        if self.batch.len() > PART_BYTES {
+        if self.batch.len() > self.part_bytes {
             self.push()?;
+            self.part_bytes = (self.part_bytes * 2).min(MOST_PART_BYTES);
         }
         let sequence = self.begin(lane);
         *sequence += 1;
@@ -187,7 +190,7 @@ impl Posting<'_> {
 
     /// Makes a stream wait for what the legacy stream has, if it goes with that. Answers the place of its last number.
     pub fn begin(&mut self, lane: &Arc<Lane>) -> &mut u64 {
-        let Self { context, order, batch, ahead } = self;
+        let Self { context, order, batch, ahead, .. } = self;
         let at = ahead.iter().position(|(one, _)| Arc::ptr_eq(one, lane)).unwrap_or_else(|| {
             let mut sequence = lane.last();
             put_legacy_waits(order, &context.legacy, lane, batch, &mut sequence);
@@ -385,7 +388,13 @@ impl Context {
     pub fn posting(&self) -> Answer<Posting<'_>> {
         let order = self.order.lock();
         self.check()?;
-        Ok(Posting { context: self, order, batch: self.ring.batch(), ahead: Vec::new() })
+        Ok(Posting {
+            context: self,
+            order,
+            batch: self.ring.batch(),
+            part_bytes: FIRST_PART_BYTES,
+            ahead: Vec::new(),
+        })
     }
 
     /// Streams for the branches of a graph: nobody else has them until they are given back.

@@ -156,7 +156,9 @@ pub fn synchronize_v2(ctx: CUcontext) -> Answer {
     let context = named(ctx)?;
     context.check()?;
     crate::capture::check_context(&context)?;
-    context.synchronize_all()
+    context.synchronize_all()?;
+    crate::pool::settle(&context);
+    Ok(())
 }
 
 /// `cuCtxSetLimit`.

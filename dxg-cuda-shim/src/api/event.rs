@@ -90,7 +90,9 @@ pub fn synchronize(event: CUevent) -> Answer {
     crate::driver::driver()?;
     let event = tables::EVENTS.get(event)?;
     unseen(&event)?;
-    event.synchronize()
+    event.synchronize()?;
+    crate::pool::settle(&event.context);
+    Ok(())
 }
 
 /// `cuEventElapsedTime` and `_v2`.

@@ -16,6 +16,7 @@ use crate::generated::enums::CUresult;
 use crate::generated::handles::CUstream;
 use crate::generated::structs::CUmemLocation;
 use crate::places;
+use crate::pool;
 use crate::registered;
 use crate::tables;
 use crate::types::Answer;
@@ -58,7 +59,7 @@ fn allocate(context: &Arc<Context>, bytes: usize, kind: Kind, flags: u32) -> Ans
     }
     // What pools and blocks hold without use may be all that is missing.
     context.synchronize_all()?;
-    tables::POOLS.all().iter().for_each(|pool| pool.trim());
+    pool::every().iter().for_each(|pool| pool.release(0));
     context.arena.trim(&context.ring);
     context.ring.drain()?;
     context.arena.reclaim(&context.ring);
@@ -96,7 +97,9 @@ pub fn free(ptr: CUdeviceptr) -> Answer {
     if ptr.0 == 0 {
         return Ok(());
     }
-    free_kinds(ptr.0, &[Kind::Device, Kind::Managed, Kind::Pooled, Kind::External, Kind::Graph])
+    const KINDS: [Kind; 6] =
+        [Kind::Device, Kind::Managed, Kind::Pooled, Kind::Shared, Kind::External, Kind::Graph];
+    free_kinds(ptr.0, &KINDS)
 }
 
 /// Frees once nothing runs any more.
@@ -111,8 +114,8 @@ fn free_kinds(address: u64, kinds: &[Kind]) -> Answer {
         // It stays with its graph.
         return Ok(());
     }
-    if found.kind == Kind::Pooled {
-        tables::POOLS.all().iter().any(|pool| pool.forget_address(address));
+    if pool::KINDS.contains(&found.kind) {
+        pool::every().iter().any(|pool| pool.forget_address(address));
     }
     context.arena.free(&context.ring, address, kinds)?;
     super::ipc::freed();

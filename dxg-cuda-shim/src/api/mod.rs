@@ -27,6 +27,8 @@ pub mod nodes;
 pub mod occupancy;
 pub mod pointer;
 pub mod pool;
+#[cfg(test)]
+mod pool_tests;
 pub mod stream;
 pub mod vmm;
 

@@ -34,6 +34,7 @@ use crate::lane::Blocking;
 use crate::lane::Lane;
 use crate::places;
 use crate::places::Place;
+use crate::pool;
 use crate::step::Step;
 use crate::tables;
 use crate::tables::Stream;
@@ -110,7 +111,9 @@ pub fn synchronize(stream: CUstream) -> Answer {
     let (context, lane) = current::stream(stream)?;
     not_captured(&lane)?;
     capture::check_legacy(&context, &lane)?;
-    context.synchronize_for(&lane)
+    context.synchronize_for(&lane)?;
+    pool::settle(&context);
+    Ok(())
 }
 
 /// `cuStreamWaitEvent`.

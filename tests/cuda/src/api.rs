@@ -129,10 +129,18 @@ functions! {
     cuMemFreeAsync(ptr: Ptr, stream: Handle);
     cuDeviceGetDefaultMemPool(pool: *mut Handle, device: c_int);
     cuMemPoolGetAttribute(pool: Handle, attribute: c_int, value: *mut c_void);
+    cuMemPoolCreate(pool: *mut Handle, props: *const [u64; 11]);
+    cuMemPoolDestroy(pool: Handle);
+    cuMemPoolExportToShareableHandle(out: *mut c_void, pool: Handle, kind: c_int, flags: u64);
+    cuMemPoolImportFromShareableHandle(pool: *mut Handle, os_handle: *mut c_void, kind: c_int, flags: u64);
+    cuMemPoolExportPointer(data: *mut [u8; 64], ptr: Ptr);
+    cuMemPoolImportPointer(ptr: *mut Ptr, pool: Handle, data: *mut [u8; 64]);
+    cuMemAllocFromPoolAsync(ptr: *mut Ptr, bytes: usize, pool: Handle, stream: Handle);
     cuGraphCreate(graph: *mut Handle, flags: c_uint);
     cuGraphDestroy(graph: Handle);
     cuGraphAddKernelNode_v2(node: *mut Handle, graph: Handle, before: *const Handle, count: usize, params: *const [u64; 9]);
     cuGraphAddMemsetNode(node: *mut Handle, graph: Handle, before: *const Handle, count: usize, params: *const [u64; 5], context: Handle);
+    cuGraphAddNode(node: *mut Handle, graph: Handle, before: *const Handle, count: usize, params: *mut [u64; 32]);
     cuGraphGetNodes(graph: Handle, nodes: *mut Handle, count: *mut usize);
     cuGraphInstantiateWithFlags(exec: *mut Handle, graph: Handle, flags: u64);
     cuGraphExecKernelNodeSetParams_v2(exec: Handle, node: Handle, params: *const [u64; 9]);
