@@ -366,12 +366,7 @@ fn keep_attribute(node: &mut Node, attribute: L, value: CUlaunchAttributeValue) 
         L::DEVICE_UPDATABLE_KERNEL_NODE | L::PROGRAMMATIC_EVENT | L::LAUNCH_COMPLETION_EVENT => {
             return Err(CUresult::ERROR_NOT_SUPPORTED);
         }
-        L::CLUSTER_DIMENSION => {
-            let [xy, z, ..] = value;
-            if [xy as u32, (xy >> 32) as u32, z as u32].iter().any(|one| *one > 1) {
-                return Err(CUresult::ERROR_INVALID_CLUSTER_SIZE);
-            }
-        }
+        L::CLUSTER_DIMENSION => super::launch::check_cluster(value)?,
         // Other wishes.
         _ => {}
     }

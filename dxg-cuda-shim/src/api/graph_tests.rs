@@ -46,7 +46,7 @@ pub(super) fn got<T: FromZeros>(call: impl FnOnce(Mut<T>) -> Answer) -> Answer<T
 /// A context of the test's own, current in its thread.
 pub(super) struct Setup {
     pub(super) context: Arc<Context>,
-    add: CUfunction,
+    pub(super) add: CUfunction,
 }
 
 impl Setup {

@@ -3,6 +3,9 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::too_many_arguments, reason = "the signatures are those of the header")]
 
+pub mod batch;
+#[cfg(test)]
+mod batch_tests;
 #[cfg(test)]
 mod capture_tests;
 pub mod context;
