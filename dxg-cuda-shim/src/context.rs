@@ -55,6 +55,9 @@ const RANGE_TRIES: usize = 16;
 /// Work is posted when there are so many bytes of it, for the host to begin: first a few, then more each time.
 const FIRST_PART_BYTES: usize = 512;
 const MOST_PART_BYTES: usize = 16 << 10;
+/// Places for values of conditions that are made at once, and how far they are apart.
+const VALUES: u64 = 64;
+const VALUE_STRIDE_BYTES: u64 = 64;
 /// Things that wait for work are looked through when there are so many.
 const MANY_KEPT: usize = 256;
 
@@ -253,6 +256,8 @@ pub struct Context {
     pub registered: Pieces,
     /// Streams for branches of graphs that nobody has now.
     tracks: Mutex<Vec<Arc<Lane>>>,
+    /// Places for values of conditions that nobody has now.
+    values: Mutex<Vec<u64>>,
     destroyed: AtomicBool,
 }
 
@@ -291,6 +296,7 @@ impl Context {
             limits: Mutex::default(),
             registered: Pieces::default(),
             tracks: Mutex::default(),
+            values: Mutex::default(),
             destroyed: AtomicBool::new(false),
         }))
     }
@@ -416,6 +422,24 @@ impl Context {
     /// Gives them back. What is queued on them still runs.
     pub fn give_tracks(&self, tracks: Vec<Arc<Lane>>) {
         self.tracks.lock().extend(tracks);
+    }
+
+    /// A place that kernels see for a value of four bytes.
+    ///
+    /// # Errors
+    /// Out of memory, or the device is gone.
+    pub fn take_value(&self) -> Answer<u64> {
+        let mut values = self.values.lock();
+        if values.is_empty() {
+            let start = self.arena.allocate(&self.ring, VALUES * VALUE_STRIDE_BYTES, Kind::Own, 0)?;
+            values.extend((0..VALUES).rev().map(|at| start + at * VALUE_STRIDE_BYTES));
+        }
+        values.pop().ok_or(CUresult::ERROR_OUT_OF_MEMORY)
+    }
+
+    /// Gives it back, for others of its kind.
+    pub fn give_value(&self, place: u64) {
+        self.values.lock().push(place);
     }
 
     fn submit_in(&self, order: &Order, lane: &Arc<Lane>, works: &[Work]) -> Answer<u64> {

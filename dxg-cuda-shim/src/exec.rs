@@ -11,6 +11,8 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 
+use crate::condition::Branches;
+use crate::condition::Condition;
 use crate::context::Context;
 use crate::context::Posting;
 use crate::generated::enums::CUresult;
@@ -60,6 +62,8 @@ pub enum Mismatch {
     Kind(CUgraphNode),
     /// A kernel is of another context.
     Function(CUgraphNode),
+    /// A conditional node, which stays as it is.
+    Conditional(CUgraphNode),
 }
 
 impl Prepared {
@@ -88,6 +92,7 @@ impl Prepared {
                 let step = match &node.params {
                     // The program may have changed it through its name.
                     Params::Child(child) => Step::Graph(Arc::new(Self::of(&child.graph)?)),
+                    Params::Conditional(conditional) => Step::Branch(Branches::of(conditional)?),
                     _ => node.step.clone(),
                 };
                 steps.push(PreparedStep {
@@ -107,12 +112,13 @@ impl Prepared {
     /// A graph of these steps, for a capture of a launch.
     ///
     /// # Errors
-    /// Out of memory.
+    /// Out of memory; not supported with conditional nodes.
     pub fn to_graph(&self) -> Answer<Arc<Graph>> {
         let graph = Arc::new(Graph::default());
         for step in &self.steps {
             let (step_now, params) = match (&step.params, step.enabled) {
                 (_, false) => (Step::Empty, Params::Empty),
+                (Params::Conditional(_), true) => return Err(CUresult::ERROR_NOT_SUPPORTED),
                 (Params::Child(child), true) => (step.step.clone(), Params::Child(Child::of(&child.graph)?)),
                 (params, true) => (step.step.clone(), params.clone()),
             };
@@ -143,6 +149,7 @@ impl Prepared {
                     return Err(Mismatch::Function(new.name));
                 }
                 (Step::Graph(old), Step::Graph(fresh)) => old.compare(fresh)?,
+                (Step::Branch(_), _) => return Err(Mismatch::Conditional(new.name)),
                 _ => {}
             }
         }
@@ -206,10 +213,32 @@ impl Prepared {
         })
     }
 
+    /// Graphs that run by a value.
+    fn bodies(&self) -> Vec<Arc<Exec>> {
+        let mut bodies = Vec::new();
+        for step in &self.steps {
+            match &step.step {
+                Step::Graph(within) => bodies.extend(within.bodies()),
+                Step::Branch(branches) => bodies.extend(branches.bodies().iter().cloned()),
+                _ => {}
+            }
+        }
+        bodies
+    }
+
+    /// Whether any step is, those of graphs within too.
+    fn any(&self, is_one: &dyn Fn(&Step) -> bool) -> bool {
+        self.steps.iter().any(|step| match &step.step {
+            Step::Graph(within) => within.any(is_one),
+            step => is_one(step),
+        })
+    }
+
     fn is_of(&self, context: &Context) -> bool {
         self.steps.iter().filter(|step| step.enabled).all(|step| match &step.step {
             Step::Launch(launch) => launch.function.module.context.id == context.id,
             Step::Graph(within) => within.is_of(context),
+            Step::Branch(branches) => branches.bodies().iter().all(|body| body.prepared().is_of(context)),
             _ => true,
         })
     }
@@ -225,9 +254,20 @@ struct Launched {
 
 /// Streams of a context that a graph has for its branches.
 #[derive(Debug)]
-struct Tracks {
+pub struct Tracks {
     context: Arc<Context>,
-    lanes: Vec<Arc<Lane>>,
+    /// The streams.
+    pub lanes: Vec<Arc<Lane>>,
+}
+
+impl Tracks {
+    /// Takes so many.
+    ///
+    /// # Errors
+    /// Out of memory, or the device is gone.
+    pub fn take(context: &Arc<Context>, count: usize) -> Answer<Self> {
+        Ok(Self { context: Arc::clone(context), lanes: context.take_tracks(count)? })
+    }
 }
 
 impl Drop for Tracks {
@@ -246,6 +286,8 @@ struct Launching<'a> {
     /// The number that each step's stream has reached after it.
     reached: Vec<u64>,
     posting: Option<Posting<'a>>,
+    /// Values that are set before the first step.
+    conditions: &'a [Arc<Condition>],
 }
 
 impl<'a> Launching<'a> {
@@ -295,6 +337,10 @@ impl<'a> Launching<'a> {
 
     fn run(&mut self, plan: &Plan, prepared: &Prepared) -> Answer {
         let first = self.lane(0)?;
+        let conditions = self.conditions;
+        for reset in conditions.iter().filter_map(|condition| condition.reset()) {
+            self.posting()?.put(&first, &reset)?;
+        }
         self.begin = *self.posting()?.begin(&first);
         prepared.for_each(&mut |step| self.step(plan, step))?;
         self.wait(plan, &first, &plan.last)?;
@@ -312,9 +358,13 @@ pub struct Exec {
     prepared: Mutex<Arc<Prepared>>,
     /// Where its steps run; no change of the steps changes it.
     plan: Plan,
+    /// Whether something in it runs by a value.
+    has_branches: bool,
     /// The last launch: the next comes after it.
     launched: Mutex<Option<Launched>>,
     held: Held,
+    /// Values that decide for its nodes.
+    conditions: Vec<Arc<Condition>>,
 }
 
 impl Exec {
@@ -327,9 +377,11 @@ impl Exec {
         let mut flat = Vec::new();
         prepared.flatten(&[], &mut flat);
         let plan = Plan::of(&flat);
+        let has_branches = prepared.any(&|step| matches!(step, Step::Branch(_)));
         let prepared = Mutex::new(Arc::new(prepared));
         let id = graph::IDS.fetch_add(1, Ordering::Relaxed);
-        Ok(Self { id, flags, prepared, plan, launched: Mutex::default(), held: graph.held.duplicate() })
+        let (held, conditions) = (graph.held.duplicate(), graph.conditions.lock().clone());
+        Ok(Self { id, flags, prepared, plan, has_branches, launched: Mutex::default(), held, conditions })
     }
 
     /// Puts another step in the place of a node's.
@@ -363,6 +415,21 @@ impl Exec {
     /// # Errors
     /// Invalid value when there is no such node; what `run` answers.
     pub fn with<R>(&self, node: CUgraphNode, run: impl FnOnce(&mut PreparedStep) -> Answer<R>) -> Answer<R> {
+        if let Some(body) = self.body_with(node) {
+            return body.with_own(node, run);
+        }
+        self.with_own(node, run)
+    }
+
+    /// The graph that runs by a value and has a node, if one does.
+    fn body_with(&self, node: CUgraphNode) -> Option<Arc<Self>> {
+        self.prepared().bodies().into_iter().find_map(|body| {
+            let is_there = Prepared::clone(&body.prepared()).find(node).is_some();
+            if is_there { Some(body) } else { body.body_with(node) }
+        })
+    }
+
+    fn with_own<R>(&self, node: CUgraphNode, run: impl FnOnce(&mut PreparedStep) -> Answer<R>) -> Answer<R> {
         let mut prepared = self.prepared.lock();
         let found = Arc::make_mut(&mut prepared).find(node);
         run(found.ok_or(CUresult::ERROR_INVALID_VALUE)?)
@@ -378,6 +445,22 @@ impl Exec {
         prepared.compare(&fresh)?;
         Arc::make_mut(&mut prepared).replace(fresh);
         Ok(())
+    }
+
+    /// Whether all of it may run by a value.
+    #[must_use]
+    pub fn can_be_conditional(&self) -> bool {
+        !self.prepared().any(&|step| {
+            !matches!(
+                step,
+                Step::Empty
+                    | Step::Launch(_)
+                    | Step::Copy(_)
+                    | Step::HostCopy(_)
+                    | Step::Fill(_)
+                    | Step::Branch(_)
+            )
+        })
     }
 
     /// The steps as they are now.
@@ -396,6 +479,12 @@ impl Exec {
             return Err(CUresult::ERROR_INVALID_CONTEXT);
         }
         let mut launched = self.launched.lock();
+        if self.has_branches
+            && let Some(before) = &*launched
+        {
+            // The thread of calls puts its steps on streams: they must not be behind all that a program puts there.
+            context.wait(&before.lane, before.sequence)?;
+        }
         if let Some(before) = &*launched
             && !Arc::ptr_eq(&before.lane, lane)
             && !before.lane.is_done(before.sequence)
@@ -410,16 +499,15 @@ impl Exec {
         let tracks = launched.as_mut().and_then(|before| before.tracks.take());
         let tracks = tracks.filter(|tracks| tracks.context.id == context.id);
         let tracks = match tracks {
-            None if self.plan.tracks > 1 => {
-                let lanes = context.take_tracks(self.plan.tracks - 1)?;
-                Some(Tracks { context: Arc::clone(context), lanes })
-            }
+            None if self.plan.tracks > 1 => Some(Tracks::take(context, self.plan.tracks - 1)?),
             kept => kept,
         };
         let others = tracks.iter().flat_map(|tracks| tracks.lanes.iter().cloned());
         let lanes = std::iter::once(Arc::clone(lane)).chain(others).collect();
         let reached = Vec::with_capacity(self.plan.places.len());
-        Launching { context, lanes, begin: 0, reached, posting: None }.run(&self.plan, &prepared)?;
+        let conditions = &self.conditions;
+        Launching { context, lanes, begin: 0, reached, posting: None, conditions }
+            .run(&self.plan, &prepared)?;
         let (context_id, sequence) = (context.id, lane.last());
         *launched = Some(Launched { context: context_id, lane: Arc::clone(lane), sequence, tracks });
         if !self.held.is_empty() {

@@ -458,15 +458,11 @@ fn launch_that_is_captured_becomes_a_child() {
 }
 
 #[test]
-fn node_of_any_kind_is_made_and_read_back_and_conditional_ones_are_refused() {
+fn node_of_any_kind_is_made_and_read_back() {
     let setup = Setup::new();
     let to = setup.memory(0);
     let graph = new_graph();
     let mut params = CUgraphNodeParams::new_zeroed();
-    params.kind = CUgraphNodeType::CONDITIONAL;
-    let made: Answer<CUgraphNode> =
-        got(|place| graph_nodes::add_any(place, graph, Ref::NULL, 0, out(&mut params)));
-    assert_eq!(made, Err(CUresult::ERROR_NOT_SUPPORTED));
     params.kind = CUgraphNodeType::MEMSET;
     let asked = CUDA_MEMSET_NODE_PARAMS_v2 { ctx: CUcontext::NULL, ..widen(fill(to, 8)) };
     at(&params).plus(16).typed().set(asked).unwrap();
@@ -477,6 +473,47 @@ fn node_of_any_kind_is_made_and_read_back_and_conditional_ones_are_refused() {
     assert_eq!((read.kind, said.dst.0, said.value), (CUgraphNodeType::MEMSET, to, 8));
     setup.launch(instantiate(graph));
     assert_eq!(setup.value(to), 8);
+}
+
+#[test]
+fn conditional_node_has_a_value_of_its_own_graph_and_empty_graphs_to_fill() {
+    let setup = Setup::new();
+    let (graph, other) = (new_graph(), new_graph());
+    let handle = |graph| -> u64 { got(|out| graph::condition(out, graph, CUcontext::NULL, 1, 1)).unwrap() };
+    let add = |graph, handle: u64, kind: u64, size: u64| -> Answer<(CUgraphNode, CUgraphNodeParams)> {
+        let mut params = CUgraphNodeParams::new_zeroed();
+        params.kind = CUgraphNodeType::CONDITIONAL;
+        (params.params[0], params.params[1]) = (handle, kind | size << 32);
+        let node = got(|place| graph_nodes::add_any(place, graph, Ref::NULL, 0, out(&mut params)))?;
+        Ok((node, params))
+    };
+    let invalid = Some(CUresult::ERROR_INVALID_VALUE);
+    let (first, second) = (handle(graph), handle(graph));
+    assert_eq!(add(graph, 0, 0, 1).err(), invalid);
+    assert_eq!(add(graph, first, 1, 2).err(), invalid);
+    assert_eq!(add(other, second, 0, 1).err(), invalid);
+    let (node, params) = add(graph, first, 0, 2).unwrap();
+    // A value is for one node.
+    assert_eq!(add(graph, first, 0, 1).err(), invalid);
+    let bodies: [CUgraph; 2] = Address(params.params[2] as usize).typed().get().unwrap();
+    let to = setup.memory(0);
+    setup.set(bodies[0], &[], to, 5).unwrap();
+    let read: CUgraphNodeParams = got(|out| graph_nodes::any_of(node, out)).unwrap();
+    assert_eq!(read.params[..3], params.params[..3]);
+    assert_eq!(got(|out| graph::duplicate(out, graph)).err(), Some(CUresult::ERROR_NOT_SUPPORTED));
+    let exec = instantiate(graph);
+    assert!(got(|out| graph_exec::enabled(exec, node, out)).is_err());
+    // Functions of the program do not run by a value.
+    let call = Address((end as extern "C" fn(*mut std::ffi::c_void)) as *const () as usize);
+    let host = CUDA_HOST_NODE_PARAMS { function: call, user_data: Address::NULL };
+    let added: Answer<CUgraphNode> =
+        got(|out| graph_nodes::add_host(out, bodies[1], Ref::NULL, 0, at(&host).typed_const()));
+    assert!(added.is_ok());
+    let refused = got::<CUgraphExec>(|out| graph_exec::instantiate_with_flags(out, graph, 0));
+    assert_eq!(refused, Err(CUresult::ERROR_NOT_SUPPORTED));
+    graph::destroy(graph).unwrap();
+    graph_exec::destroy(exec).unwrap();
+    assert_eq!(graph::destroy(bodies[0]), Err(CUresult::ERROR_INVALID_HANDLE));
 }
 
 fn widen(params: CUDA_MEMSET_NODE_PARAMS) -> CUDA_MEMSET_NODE_PARAMS_v2 {

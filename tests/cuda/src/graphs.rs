@@ -1,8 +1,10 @@
 //! Graphs: captured, built, with branches that run at once.
 
+use std::ffi::CString;
 use std::ffi::c_void;
 use std::ptr;
 
+use crate::api;
 use crate::api::Handle;
 use crate::api::Ptr;
 use crate::programs::Program;
@@ -14,11 +16,49 @@ const BATCH_MEM_OP_NODE: u64 = 12;
 const WAIT: u64 = 1;
 const WRITE: u64 = 2;
 
+/// `CU_GRAPH_NODE_TYPE_CONDITIONAL`, and the kinds of those.
+const CONDITIONAL_NODE: u64 = 13;
+const IF: u64 = 0;
+const WHILE: u64 = 1;
+const SWITCH: u64 = 2;
+
+/// Counts down and sets a condition to what is left.
+const COUNT_DOWN: &str = "
+.version 7.0
+.target sm_70
+.address_size 64
+.extern .func cudaGraphSetConditional
+(
+    .param .b64 cudaGraphSetConditional_param_0,
+    .param .b32 cudaGraphSetConditional_param_1
+);
+.visible .entry count_down(.param .u64 condition, .param .u64 counter)
+{
+    .reg .b64 %rd<4>;
+    .reg .b32 %r<3>;
+    ld.param.u64 %rd1, [condition];
+    ld.param.u64 %rd2, [counter];
+    cvta.to.global.u64 %rd3, %rd2;
+    ld.global.u32 %r1, [%rd3];
+    add.s32 %r2, %r1, -1;
+    st.global.u32 [%rd3], %r2;
+    {
+        .param .b64 param0;
+        st.param.b64 [param0+0], %rd1;
+        .param .b32 param1;
+        st.param.b32 [param1+0], %r2;
+        call.uni cudaGraphSetConditional, (param0, param1);
+    }
+    ret;
+}
+";
+
 /// All of them.
 pub const ALL: &[Scenario] = &[
     ("captured_graph", captured_graph),
     ("built_graph", built_graph),
     ("branches_of_a_graph", branches_of_a_graph),
+    ("conditional_graph", conditional_graph),
 ];
 
 fn captured_graph(_: &str) {
@@ -149,6 +189,114 @@ fn branches_of_a_graph(_: &str) {
         assert_eq!(found, [[3; 8], [4; 8], [5; 8]].concat());
         // The graph reuses what the last launch has left; two in a row come one after the other.
         cuda.ok(cuda.cuGraphLaunch(exec, 0));
+    }
+    cuda.ok(cuda.cuGraphExecDestroy(exec));
+    cuda.ok(cuda.cuCtxSynchronize());
+}
+
+/// A graph in the making, with kernels that count down.
+struct Making<'a> {
+    program: &'a Program,
+    count_down: Handle,
+    scale: Handle,
+}
+
+impl Making<'_> {
+    fn graph(&self) -> Handle {
+        let mut graph = 0;
+        self.program.cuda.ok(self.program.cuda.cuGraphCreate(&raw mut graph, 0));
+        graph
+    }
+
+    fn kernel(&self, graph: Handle, before: &[Handle], function: Handle, one: u64, mut other: u64) -> Handle {
+        let mut one = one;
+        let mut params: [*mut c_void; 2] = [(&raw mut one).cast(), (&raw mut other).cast()];
+        let node = kernel_node(function, 1, params.as_mut_ptr());
+        let (mut made, cuda) = (0, &self.program.cuda);
+        let place = &raw mut made;
+        cuda.ok(cuda.cuGraphAddKernelNode_v2(place, graph, before.as_ptr(), before.len(), &raw const node));
+        made
+    }
+
+    fn count_down(&self, graph: Handle, before: &[Handle], condition: u64, counter: Ptr) -> Handle {
+        self.kernel(graph, before, self.count_down, condition, counter)
+    }
+
+    fn scale(&self, graph: Handle, before: &[Handle], at: Ptr, factor: u64) -> Handle {
+        self.kernel(graph, before, self.scale, at, factor)
+    }
+
+    fn condition(&self, graph: Handle, default: Option<u32>) -> u64 {
+        let (mut handle, cuda) = (0, &self.program.cuda);
+        let (value, flags) = (default.unwrap_or(0), u32::from(default.is_some()));
+        cuda.ok(cuda.cuGraphConditionalHandleCreate(&raw mut handle, graph, 0, value, flags));
+        handle
+    }
+
+    /// A conditional node and its graphs.
+    fn node<const N: usize>(
+        &self,
+        graph: Handle,
+        before: &[Handle],
+        condition: u64,
+        kind: u64,
+    ) -> (Handle, [Handle; N]) {
+        let mut node = [0; 32];
+        node[0] = CONDITIONAL_NODE;
+        (node[2], node[3]) = (condition, kind | (N as u64) << 32);
+        let (mut made, cuda) = (0, &self.program.cuda);
+        cuda.ok(cuda.cuGraphAddNode(&raw mut made, graph, before.as_ptr(), before.len(), &raw mut node));
+        let names = api::bytes_at(node[4] as usize, N * 8);
+        let name = |at: usize| usize::from_ne_bytes(std::array::from_fn(|byte| names[at * 8 + byte]));
+        (made, std::array::from_fn(name))
+    }
+}
+
+/// A loop, a choice within it, and one of several, by values that kernels set.
+fn conditional_graph(_: &str) {
+    let program = Program::begin();
+    let cuda = &program.cuda;
+    let text = CString::new(COUNT_DOWN).expect("no zero in it");
+    let mut module = 0;
+    cuda.ok(cuda.cuModuleLoadData(&raw mut module, text.as_ptr().cast()));
+    let count_down = program.function(module, "count_down");
+    let scale = program.function(program.module(), "scale");
+    let making = Making { program: &program, count_down, scale };
+    let [counter, inner, rounds, twice, last] = [(); 5].map(|()| program.alloc(256));
+    let graph = making.graph();
+    // While the counter is not zero: `rounds` doubles; if the inner counter is not zero after it was counted down, `twice`
+    // doubles, else it triples.
+    let condition = making.condition(graph, Some(1));
+    let (looped, [body]) = making.node::<1>(graph, &[], condition, WHILE);
+    let doubled = making.scale(body, &[], rounds, 2);
+    let counted = making.count_down(body, &[doubled], condition, counter);
+    let choice = making.condition(body, None);
+    let counted = making.count_down(body, &[counted], choice, inner);
+    let (_, [yes, no]) = making.node::<2>(body, &[counted], choice, IF);
+    making.scale(yes, &[], twice, 2);
+    making.scale(no, &[], twice, 3);
+    // What comes after the loop: the second of three.
+    let which = making.condition(graph, Some(1));
+    let (chosen, cases) = making.node::<3>(graph, &[looped], which, SWITCH);
+    for (case, factor) in cases.into_iter().zip([5, 7, 11]) {
+        making.scale(case, &[], last, factor);
+    }
+    making.scale(graph, &[chosen], rounds, 10);
+    let mut exec = 0;
+    cuda.ok(cuda.cuGraphInstantiateWithFlags(&raw mut exec, graph, 0));
+    cuda.ok(cuda.cuGraphDestroy(graph));
+    let stream = program.stream(NON_BLOCKING);
+    for times in [5_u32, 1, 3] {
+        for (place, value) in [(counter, times), (inner, 2), (rounds, 1), (twice, 1), (last, 1)] {
+            program.write(place, &[value]);
+        }
+        cuda.ok(cuda.cuGraphLaunch(exec, stream));
+        cuda.ok(cuda.cuStreamSynchronize(stream));
+        let value = |place| program.read::<u32>(place, 1)[0];
+        // The inner counter goes 1, 0, -1 and on: it is zero the second time.
+        let want = (1..=times).map(|turn| if turn == 2 { 3 } else { 2 }).product::<u32>();
+        let found = [rounds, twice, last, counter].map(value);
+        assert_eq!(found, [10 << times, want, 7, 0]);
     }
     cuda.ok(cuda.cuGraphExecDestroy(exec));
     cuda.ok(cuda.cuCtxSynchronize());
