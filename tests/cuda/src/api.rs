@@ -140,6 +140,7 @@ functions! {
     cuGraphDestroy(graph: Handle);
     cuGraphAddKernelNode_v2(node: *mut Handle, graph: Handle, before: *const Handle, count: usize, params: *const [u64; 9]);
     cuGraphAddMemsetNode(node: *mut Handle, graph: Handle, before: *const Handle, count: usize, params: *const [u64; 5], context: Handle);
+    cuGraphAddMemcpyNode(node: *mut Handle, graph: Handle, before: *const Handle, count: usize, params: *const [u64; 25], context: Handle);
     cuGraphConditionalHandleCreate(handle: *mut u64, graph: Handle, context: Handle, default: c_uint, flags: c_uint);
     cuGraphAddNode(node: *mut Handle, graph: Handle, before: *const Handle, count: usize, params: *mut [u64; 32]);
     cuGraphGetNodes(graph: Handle, nodes: *mut Handle, count: *mut usize);

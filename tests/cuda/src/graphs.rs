@@ -1,15 +1,23 @@
 //! Graphs: captured, built, with branches that run at once.
 
 use std::ffi::CString;
+use std::ffi::c_int;
 use std::ffi::c_void;
+use std::os::fd::IntoRawFd as _;
 use std::ptr;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+
+use dxg_core::FenceValue;
 
 use crate::api;
 use crate::api::Handle;
 use crate::api::Ptr;
 use crate::programs::Program;
 use crate::scenarios::Scenario;
+use crate::scenarios::exchange;
 
+const NOT_READY: c_int = 600;
 const NON_BLOCKING: u32 = 1;
 /// `CU_GRAPH_NODE_TYPE_BATCH_MEM_OP`.
 const BATCH_MEM_OP_NODE: u64 = 12;
@@ -59,6 +67,8 @@ pub const ALL: &[Scenario] = &[
     ("built_graph", built_graph),
     ("branches_of_a_graph", branches_of_a_graph),
     ("conditional_graph", conditional_graph),
+    ("graph_of_all_kinds", graph_of_all_kinds),
+    ("graphs_of_any_shape", graphs_of_any_shape),
 ];
 
 fn captured_graph(_: &str) {
@@ -233,6 +243,19 @@ impl Making<'_> {
         handle
     }
 
+    /// A copy of bytes in a line from the device to the program.
+    fn copy_to_host(&self, graph: Handle, before: &[Handle], to: u64, from: Ptr, bytes: u64) -> Handle {
+        let mut copy = [0_u64; 25];
+        // Source: kind 2 is the device. Destination: kind 1 is the host.
+        (copy[4], copy[6]) = (2, from);
+        (copy[15], copy[16]) = (1, to);
+        (copy[22], copy[23], copy[24]) = (bytes, 1, 1);
+        let (mut made, cuda) = (0, &self.program.cuda);
+        let (list, count) = (before.as_ptr(), before.len());
+        cuda.ok(cuda.cuGraphAddMemcpyNode(&raw mut made, graph, list, count, &raw const copy, 0));
+        made
+    }
+
     /// A conditional node and its graphs.
     fn node<const N: usize>(
         &self,
@@ -300,4 +323,156 @@ fn conditional_graph(_: &str) {
     }
     cuda.ok(cuda.cuGraphExecDestroy(exec));
     cuda.ok(cuda.cuCtxSynchronize());
+}
+
+static SEEN: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn see(place: *mut c_void) {
+    let bytes = api::bytes_at(place.expose_provenance(), 4);
+    SEEN.store(bytes.first_chunk().map_or(0, |bytes| u32::from_ne_bytes(*bytes)), Ordering::SeqCst);
+}
+
+/// Nodes of all kinds that work alone, one after the other: each finds what the one before has left.
+fn graph_of_all_kinds(_: &str) {
+    let program = Program::begin();
+    let cuda = &program.cuda;
+    let scale = program.function(program.module(), "scale");
+    let making = Making { program: &program, count_down: 0, scale };
+    let graph = making.graph();
+    let add = |before: &[Handle], kind: u64, params: &[u64]| {
+        let mut node = [0; 32];
+        node[0] = kind;
+        node[2..2 + params.len()].copy_from_slice(params);
+        let mut made = 0;
+        let (list, count) = (before.as_ptr(), before.len());
+        cuda.ok(cuda.cuGraphAddNode(&raw mut made, graph, list, count, &raw mut node));
+        (made, node)
+    };
+    let mut host = ptr::null_mut();
+    cuda.ok(cuda.cuMemHostAlloc(&raw mut host, 64, 0));
+    let host_at = host.expose_provenance() as u64;
+    // Of the graph's own memory: pinned, on device 0, 256 bytes.
+    let mut params = [0; 15];
+    (params[0], params[1], params[13]) = (1, 1, 256);
+    let (allocated, node) = add(&[], 10, &params);
+    let at = node[16];
+    assert_ne!(at, 0);
+    let filled = {
+        let fill = [at, 0, 3 | 4 << 32, 8, 1];
+        let mut made = 0;
+        let place = &raw mut made;
+        cuda.ok(cuda.cuGraphAddMemsetNode(place, graph, &raw const allocated, 1, &raw const fill, 0));
+        made
+    };
+    let scaled = making.scale(graph, &[filled], at, 7);
+    let (wrote, _) = {
+        let mut list = [WRITE, at + 4, 2, 0, 0, 0];
+        add(&[scaled], BATCH_MEM_OP_NODE, &[0, 1, (&raw mut list).expose_provenance() as u64])
+    };
+    let within = making.graph();
+    making.scale(within, &[], at, 2);
+    making.scale(within, &[], at + 4, 5);
+    let (child, _) = add(&[wrote], 4, &[within as u64]);
+    let (early, late) = (program.event(0), program.event(0));
+    cuda.ok(cuda.cuEventRecord(early, 0));
+    let (waited, _) = add(&[child], 6, &[early as u64]);
+    let (recorded, _) = add(&[waited], 7, &[late as u64]);
+    let fence = exchange().create_shared_fence(FenceValue(0)).expect("a fence");
+    let mut desc = [0_u64; 12];
+    (desc[0], desc[1]) = (9, fence.share().expect("a descriptor").into_raw_fd() as u64);
+    let mut semaphore: Handle = 0;
+    cuda.ok(cuda.cuImportExternalSemaphore(&raw mut semaphore, &raw const desc));
+    let values = [1_u64, 2].map(|value| {
+        let mut params = [0_u64; 18];
+        params[0] = value;
+        params
+    });
+    let names = (&raw mut semaphore).expose_provenance() as u64;
+    let [first, second] = [0, 1].map(|at: usize| values[at].as_ptr().expose_provenance() as u64);
+    let (awaited, _) = add(&[recorded], 9, &[names, first, 1]);
+    let (signalled, _) = add(&[awaited], 8, &[names, second, 1]);
+    let (empty, _) = add(&[signalled], 5, &[]);
+    let copied = making.copy_to_host(graph, &[empty], host_at, at, 8);
+    let call = see as extern "C" fn(*mut c_void);
+    let (called, _) = add(&[copied], 3, &[call as *const () as u64, host_at]);
+    add(&[called], 11, &[at]);
+    let mut exec = 0;
+    cuda.ok(cuda.cuGraphInstantiateWithFlags(&raw mut exec, graph, 0));
+    let stream = program.stream(NON_BLOCKING);
+    cuda.ok(cuda.cuGraphLaunch(exec, stream));
+    assert_eq!(cuda.cuStreamQuery(stream), NOT_READY);
+    fence.signal(FenceValue(1)).expect("a signal");
+    cuda.ok(cuda.cuStreamSynchronize(stream));
+    assert_eq!(fence.value(), FenceValue(2));
+    assert_eq!(SEEN.load(Ordering::SeqCst), 3 * 7 * 2);
+    let found = api::bytes_at(host.expose_provenance(), 8);
+    assert_eq!(found[4..], 10_u32.to_ne_bytes());
+    let mut milliseconds = 0.0;
+    cuda.ok(cuda.cuEventElapsedTime(&raw mut milliseconds, early, late));
+    assert!(milliseconds >= 0.0);
+    cuda.ok(cuda.cuGraphExecDestroy(exec));
+    cuda.ok(cuda.cuGraphDestroy(graph));
+    cuda.ok(cuda.cuDestroyExternalSemaphore(semaphore));
+}
+
+/// Graphs whose nodes add what two earlier ones have made, launched several times, on two streams in turns.
+fn graphs_of_any_shape(_: &str) {
+    const NODES: usize = 40;
+    let program = Program::begin();
+    let cuda = &program.cuda;
+    let add = program.function(program.module(), "add");
+    let all = program.alloc(NODES * 256);
+    let place = |node: usize| all + node as u64 * 256;
+    let streams = [NON_BLOCKING, 0].map(|flags| program.stream(flags));
+    let mut seed = 7_u64;
+    let mut random = |below: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % below
+    };
+    for _ in 0..12 {
+        let roots = 1 + random(8);
+        let mut graph = 0;
+        cuda.ok(cuda.cuGraphCreate(&raw mut graph, 0));
+        let (mut nodes, mut want): (Vec<Handle>, Vec<f32>) = (Vec::new(), Vec::new());
+        for node in 0..NODES {
+            let mut made = 0;
+            if node < roots {
+                let fill = [place(node), 0, u64::from((node as f32 + 1.0).to_bits()) | 4 << 32, 1, 1];
+                let out = &raw mut made;
+                cuda.ok(cuda.cuGraphAddMemsetNode(out, graph, ptr::null(), 0, &raw const fill, 0));
+                want.push(node as f32 + 1.0);
+            } else {
+                let (one, other) = (random(node), random(node));
+                let mut places = [place(node), place(one), place(other)];
+                let mut count = 1_u32;
+                let mut params: [*mut c_void; 4] = [
+                    (&raw mut places[0]).cast(),
+                    (&raw mut places[1]).cast(),
+                    (&raw mut places[2]).cast(),
+                    (&raw mut count).cast(),
+                ];
+                let params = kernel_node(add, 1, params.as_mut_ptr());
+                let before = [nodes[one], nodes[other]];
+                let before = if one == other { &before[..1] } else { &before[..] };
+                let (list, count) = (before.as_ptr(), before.len());
+                cuda.ok(cuda.cuGraphAddKernelNode_v2(&raw mut made, graph, list, count, &raw const params));
+                want.push(want[one] + want[other]);
+            }
+            nodes.push(made);
+        }
+        let mut exec = 0;
+        cuda.ok(cuda.cuGraphInstantiateWithFlags(&raw mut exec, graph, 0));
+        for turn in 0..6 {
+            cuda.ok(cuda.cuMemsetD8_v2(all, 0, NODES * 256));
+            cuda.ok(cuda.cuCtxSynchronize());
+            for stream in [streams[turn % 2], streams[(turn + 1) % 2]] {
+                cuda.ok(cuda.cuGraphLaunch(exec, stream));
+            }
+            cuda.ok(cuda.cuStreamSynchronize(streams[(turn + 1) % 2]));
+            let found = program.read::<f32>(all, NODES * 64);
+            assert!(want.iter().zip(found.chunks(64)).all(|(want, found)| *want == found[0]));
+        }
+        cuda.ok(cuda.cuGraphExecDestroy(exec));
+        cuda.ok(cuda.cuGraphDestroy(graph));
+    }
 }
