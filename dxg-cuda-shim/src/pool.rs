@@ -152,9 +152,13 @@ impl Pool {
                 if let Some(address) = self.reuse(context, lane, bytes, Reuse::Wait)? {
                     return Ok(address);
                 }
-                // What is freed and not yet passed may be all that is missing.
+                // What is freed and not yet passed may be all that is missing: of this pool, or of any.
                 context.synchronize_all()?;
-                every().iter().for_each(|pool| pool.release(0));
+                if self.has_room(bytes) {
+                    every().iter().for_each(|pool| pool.release(0));
+                } else {
+                    self.release(self.max_bytes.saturating_sub(bytes));
+                }
                 self.allocate_fresh(context, bytes)?
             }
             made => made?,
@@ -195,9 +199,13 @@ impl Pool {
         Ok(Some(address))
     }
 
-    fn allocate_fresh(&self, context: &Arc<Context>, bytes: u64) -> Answer<(u64, Option<Arc<Memory>>)> {
+    fn has_room(&self, bytes: u64) -> bool {
         let room = self.max_bytes.checked_sub(self.state.lock().reserved());
-        if self.max_bytes != 0 && room.is_none_or(|room| bytes > room) {
+        self.max_bytes == 0 || room.is_some_and(|room| bytes <= room)
+    }
+
+    fn allocate_fresh(&self, context: &Arc<Context>, bytes: u64) -> Answer<(u64, Option<Arc<Memory>>)> {
+        if !self.has_room(bytes) {
             return Err(CUresult::ERROR_OUT_OF_MEMORY);
         }
         if self.scope == Scope::Private {

@@ -66,6 +66,7 @@ fn batch_of_boxes_copies_rows_and_leaves_what_is_between_them() {
     let from: Vec<u8> = (0..32).collect();
     let to: CUdeviceptr = got(|out| memory::alloc(out, 32)).unwrap();
     super::fill::d8(to, 0xff, 32).unwrap();
+    setup.context.synchronize_all().unwrap();
     let address = |bytes: &[u8]| bytes.as_ptr().expose_provenance() as u64;
     let kind = CUmemcpy3DOperandType::POINTER.0 as u64;
     let order = u64::from(CUmemcpySrcAccessOrder::STREAM.0 as u32);

@@ -10,6 +10,7 @@ use super::graph_tests::new_stream;
 use super::graph_tests::out;
 use super::pool;
 use super::stream;
+use super::tests::alone;
 use crate::ffi::pointers::Address;
 use crate::generated::enums::CUmemAllocationHandleType;
 use crate::generated::enums::CUmemAllocationType;
@@ -49,7 +50,7 @@ fn set(pool: CUmemoryPool, attribute: P, value: u64) {
 
 #[test]
 fn pool_keeps_what_is_freed_until_somebody_waits_and_then_as_much_as_it_may() {
-    let _setup = Setup::new();
+    let (_one, _setup) = (alone(), Setup::new());
     let (pool, stream) = (pool_of(0), new_stream());
     let both = || (attribute(pool, P::USED_MEM_CURRENT), attribute(pool, P::RESERVED_MEM_CURRENT));
     let (one, two) = (alloc(pool, 64 * KIB, stream).unwrap(), alloc(pool, 128 * KIB, stream).unwrap());
@@ -78,7 +79,7 @@ fn pool_keeps_what_is_freed_until_somebody_waits_and_then_as_much_as_it_may() {
 
 #[test]
 fn pool_has_no_more_than_its_most_bytes_and_trims_to_what_it_is_told() {
-    let _setup = Setup::new();
+    let (_one, _setup) = (alone(), Setup::new());
     let (pool, stream) = (pool_of(256 * KIB), new_stream());
     let first = alloc(pool, 200 * KIB, stream).unwrap();
     assert_eq!(alloc(pool, 100 * KIB, stream), Err(CUresult::ERROR_OUT_OF_MEMORY));
@@ -96,7 +97,7 @@ fn pool_has_no_more_than_its_most_bytes_and_trims_to_what_it_is_told() {
 
 #[test]
 fn memory_outlives_the_name_of_its_pool_and_is_freed_in_the_order_of_a_stream() {
-    let setup = Setup::new();
+    let (_one, setup) = (alone(), Setup::new());
     let before = setup.context.arena.used_bytes();
     let (pool, stream) = (pool_of(0), new_stream());
     let at = alloc(pool, 64 * KIB, stream).unwrap();
@@ -111,7 +112,7 @@ fn memory_outlives_the_name_of_its_pool_and_is_freed_in_the_order_of_a_stream() 
 #[test]
 fn pool_that_is_not_for_others_is_not_exported_and_other_descriptors_are_no_pools() {
     const FD: CUmemAllocationHandleType = CUmemAllocationHandleType::POSIX_FILE_DESCRIPTOR;
-    let _setup = Setup::new();
+    let (_one, _setup) = (alone(), Setup::new());
     let (pool, stream) = (pool_of(0), new_stream());
     let mut number = -1_i32;
     let invalid = Err(CUresult::ERROR_INVALID_VALUE);

@@ -35,6 +35,11 @@ struct Session {
     _one: MutexGuard<'static, ()>,
 }
 
+/// Keeps the tests of this file from running: some of them need all of the memory.
+pub(super) fn alone() -> MutexGuard<'static, ()> {
+    ONE.lock()
+}
+
 /// A place that the API writes to.
 fn out<T>(place: &mut T) -> Mut<T> {
     Address(std::ptr::from_mut(place).expose_provenance()).typed()
