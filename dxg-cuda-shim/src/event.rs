@@ -183,7 +183,7 @@ impl Event {
     /// The time of the last record, in nanoseconds of the host's clock.
     ///
     /// # Errors
-    /// Not ready; invalid handle for an event without a time or that was not recorded.
+    /// Not ready; captured event; invalid handle for an event without a time or that was not recorded.
     pub fn time(&self) -> Answer<u64> {
         if self.flags & DISABLE_TIMING != 0 {
             return Err(CUresult::ERROR_INVALID_HANDLE);
@@ -196,6 +196,7 @@ impl Event {
                     Err(CUresult::ERROR_NOT_READY)
                 }
             }
+            Some(Recorded::Captured(session, _)) => Err(captured(session)),
             _ => Err(CUresult::ERROR_INVALID_HANDLE),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! *Why.* A track is a stream of the host: what is on one needs no waits. A step goes on with the track of something it comes after,
 //! if nothing else has; else it takes one whose last step it comes after anyway, or a new one. A wait is left out where another
-//! implies it. So a chain is one track without any wait.
+//! implies it. So a chain is one track without any wait. See docs/decisions/graphs-of-cuda-are-run-by-the-guest.md.
 
 #![forbid(unsafe_code)]
 

@@ -476,6 +476,40 @@ fn node_of_any_kind_is_made_and_read_back() {
 }
 
 #[test]
+fn branches_take_streams_that_go_to_the_next_graph_and_chains_take_none() {
+    let setup = Setup::new();
+    let (one, other, sum) = (setup.memory(0), setup.memory(0), setup.memory(0));
+    let streams = || setup.context.lanes().len();
+    let before = streams();
+    let chain = new_graph();
+    let first = setup.set(chain, &[], one, 1).unwrap();
+    setup.set(chain, &[first], one, 2).unwrap();
+    setup.launch(instantiate(chain));
+    assert_eq!((setup.value(one), streams()), (2, before));
+    let fork = || {
+        let graph = new_graph();
+        let within = new_graph();
+        setup.set(within, &[], one, 3).unwrap();
+        let child: CUgraphNode = got(|out| graph_nodes::add_child(out, graph, Ref::NULL, 0, within)).unwrap();
+        let set = setup.set(graph, &[], other, 4).unwrap();
+        setup.add(graph, &[child, set], Sum { to: sum, one, other }).unwrap();
+        instantiate(graph)
+    };
+    let exec = fork();
+    for _ in 0..3 {
+        write(Address(sum as usize), &[0; 4]);
+        setup.launch(exec);
+        assert_eq!((setup.value(sum), streams()), (7, before + 1));
+    }
+    graph_exec::destroy(exec).unwrap();
+    let (exec, at_once) = (fork(), fork());
+    setup.launch(exec);
+    assert_eq!((setup.value(sum), streams()), (7, before + 1));
+    setup.launch(at_once);
+    assert_eq!((setup.value(sum), streams()), (7, before + 2));
+}
+
+#[test]
 fn conditional_node_has_a_value_of_its_own_graph_and_empty_graphs_to_fill() {
     let setup = Setup::new();
     let (graph, other) = (new_graph(), new_graph());

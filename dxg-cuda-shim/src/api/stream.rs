@@ -423,7 +423,7 @@ pub fn capture_info_v3(
     can_be_told(&context, &lane)?;
     let capture = lane.capture.lock().clone();
     status.set(status_of(capture.as_ref()))?;
-    let Some(capture) = capture else { return Ok(()) };
+    let Some(capture) = capture.filter(|capture| !capture.session.is_broken()) else { return Ok(()) };
     id.put(capture.session.id);
     edges.put(Address::NULL);
     let names: Vec<usize> = {
