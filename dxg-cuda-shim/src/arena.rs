@@ -60,6 +60,8 @@ pub enum Kind {
     Managed,
     /// `cuMemAllocAsync`.
     Pooled,
+    /// The same, of a pool that other processes may open or that is of another process.
+    Shared,
     /// Memory of a node of a graph.
     Graph,
     /// Memory of the program, given to the device.
@@ -323,6 +325,18 @@ impl Arena {
         Ok(start)
     }
 
+    /// The first bytes of an allocation that is a mapping of its own are none of the program's: it begins behind them.
+    pub fn begin_at(&self, start: u64, skipped: u64) {
+        let state = &mut *self.state.lock();
+        if skipped != 0
+            && let Some(mut allocation) = state.allocations.remove(&start)
+        {
+            allocation.start += skipped;
+            allocation.bytes -= skipped;
+            state.allocations.insert(allocation.start, allocation);
+        }
+    }
+
     fn map(&self, state: &mut State, ring: &Ring, window: Window, part: Part) -> Answer<u64> {
         let Part { offset, bytes, at, class } = part;
         state.reclaim(ring.consumed());
@@ -382,8 +396,10 @@ impl Arena {
         let found = state.allocations.get(&start).filter(|found| kinds.contains(&found.kind));
         let allocation = *found.ok_or(CUresult::ERROR_INVALID_VALUE)?;
         state.allocations.remove(&start);
-        let is_ours =
-            matches!(allocation.kind, Kind::Mapped | Kind::Imported | Kind::External | Kind::Registered);
+        let is_ours = matches!(
+            allocation.kind,
+            Kind::Mapped | Kind::Imported | Kind::External | Kind::Registered | Kind::Shared
+        );
         let Some(block) = state.blocks.get_mut(&allocation.block) else { return Ok(allocation) };
         let (class, is_remote) = (block.class, block.backing.is_remote());
         if !is_ours {

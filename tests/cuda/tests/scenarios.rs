@@ -37,7 +37,7 @@ macro_rules! scenarios {
 
 scenarios! {
     vector_add device streams host_function stream_values events memory_kinds copies registered quota pools modules
-    library_and_linker sticky_error captured_graph built_graph virtual_memory memory_of_others semaphore_of_others ipc forks
+    library_and_linker sticky_error captured_graph built_graph branches_of_a_graph conditional_graph graph_of_all_kinds graphs_of_any_shape virtual_memory memory_of_others semaphore_of_others ipc forks
     threads exit unload
 }
 
