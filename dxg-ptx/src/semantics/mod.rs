@@ -14,6 +14,7 @@ mod integer;
 pub mod matrix;
 mod narrow;
 mod soft;
+mod sparse;
 mod video;
 pub mod warp;
 

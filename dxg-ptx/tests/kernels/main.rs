@@ -11,6 +11,7 @@ mod kernel;
 mod matrices;
 mod matrix;
 mod memory;
+mod sparse;
 mod warps;
 mod wmma;
 
