@@ -49,6 +49,18 @@ fn a_list_of_targets_names_the_functions_of_a_call(make: Make<'_>) {
     assert_eq!(got[..32], (0..32).map(|t: u32| t + if t > 15 { 100 } else { 10 }).collect::<Vec<u32>>());
 }
 
+fn an_alias_is_called_from_another_module(make: Make<'_>) {
+    let library = ".visible .func (.param .b64 r) real(.param .b32 a, .param .align 8 .b8 b[16])\n{\n.reg .b32 %a;\n.reg .b64 %b, %c;\n\
+                   ld.param.b32 %a, [a];\nld.param.b64 %b, [b+8];\nmad.wide.u32 %c, %a, 3, %b;\nst.param.b64 [r], %c;\nret;\n}\n\
+                   .visible .func (.param .b64 r) other(.param .b32 a, .param .align 8 .b8 b[16]);\n.alias other, real;\n";
+    let outside = ".extern .func (.param .b64 r) other(.param .b32 a, .param .align 8 .b8 b[16]);\n";
+    let body = "{\n.param .b32 x;\n.param .align 8 .b8 y[16];\n.param .b64 z;\nst.param.b32 [x], %t;\nmov.b64 %rd1, 1000;\n\
+                st.param.b64 [y+8], %rd1;\ncall (z), other, (x, y);\nld.param.b64 %rd2, [z];\n}\ncvt.u32.u64 %r1, %rd2;\n\
+                st.global.u32 [%mine], %r1;";
+    let got = Kernel { outside, library, body, ..Kernel::default() }.out(make);
+    assert_eq!(got[..32], (0..32).map(|t: u32| t * 3 + 1000).collect::<Vec<u32>>());
+}
+
 fn barrier_within_a_called_function_joins_the_block(make: Make<'_>) {
     let outside = ".shared .align 4 .u32 word;\n.func (.param .u32 r) sum(.param .u32 n)\n{\n.reg .b32 %a<3>;\n\
                    ld.param.u32 %a0, [n];\nred.shared.add.u32 [word], %a0;\nbar.sync 0;\nld.shared.u32 %a1, [word];\n\
@@ -133,6 +145,7 @@ crate::for_each_executor!(
     recursion_returns_through_all_frames,
     function_pointers_choose_per_lane,
     a_list_of_targets_names_the_functions_of_a_call,
+    an_alias_is_called_from_another_module,
     barrier_within_a_called_function_joins_the_block,
     heap_memory_is_writable_and_goes_back,
     printf_prints_its_arguments,
