@@ -230,6 +230,13 @@ fn main() {
     let entry = |name: &str| module.entry(name).expect("the entry is there");
     let program =
         NativeProgram::new(Arc::clone(&module), Placement::default()).expect("there is a code generator");
+    if std::env::var_os("DXG_PTX_FIRST").is_none() {
+        for (number, function) in (0..).zip(&module.functions) {
+            if function.is_entry {
+                program.improve(FuncId(number)).expect("the kernels can be compiled better");
+            }
+        }
+    }
     if let Some(directory) = std::env::var_os("DXG_PTX_DUMP") {
         for (number, function) in (0..).zip(&module.functions) {
             let path = Path::new(&directory).join(&function.name).with_extension("bin");

@@ -12,6 +12,7 @@ use crate::ir::FuncId;
 use crate::native::Entry;
 use crate::native::context;
 use crate::native::disk::Directory;
+use crate::native::prepare::Tier;
 
 /// Raised whenever code of the same module becomes other code.
 const FORMAT: u32 = 1;
@@ -39,10 +40,11 @@ pub(crate) struct CodeKey(pub(crate) [u8; 32]);
 
 impl CodeKey {
     /// The key of an entry for a machine with these features.
-    pub(crate) fn of(source: SourceKey, entry: FuncId, machine: &str) -> Self {
+    pub(crate) fn of(source: SourceKey, (entry, tier): (FuncId, Tier), machine: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update(source.0);
         hash.update(entry.0.to_le_bytes());
+        hash.update([tier as u8]);
         hash.update(FORMAT.to_le_bytes());
         hash.update(env!("CARGO_PKG_VERSION"));
         hash.update(cranelift_codegen::VERSION);

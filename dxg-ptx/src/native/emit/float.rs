@@ -20,12 +20,15 @@ use crate::semantics::approximate::Circle;
 impl Emitter<'_, '_> {
     /// A 32-bit float with zero in place of a subnormal.
     pub(super) fn flush(&mut self, value: Value) -> Value {
-        let bits = self.b.ins().bitcast(types::I32, MemFlagsData::new(), value);
-        let exponent = self.b.ins().band_imm_u(bits, 0x7f80_0000);
-        let is_small = self.b.ins().icmp_imm_u(IntCC::Equal, exponent, 0);
-        let sign = self.b.ins().band_imm_u(bits, 0x8000_0000);
-        let flushed = self.b.ins().select(is_small, sign, bits);
-        self.b.ins().bitcast(types::F32, MemFlagsData::new(), flushed)
+        let ty = self.type_of(value);
+        let int = self.machine(types::I32);
+        let bits = self.b.ins().bitcast(int, MemFlagsData::new(), value);
+        let [exponents, signs, zero] = [0x7f80_0000, 0x8000_0000, 0].map(|word| self.constant(word, int));
+        let exponent = self.b.ins().band(bits, exponents);
+        let is_small = self.b.ins().icmp(IntCC::Equal, exponent, zero);
+        let sign = self.b.ins().band(bits, signs);
+        let flushed = self.choose(is_small, sign, bits);
+        self.b.ins().bitcast(ty, MemFlagsData::new(), flushed)
     }
 
     /// The result, or nothing if it is not emitted inline.
@@ -86,10 +89,9 @@ impl Emitter<'_, '_> {
                 let above = self.b.ins().fcmp(FloatCC::GreaterThan, size, limit);
                 let finite = self.b.ins().fcmp(FloatCC::LessThan, size, infinity);
                 let huge = self.b.ins().band(above, finite);
-                let zero = self.constant(0, types::F32);
-                let signed = self.b.ins().fcopysign(zero, b);
+                let signed = self.signed_zero(b);
                 let nothing = self.b.ins().fmul(a, signed);
-                self.b.ins().select(huge, nothing, quotient)
+                self.choose(huge, nothing, quotient)
             }
             (AluOp::Div, &[a, b]) => self.b.ins().fdiv(a, b),
             (AluOp::Fma, &[a, b, c]) => self.b.ins().fma(a, b, c),
@@ -112,17 +114,27 @@ impl Emitter<'_, '_> {
                     if alu.op == AluOp::Min { self.b.ins().fmin(a, b) } else { self.b.ins().fmax(a, b) };
                 let a_is_nan = self.b.ins().fcmp(FloatCC::Unordered, a, a);
                 let b_is_nan = self.b.ins().fcmp(FloatCC::Unordered, b, b);
-                let without_b = self.b.ins().select(b_is_nan, a, least);
-                self.b.ins().select(a_is_nan, b, without_b)
+                let without_b = self.choose(b_is_nan, a, least);
+                self.choose(a_is_nan, b, without_b)
             }
             _ => return None,
         })
     }
 
+    /// Zero of the same sign, of 32 bits.
+    fn signed_zero(&mut self, value: Value) -> Value {
+        let ty = self.type_of(value);
+        let int = self.machine(types::I32);
+        let bits = self.b.ins().bitcast(int, MemFlagsData::new(), value);
+        let signs = self.constant(0x8000_0000, int);
+        let sign = self.b.ins().band(bits, signs);
+        self.b.ins().bitcast(ty, MemFlagsData::new(), sign)
+    }
+
     fn float_one(&mut self, like: Value) -> Value {
         match self.type_of(like) {
-            types::F32 => self.b.ins().f32const(1.0_f32),
-            _ => self.b.ins().f64const(1.0_f64),
+            types::F64 => self.b.ins().f64const(1.0_f64),
+            ty => self.constant(u64::from(1.0_f32.to_bits()), ty),
         }
     }
 
@@ -132,8 +144,8 @@ impl Emitter<'_, '_> {
         let zero = self.constant(0, ty);
         let one = self.float_one(value);
         let is_positive = self.b.ins().fcmp(FloatCC::GreaterThan, value, zero);
-        let low = self.b.ins().select(is_positive, value, zero);
+        let low = self.choose(is_positive, value, zero);
         let is_below = self.b.ins().fcmp(FloatCC::LessThan, low, one);
-        self.b.ins().select(is_below, low, one)
+        self.choose(is_below, low, one)
     }
 }

@@ -65,14 +65,15 @@ impl Emitter<'_, '_> {
         let operands: Vec<Value> = (0..count)
             .map(|index| {
                 let value = self.src(alu, index);
-                self.convert(value, types::I32, Extend::Zero)
+                self.as_word(value)
             })
             .collect();
         let low = self.half_lane(alu, half, &operands)?;
         if pair.is_none() {
             return Some(self.convert(low, ty, Extend::Zero));
         }
-        let high: Vec<Value> = operands.iter().map(|&operand| self.b.ins().ushr_imm_u(operand, 16)).collect();
+        let high: Vec<Value> =
+            operands.iter().map(|&operand| self.shift_by(AluOp::Shr, false, operand, 16)).collect();
         let high = self.half_lane(alu, half, &high)?;
         Some(self.pair(low, high))
     }
@@ -82,7 +83,7 @@ impl Emitter<'_, '_> {
         let wide: Vec<Value> = operands
             .iter()
             .map(|&operand| {
-                let low = self.b.ins().band_imm_u(operand, 0xffff);
+                let low = self.lower_half(operand);
                 half::widen(self, half, low)
             })
             .collect();
@@ -99,16 +100,26 @@ impl Emitter<'_, '_> {
         Some(half::narrow(self, half, result))
     }
 
+    /// 16 or 32 bits as 32; those of four lanes are that long already.
+    fn as_word(&mut self, value: Value) -> Value {
+        if self.is_wide() { value } else { self.convert(value, types::I32, Extend::Zero) }
+    }
+
+    fn lower_half(&mut self, word: Value) -> Value {
+        let mask = self.constant(0xffff, types::I32);
+        self.b.ins().band(word, mask)
+    }
+
     fn pair(&mut self, low: Value, high: Value) -> Value {
-        let low = self.b.ins().band_imm_u(low, 0xffff);
-        let high = self.b.ins().ishl_imm_u(high, 16);
+        let low = self.lower_half(low);
+        let high = self.shift_by(AluOp::Shl, false, high, 16);
         self.b.ins().bor(low, high)
     }
 
     /// The 32-bit float of an operand of 16 bits.
     pub(super) fn widened(&mut self, alu: &Alu, index: usize, half: Half) -> Value {
         let value = self.src_as(alu, index, types::I16);
-        let word = self.b.ins().uextend(types::I32, value);
+        let word = self.as_word(value);
         half::widen(self, half, word)
     }
 
@@ -129,7 +140,7 @@ impl Emitter<'_, '_> {
                     value = self.flush(value);
                 }
                 let word = half::narrow(self, half, value);
-                Some(self.b.ins().ireduce(types::I16, word))
+                Some(if self.is_wide() { word } else { self.b.ins().ireduce(types::I16, word) })
             }
             _ => None,
         }

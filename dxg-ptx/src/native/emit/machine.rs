@@ -1,12 +1,15 @@
-//! Single operations on 32-bit values as `semantics` asks for them: what it computes, native code computes the same way.
+//! Single operations on 32-bit values as `semantics` asks for them: what it computes, native code computes the same way, for one
+//! lane or for four.
 
 use cranelift_codegen::ir::InstBuilder as _;
 use cranelift_codegen::ir::MemFlagsData;
 use cranelift_codegen::ir::Value;
 use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types;
 
 use super::Emitter;
+use crate::ir::AluOp;
 use crate::semantics::machine::Machine;
 
 impl Machine for Emitter<'_, '_> {
@@ -23,11 +26,13 @@ impl Machine for Emitter<'_, '_> {
     }
 
     fn bits(&mut self, value: Value) -> Value {
-        self.b.ins().bitcast(types::I32, MemFlagsData::new(), value)
+        let ty = self.machine(types::I32);
+        self.b.ins().bitcast(ty, MemFlagsData::new(), value)
     }
 
     fn from_bits(&mut self, bits: Value) -> Value {
-        self.b.ins().bitcast(types::F32, MemFlagsData::new(), bits)
+        let ty = self.machine(types::F32);
+        self.b.ins().bitcast(ty, MemFlagsData::new(), bits)
     }
 
     fn add(&mut self, a: Value, b: Value) -> Value {
@@ -67,11 +72,11 @@ impl Machine for Emitter<'_, '_> {
     }
 
     fn choose(&mut self, truth: Value, yes: Value, no: Value) -> Value {
-        self.b.ins().select(truth, yes, no)
+        Emitter::choose(self, truth, yes, no)
     }
 
     fn choose_word(&mut self, truth: Value, yes: Value, no: Value) -> Value {
-        self.b.ins().select(truth, yes, no)
+        Emitter::choose(self, truth, yes, no)
     }
 
     fn word_add(&mut self, a: Value, b: Value) -> Value {
@@ -95,15 +100,16 @@ impl Machine for Emitter<'_, '_> {
     }
 
     fn shift_left(&mut self, a: Value, by: u32) -> Value {
-        self.b.ins().ishl_imm_u(a, i64::from(by))
+        self.shift_by(AluOp::Shl, false, a, by)
     }
 
     fn shift_right(&mut self, a: Value, by: u32) -> Value {
-        self.b.ins().sshr_imm_u(a, i64::from(by))
+        self.shift_by(AluOp::Shr, true, a, by)
     }
 
     fn is_odd(&mut self, a: Value) -> Value {
-        let low = self.b.ins().band_imm_u(a, 1);
-        self.b.ins().icmp_imm_u(cranelift_codegen::ir::condcodes::IntCC::NotEqual, low, 0)
+        let [one, zero] = [1, 0].map(|bits| self.constant(bits, types::I32));
+        let low = self.b.ins().band(a, one);
+        self.b.ins().icmp(IntCC::NotEqual, low, zero)
     }
 }

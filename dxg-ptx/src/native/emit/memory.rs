@@ -86,7 +86,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Checks a range in a space, from a register's value.
-    fn check(&mut self, (space, guess): (Space, Option<Space>), value: Value, check: Check) {
+    pub(super) fn check(&mut self, (space, guess): (Space, Option<Space>), value: Value, check: Check) {
         let start = match check.low {
             0 => value,
             low => self.b.ins().iadd_imm_s(value, low),
@@ -154,6 +154,33 @@ impl Emitter<'_, '_> {
         }
     }
 
+    /// Whether a range is not where an access is expected; what else it may be, `check` knows.
+    pub(super) fn is_outside(
+        &mut self,
+        (space, guess): (Space, Option<Space>),
+        value: Value,
+        check: Check,
+    ) -> Value {
+        let start = match check.low {
+            0 => value,
+            low => self.b.ins().iadd_imm_s(value, low),
+        };
+        let (from, space) = match space {
+            Space::Shared => (start, space),
+            Space::Generic if guess == Some(Space::Shared) => {
+                let known = self.known(Known::Shared);
+                (self.b.ins().isub(start, known), Space::Shared)
+            }
+            _ => {
+                let known = self.known(Known::MemoryBase);
+                (self.b.ins().isub(start, known), Space::Global)
+            }
+        };
+        let turned = self.turned(from, check.align);
+        let bound = self.bound(space, check.bytes, check.align);
+        self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, turned, bound)
+    }
+
     /// A generic address that is not in global memory: a helper looks at the other spaces.
     fn check_elsewhere(&mut self, bad: Option<Value>, start: Value, check: Check) {
         let [slow, next] = [self.b.create_block(), self.b.create_block()];
@@ -178,7 +205,7 @@ impl Emitter<'_, '_> {
     }
 
     /// What is added to an address of the space to get a pointer.
-    fn origin(&mut self, space: Space) -> Option<Value> {
+    pub(super) fn origin(&mut self, space: Space) -> Option<Value> {
         match space {
             Space::Global | Space::Const | Space::Generic => None,
             Space::Shared => Some(self.known(Known::Shared)),
@@ -257,7 +284,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn pointer(&mut self, base: Value, offset: i64) -> Pointer {
+    pub(super) fn pointer(&mut self, base: Value, offset: i64) -> Pointer {
         match i32::try_from(offset) {
             Ok(offset) if offset < i32::MAX - 64 => Pointer { base, offset },
             _ => Pointer { base: self.b.ins().iadd_imm_s(base, offset), offset: 0 },
@@ -322,7 +349,7 @@ impl Emitter<'_, '_> {
             Space::Local => {
                 let bytes = self.known(Known::FrameStride);
                 let base = match self.unit.is_alone {
-                    true => self.known(Known::Frames),
+                    true => self.frame,
                     false => {
                         let lane = self.b.ins().uextend(types::I64, self.lane);
                         let offset = self.b.ins().imul(lane, bytes);
@@ -343,7 +370,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The type in which a value of this scalar is loaded into a register.
-    fn loaded_type(&self, ty: Scalar, dst: Reg) -> Type {
+    pub(super) fn loaded_type(&self, ty: Scalar, dst: Reg) -> Type {
         let own = self.types[dst.0 as usize];
         let raw = integer(ty);
         if own.bits() == raw.bits() { own } else { raw }
