@@ -23,6 +23,7 @@ pub use crate::ir::alu::AluOp;
 pub use crate::ir::alu::BoolOp;
 pub use crate::ir::alu::Carry;
 pub use crate::ir::alu::Compare;
+pub use crate::ir::alu::Extra;
 pub use crate::ir::alu::Integral;
 pub use crate::ir::alu::Mods;
 pub use crate::ir::alu::Part;
@@ -136,6 +137,15 @@ pub enum Scalar {
     S16x2,
     E4M3x2,
     E5M2x2,
+    /// Two values of four bits, the second in the upper ones.
+    E2M1x2,
+    /// Two values of six bits, each at the low end of a byte.
+    E2M3x2,
+    E3M2x2,
+    /// Two powers of two, by their exponents.
+    UE8M0x2,
+    /// Two bytes of fixed point: two's complement in units of 1/64.
+    S2F6x2,
 }
 
 impl Scalar {
@@ -143,8 +153,18 @@ impl Scalar {
     #[must_use]
     pub const fn size_bytes(self) -> u32 {
         match self {
-            Self::Pred | Self::B8 | Self::U8 | Self::S8 => 1,
-            Self::B16 | Self::U16 | Self::S16 | Self::F16 | Self::BF16 | Self::E4M3x2 | Self::E5M2x2 => 2,
+            Self::Pred | Self::B8 | Self::U8 | Self::S8 | Self::E2M1x2 => 1,
+            Self::B16
+            | Self::U16
+            | Self::S16
+            | Self::F16
+            | Self::BF16
+            | Self::E4M3x2
+            | Self::E5M2x2
+            | Self::E2M3x2
+            | Self::E3M2x2
+            | Self::UE8M0x2
+            | Self::S2F6x2 => 2,
             Self::B32
             | Self::U32
             | Self::S32
@@ -180,6 +200,26 @@ impl Scalar {
                 | Self::F64
                 | Self::E4M3x2
                 | Self::E5M2x2
+                | Self::E2M1x2
+                | Self::E2M3x2
+                | Self::E3M2x2
+                | Self::UE8M0x2
+                | Self::S2F6x2
+        )
+    }
+
+    /// Whether it is a pair of values that only conversions know: of less than 16 bits each.
+    #[must_use]
+    pub const fn is_narrow_pair(self) -> bool {
+        matches!(
+            self,
+            Self::E4M3x2
+                | Self::E5M2x2
+                | Self::E2M1x2
+                | Self::E2M3x2
+                | Self::E3M2x2
+                | Self::UE8M0x2
+                | Self::S2F6x2
         )
     }
 }
@@ -376,8 +416,10 @@ pub enum Callee {
 pub struct Call {
     /// Who.
     pub callee: Callee,
-    /// For an indirect call: functions of the module that fit the prototype.
+    /// For an indirect call: functions of the module that fit the prototype, and that are in the list if there is one.
     pub candidates: Vec<FuncId>,
+    /// The list of `.calltargets`; empty if there is none.
+    pub listed: Vec<FuncId>,
     /// Copied into the parameters of the callee.
     pub args: Vec<LocalId>,
     /// Copied from the results of the callee.

@@ -295,7 +295,7 @@ fn missing(module: &Module, symbol: Symbol, place: Place) -> Option<Diagnostic> 
     }
 }
 
-/// Makes calls and addresses of aliases mean their targets. Other modules do not see an alias.
+/// Makes calls and addresses of aliases mean their targets. For other modules an alias becomes a function that is as its target.
 ///
 /// # Errors
 /// An alias of what is not defined.
@@ -323,6 +323,16 @@ pub(crate) fn apply_aliases(module: &mut Module, aliases: &[(FuncId, FuncId)]) -
             return Err(Diagnostic::malformed(known.place, message));
         }
         targets.insert(alias, target);
+    }
+    for (alias, target) in &targets {
+        let target = module.functions.get(target.0 as usize).cloned();
+        let (Some(target), Some(alias)) = (target, module.functions.get_mut(alias.0 as usize)) else {
+            continue;
+        };
+        if matches!(alias.linkage, Linkage::Visible | Linkage::Weak) {
+            let name = std::mem::take(&mut alias.name);
+            *alias = Function { name, linkage: alias.linkage, place: alias.place, ..target };
+        }
     }
     let rename = |symbol: &mut Symbol| {
         if let Symbol::Function(id) = symbol {
@@ -387,6 +397,12 @@ pub(crate) fn find_candidates(module: &mut Module) -> Result<(), Diagnostic> {
             {
                 let shape = (sizes(function, &call.args), sizes(function, &call.rets));
                 let fitting = fits.get(&shape).map_or(&[][..], Vec::as_slice);
+                // Functions whose address nobody takes are not called through a register, listed or not.
+                let mut listed: Vec<FuncId> =
+                    call.listed.iter().copied().filter(|id| fitting.binary_search(id).is_ok()).collect();
+                listed.sort_unstable();
+                listed.dedup();
+                let fitting = if call.listed.is_empty() { fitting } else { &listed };
                 match room.checked_sub(fitting.len()) {
                     Some(left) => room = left,
                     None => {

@@ -27,7 +27,7 @@ impl Op {
                 if let Callee::Function(id) = call.callee {
                     each(Symbol::Function(id));
                 }
-                call.candidates.iter().for_each(|&id| each(Symbol::Function(id)));
+                call.candidates.iter().chain(&call.listed).for_each(|&id| each(Symbol::Function(id)));
                 call.args.iter().chain(&call.rets).for_each(|&id| each(Symbol::Local(id)));
             }
             _ => {}
@@ -52,7 +52,11 @@ impl Op {
             }
             Self::AddressOf { symbol, .. } => change(symbol),
             Self::Call(call) => {
-                if let Callee::Function(id) = &mut call.callee {
+                let called = match &mut call.callee {
+                    Callee::Function(id) => Some(id),
+                    _ => None,
+                };
+                for id in called.into_iter().chain(&mut call.listed) {
                     let mut symbol = Symbol::Function(*id);
                     change(&mut symbol);
                     if let Symbol::Function(changed) = symbol {

@@ -274,6 +274,66 @@ fn an_alias_means_its_target() {
 }
 
 #[test]
+fn an_alias_is_seen_by_other_modules() {
+    let library = module(
+        ".visible .func (.param .b32 r) real(.param .b32 a) { st.param.b32 [r], 7; ret; }
+         .visible .func (.param .b32 r) other(.param .b32 a); .alias other, real;
+         .func hidden(); .func inner() { ret; } .alias hidden, inner;",
+    );
+    let main = module(
+        ".extern .func (.param .b32 r) other(.param .b32 a);
+         .entry e() { .reg .b32 r; call (r), other, (1); ret; }",
+    );
+    let joined = dxg_ptx::link(vec![main, library], "joined").unwrap();
+    assert!(dxg_ptx::link::check_resolved(&joined, "joined").is_ok());
+    assert!(dxg_ptx::verify::verify(&joined).is_ok());
+    let defined = |name: &str| {
+        let function = joined.functions.iter().find(|function| function.name == name);
+        function.is_some_and(|function| !function.blocks.is_empty())
+    };
+    assert_eq!(["other", "real", "hidden"].map(defined), [true, true, false]);
+}
+
+#[test]
+fn a_list_of_targets_is_all_that_a_call_reaches() {
+    let text = |list: &str| {
+        format!(
+            ".func (.param .b32 r) f(.param .b32 a) {{ ret; }}
+             .func (.param .b32 r) g(.param .b32 a) {{ ret; }}
+             .func (.param .b32 r) h(.param .b32 a) {{ ret; }}
+             .func wrong() {{ ret; }}
+             .global .u64 table[3] = {{f, g, h}};
+             .entry e() {{ .reg .b64 d; .reg .b32 r;
+               ld.global.u64 d, [table];
+               t: .calltargets {list};
+               call (r), d, (r), t; ret; }}"
+        )
+    };
+    let first = module(&text("h, f, h"));
+    assert!(first.to_string().contains("call %rd0 of `f` `h` ("), "{first}");
+    // The list goes with the functions where modules are joined.
+    let before = module(".visible .func before() { ret; } .func f() { ret; }");
+    let joined = dxg_ptx::link(vec![before, first], "joined").unwrap();
+    assert!(joined.to_string().contains("call %rd0 of `f` `h` ("), "{joined}");
+    let wrong = problems(&format!("{HEAD}{}", text("f, wrong")));
+    assert_eq!(wrong.list[0].message, "`wrong` is not called as the first function of the list");
+}
+
+#[test]
+fn clusters_of_one_block_are_what_there_is() {
+    let module = module(".entry e() .maxclusterrank 8 .reqnctapercluster 1, 1, 1 { ret; }");
+    assert!(module.entry("e").is_some());
+    refused(
+        ".entry e() .reqnctapercluster 2, 1 { ret; }",
+        "text, line 4, column 12: `.reqnctapercluster`: clusters are not supported",
+    );
+    refused(
+        ".entry e() .blocksareclusters { ret; }",
+        "text, line 4, column 12: `.blocksareclusters`: clusters are not supported",
+    );
+}
+
+#[test]
 fn modules_are_joined_by_their_symbols() {
     let main = module(
         ".extern .func (.param .b32 r) twice(.param .b32 a);

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 use anyhow::Context as _;
 use anyhow::bail;
 use dxg_wire::control::Adapter;
+use dxg_wire::control::Cuda;
 use dxg_wire::control::State;
 use dxg_wire::control::Vgpu;
 use serde_json::json;
@@ -163,6 +164,9 @@ fn info_lines(gpu: &Vgpu, state: &State) -> String {
         format!("{} (mode {:04o}, owner {}:{})", gpu.node_path, gpu.mode, gpu.owner_uid, gpu.owner_gid),
     );
     row("memory", format!("{} of {} in use", bytes(gpu.used_bytes), bytes(gpu.quota_bytes)));
+    if !gpu.cuda.executor.is_empty() {
+        row("CUDA", cuda(&gpu.cuda));
+    }
     row("clients", gpu.clients.len().to_string());
     for client in &gpu.clients {
         let connected = SystemTime::UNIX_EPOCH + Duration::from_secs(client.since);
@@ -184,6 +188,19 @@ fn info_lines(gpu: &Vgpu, state: &State) -> String {
 
 fn adapter_of(gpu: &Vgpu, state: &State) -> Adapter {
     usize::try_from(gpu.adapter).ok().and_then(|index| state.adapters.get(index)).cloned().unwrap_or_default()
+}
+
+/// What runs kernels, and for how long.
+fn cuda(cuda: &Cuda) -> String {
+    let capability = match cuda.compute_capability {
+        0 => String::new(),
+        number => format!(", compute capability {}.{}", number / 10, number % 10),
+    };
+    let limit = match cuda.watchdog_ms {
+        0 => "kernels run as long as they like".to_owned(),
+        limit => format!("kernels end after {limit} ms"),
+    };
+    format!("{}{capability}, {limit}", printable(&cuda.executor))
 }
 
 fn clients(count: usize) -> String {
@@ -280,6 +297,20 @@ mod tests {
         let daemon = control::Daemon { code_cache: "/var/cache/dxg/code".to_owned(), ..Default::default() };
         let answer = Answer { runtime_dir: PathBuf::new(), state: State { daemon, ..State::default() } };
         assert!(daemon_lines(&answer).contains("code cache /var/cache/dxg/code\n"));
+    }
+
+    #[test]
+    fn info_says_how_long_kernels_may_run() {
+        let info = |executor: &str, compute_capability, watchdog_ms| {
+            let cuda = Cuda { executor: executor.to_owned(), compute_capability, watchdog_ms };
+            info_lines(&Vgpu { cuda, ..Vgpu::default() }, &State::default())
+        };
+        assert!(
+            info("native", 75, 0)
+                .contains("CUDA       native, compute capability 7.5, kernels run as long as they like\n")
+        );
+        assert!(info("driver", 0, 60_000).contains("CUDA       driver, kernels end after 60000 ms\n"));
+        assert!(!info("", 0, 0).contains("CUDA"));
     }
 
     #[test]

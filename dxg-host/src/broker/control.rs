@@ -191,6 +191,7 @@ impl Broker {
             owner_gid: node.as_ref().map_or(0, MetadataExt::gid),
             quota_bytes: account.quota_bytes,
             used_bytes: account.used_bytes,
+            cuda: vgpu.cuda.describe(vgpu.choice),
             clients: self
                 .clients
                 .values()

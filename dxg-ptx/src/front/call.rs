@@ -131,7 +131,7 @@ impl<'a> Parser<'a> {
                 .map(|slot| (slot.size, slot.align))
                 .collect()
         };
-        let want = Prototype { rets: sizes(&function.rets), args: sizes(&function.args) };
+        let want = Prototype { rets: sizes(&function.rets), args: sizes(&function.args), listed: Vec::new() };
         let callee = match builtin(&function.name) {
             Some((callee, args, rets)) if function.blocks.is_empty() && self.code.id != Some(id) => {
                 if want.args.len() != args || want.rets.len() != rets {
@@ -193,7 +193,13 @@ impl<'a> Parser<'a> {
         }
         self.code.passing_now = mark;
         let [args, rets] = passed;
-        let call = Call { callee, candidates: Vec::new(), args: args.locals, rets: rets.locals };
+        // A list is copied for each call that names it; that must not grow beyond the text.
+        self.branch_entries = self.branch_entries.saturating_add(want.listed.len());
+        if self.branch_entries > self.most_branch_entries {
+            return Err(ins.refuse("is not supported where too many calls share a list of functions"));
+        }
+        let listed = want.listed.clone();
+        let call = Call { callee, candidates: Vec::new(), listed, args: args.locals, rets: rets.locals };
         self.emit(ins, Op::Call(call));
         for (local, reg, ty) in rets.into {
             let address = Address { base: Base::Symbol(Symbol::Local(local)), offset: 0 };
@@ -278,10 +284,10 @@ impl<'a> Parser<'a> {
         self.define_new(name, Name::Prototype(number))
     }
 
-    /// Reads `.calltargets`: the prototype is that of the first function; all that fit it may be called.
+    /// Reads `.calltargets`: functions of one kind, of which one is called.
     pub(super) fn call_targets(&mut self, name: Token<'a>) -> Result<()> {
         self.lex.bump();
-        let mut prototype = None;
+        let mut prototype: Option<Prototype> = None;
         loop {
             let token = self.word("a function")?;
             let Some(Found::Name(Name::Symbol(Symbol::Function(id)))) = self.names.find(token.text) else {
@@ -294,10 +300,19 @@ impl<'a> Parser<'a> {
                     .map(|slot| (slot.size, slot.align))
                     .collect()
             };
-            prototype.get_or_insert_with(|| Prototype {
-                rets: sizes(&function.rets),
-                args: sizes(&function.args),
+            let (rets, args) = (sizes(&function.rets), sizes(&function.args));
+            let list = prototype.get_or_insert_with(|| Prototype {
+                rets: rets.clone(),
+                args: args.clone(),
+                listed: Vec::new(),
             });
+            let bytes = |sizes: &[(u32, u32)]| sizes.iter().map(|size| size.0).collect::<Vec<u32>>();
+            let is_alike = bytes(&list.rets) == bytes(&rets) && bytes(&list.args) == bytes(&args);
+            if !is_alike || function.is_entry {
+                let message = format!("`{}` is not called as the first function of the list", token.text);
+                return Err(Diagnostic::malformed(token.place, message));
+            }
+            list.listed.push(id);
             let next = self.lex.bump();
             match next.kind {
                 TokenKind::Mark(b',') => {}

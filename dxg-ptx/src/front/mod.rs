@@ -92,6 +92,8 @@ pub fn load(text: &[u8], name: &str) -> std::result::Result<Module, Diagnostics>
 struct Prototype {
     rets: Vec<(u32, u32)>,
     args: Vec<(u32, u32)>,
+    /// The functions of a `.calltargets`; empty if it is none.
+    listed: Vec<crate::ir::FuncId>,
 }
 
 /// The state of reading one module.

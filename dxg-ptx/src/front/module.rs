@@ -448,10 +448,20 @@ impl<'a> Parser<'a> {
                     self.attributes()?;
                 }
                 "pragma" => self.noise(token)?,
-                "explicitcluster" | "reqnctapercluster" | "maxclusterrank" | "blocksareclusters" => {
-                    let message = format!("`.{}`: clusters are not supported", token.text);
-                    return Err(Diagnostic::unsupported(token.place, message));
+                // Each block is a cluster of its own.
+                "maxclusterrank" => {
+                    self.small("a number of blocks")?;
                 }
+                "reqnctapercluster" => loop {
+                    if self.small("a number of blocks")? != 1 {
+                        return Err(no_clusters(token));
+                    }
+                    if !self.lex.peek().is(b',') {
+                        break;
+                    }
+                    self.lex.bump();
+                },
+                "explicitcluster" | "blocksareclusters" => return Err(no_clusters(token)),
                 other => {
                     return Err(Diagnostic::malformed(
                         token.place,
@@ -634,4 +644,9 @@ impl<'a> Parser<'a> {
 /// The beginning of a long word.
 fn clip(text: &str) -> &str {
     text.char_indices().nth(64).map_or(text, |(end, _)| &text[..end])
+}
+
+/// A directive that wants clusters of several blocks.
+fn no_clusters(token: Token<'_>) -> Diagnostic {
+    Diagnostic::unsupported(token.place, format!("`.{}`: clusters are not supported", token.text))
 }

@@ -167,6 +167,10 @@ impl<'a> Parser<'a> {
                 self.lex.bump();
                 let address = self.address()?;
                 self.expect(b']')?;
+                // A hint that the address is the same in all lanes.
+                if self.lex.peek().kind == TokenKind::Dotted && self.lex.peek().text == "unified" {
+                    self.lex.bump();
+                }
                 Ok(plain(Arg::Memory(address), next.place))
             }
             TokenKind::Mark(b'{') => {

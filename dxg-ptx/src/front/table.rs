@@ -10,6 +10,7 @@ use crate::front::lower::arithmetic;
 use crate::front::lower::atomic;
 use crate::front::lower::barrier;
 use crate::front::lower::bits;
+use crate::front::lower::cluster;
 use crate::front::lower::compare;
 use crate::front::lower::control;
 use crate::front::lower::convert;
@@ -43,9 +44,10 @@ pub(super) fn find(opcode: &str) -> Option<Row> {
 
 const TEXTURES: &str = "there are no textures and surfaces";
 const WARP_GROUPS: &str = "there are no matrix operations of warp groups";
-const CLUSTERS: &str = "there are no clusters";
-const GRIDS: &str = "grids do not depend on each other";
+const CLUSTERS: &str = "each block is a cluster of its own";
+const FABRIC: &str = "there are no other devices to copy from";
 const MULTIMEM: &str = "there is no multicast memory";
+const TENSOR_MAPS: &str = "there are no tensor maps";
 const TENSORS: &str = "there are no tensor cores of the fifth generation";
 
 const ROWS: &[(&str, Row)] = &[
@@ -68,11 +70,13 @@ const ROWS: &[(&str, Row)] = &[
     ("brkpt", Row::Plain(control::brkpt)),
     ("brx", Row::Plain(control::brx)),
     ("call", Row::Whole(call::call)),
+    ("clmad", Row::Plain(bits::clmad)),
     ("clz", Row::Plain(bits::clz)),
+    ("clusterlaunchcontrol", Row::Refused(CLUSTERS)),
     ("cnot", Row::Plain(bits::cnot)),
     ("copysign", Row::Plain(arithmetic::copysign)),
     ("cos", Row::Plain(arithmetic::cos)),
-    ("cp", Row::Plain(memory::cp)),
+    ("cp", Row::Whole(memory::cp)),
     ("createpolicy", Row::Plain(memory::create_policy)),
     ("cvt", Row::Plain(convert::cvt)),
     ("cvta", Row::Plain(moves::cvta)),
@@ -83,11 +87,12 @@ const ROWS: &[(&str, Row)] = &[
     ("elect", Row::Plain(warp::elect)),
     ("ex2", Row::Plain(arithmetic::ex2)),
     ("exit", Row::Plain(control::exit)),
+    ("fabric", Row::Refused(FABRIC)),
     ("fence", Row::Plain(memory::fence)),
     ("fma", Row::Plain(arithmetic::fma)),
     ("fns", Row::Plain(bits::fns)),
-    ("getctarank", Row::Refused(CLUSTERS)),
-    ("griddepcontrol", Row::Refused(GRIDS)),
+    ("getctarank", Row::Plain(cluster::getctarank)),
+    ("griddepcontrol", Row::Plain(cluster::griddepcontrol)),
     ("isspacep", Row::Plain(moves::isspacep)),
     ("istypep", Row::Refused(TEXTURES)),
     ("ld", Row::Plain(memory::ld)),
@@ -98,7 +103,7 @@ const ROWS: &[(&str, Row)] = &[
     ("mad", Row::Plain(arithmetic::mad)),
     ("mad24", Row::Plain(arithmetic::mad24)),
     ("madc", Row::Plain(arithmetic::madc)),
-    ("mapa", Row::Refused(CLUSTERS)),
+    ("mapa", Row::Plain(cluster::mapa)),
     ("match", Row::Plain(warp::matching)),
     ("max", Row::Plain(arithmetic::max)),
     ("mbarrier", Row::Plain(mbarrier::mbarrier)),
@@ -150,7 +155,7 @@ const ROWS: &[(&str, Row)] = &[
     ("szext", Row::Plain(bits::szext)),
     ("tanh", Row::Plain(arithmetic::tanh)),
     ("tcgen05", Row::Refused(TENSORS)),
-    ("tensormap", Row::Refused(TENSORS)),
+    ("tensormap", Row::Refused(TENSOR_MAPS)),
     ("testp", Row::Plain(compare::testp)),
     ("tex", Row::Refused(TEXTURES)),
     ("tld4", Row::Refused(TEXTURES)),
@@ -162,8 +167,8 @@ const ROWS: &[(&str, Row)] = &[
     ("vadd", Row::Plain(video::vadd)),
     ("vadd2", Row::Plain(video::vadd2)),
     ("vadd4", Row::Plain(video::vadd4)),
-    ("vavrg2", Row::Plain(video::vavrg)),
-    ("vavrg4", Row::Plain(video::vavrg)),
+    ("vavrg2", Row::Plain(video::vavrg2)),
+    ("vavrg4", Row::Plain(video::vavrg4)),
     ("vmad", Row::Plain(video::vmad)),
     ("vmax", Row::Plain(video::vmax)),
     ("vmax2", Row::Plain(video::vmax2)),

@@ -39,6 +39,11 @@ pub(super) fn scalar(name: &str) -> Option<Scalar> {
         "s16x2" => Scalar::S16x2,
         "e4m3x2" => Scalar::E4M3x2,
         "e5m2x2" => Scalar::E5M2x2,
+        "e2m1x2" => Scalar::E2M1x2,
+        "e2m3x2" => Scalar::E2M3x2,
+        "e3m2x2" => Scalar::E3M2x2,
+        "ue8m0x2" => Scalar::UE8M0x2,
+        "s2f6x2" => Scalar::S2F6x2,
         _ => return None,
     })
 }
@@ -92,7 +97,8 @@ pub(super) fn untyped(bits: u32) -> Scalar {
 pub(super) fn space(name: &str) -> Option<Space> {
     Some(match name {
         "global" => Space::Global,
-        "shared" | "shared::cta" => Space::Shared,
+        // A block is a cluster of its own.
+        "shared" | "shared::cta" | "shared::cluster" => Space::Shared,
         "local" => Space::Local,
         "const" => Space::Const,
         "param" | "param::entry" | "param::func" => Space::Param,

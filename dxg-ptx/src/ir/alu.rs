@@ -128,6 +128,8 @@ pub enum VideoOp {
     Add,
     Sub,
     AbsDiff,
+    /// Half of the sum, rounded away from zero.
+    Average,
     Min,
     Max,
     /// Shift left, clamped or wrapped.
@@ -180,6 +182,8 @@ pub enum Wrap {
 pub enum VideoSecond {
     None,
     Add,
+    /// Of SIMD forms: only these lanes are added, as a mask.
+    AddLanes(u8),
     Min,
     Max,
     /// Insert into this part of `c`.
@@ -310,13 +314,28 @@ pub enum AluOp {
         /// `.rni` and the like between floats: round to an integral value.
         integral: Integral,
     },
-    /// `cvt.pack.sat`: two (and `c`) packed into [`Alu::ty`], from `S32`.
-    CvtPack,
+    /// `cvt.pack.sat`: two of [`Alu::ty`] (`S32`) clamped to so many bits and packed, of less than 16 bits below `c`.
+    CvtPack {
+        /// 2, 4, 8 or 16.
+        bits: u8,
+        /// Whether the clamped values are signed.
+        signed: Integral,
+    },
     /// Two sources converted and packed: `a` into the upper, `b` into the lower half.
     CvtPair {
         /// The source type.
         from: Scalar,
+        /// What operand `c` is.
+        extra: Extra,
     },
+    /// A pair converted to a pair; operand `b` is a pair of scales (`ue8m0x2`): what becomes narrow is divided by them, what becomes
+    /// wide multiplied.
+    CvtScaled {
+        /// The source type.
+        from: Scalar,
+    },
+    /// The product of polynomials over bits, `a` times `b`: its low or high 64 bits, exclusive-or `c`.
+    Clmad(Part),
     /// A video instruction: operand and result types, parts, the second operation. SIMD forms have `lanes` 2 or 4.
     Video {
         /// What.
@@ -330,6 +349,19 @@ pub enum AluOp {
         /// 1, 2 or 4.
         lanes: u8,
     },
+}
+
+/// What a conversion of two values has as its third operand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Extra {
+    /// None.
+    #[default]
+    None,
+    /// A pair of scales by which the values are divided (`ue8m0x2`).
+    Scale,
+    /// Random bits of `.rs`. For a result of halves those of `a` are in the upper half, those of `b` in the lower. Smaller results have
+    /// 16 bits in the lower half for both: `b` takes them as they are, `a` in reversed order.
+    Random,
 }
 
 /// Whether a conversion rounds to an integral value.
@@ -369,7 +401,7 @@ pub struct Mods(pub u8);
 impl Mods {
     /// `.ftz`: subnormal inputs and results count as zero of their sign.
     pub const FTZ: Self = Self(1);
-    /// `.sat`: floats to [0, 1], integers to their range. `.satfinite` of conversions too.
+    /// `.sat`: floats to [0, 1], integers to their range.
     pub const SAT: Self = Self(2);
     /// `.nan` of `min` and `max`.
     pub const NAN: Self = Self(4);
@@ -381,6 +413,8 @@ impl Mods {
     pub const RELU: Self = Self(32);
     /// `.oob` of `fma`.
     pub const OOB: Self = Self(64);
+    /// `.satfinite` of conversions: what is beyond the greatest finite value is that value.
+    pub const SATFINITE: Self = Self(128);
 
     /// Whether all of `other` is set.
     #[must_use]

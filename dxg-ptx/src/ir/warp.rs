@@ -2,6 +2,7 @@
 
 use crate::ir::Integral;
 use crate::ir::Mods;
+use crate::ir::Round;
 use crate::ir::Scalar;
 use crate::ir::Space;
 
@@ -167,6 +168,8 @@ pub enum WarpOp {
         layouts: [Layout; 2],
         /// Element types of D, A, B, C.
         types: [MatrixType; 4],
+        /// How each sum of `f64` is rounded.
+        round: Round,
         /// `.satfinite`.
         saturate: Integral,
         /// As of `Mma`.

@@ -16,6 +16,7 @@ use crate::native::Entry;
 use crate::native::code::CodeImage;
 use crate::native::context;
 use crate::native::image_bytes;
+use crate::native::prepare::Tier;
 
 /// What a module was made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,10 +41,11 @@ pub(crate) struct CodeKey(pub(crate) [u8; 32]);
 
 impl CodeKey {
     /// The key of an entry for a machine with these features.
-    pub(crate) fn of(source: SourceKey, entry: FuncId, machine: &str) -> Self {
+    pub(crate) fn of(source: SourceKey, (entry, tier): (FuncId, Tier), machine: &str) -> Self {
         let mut hash = Sha256::new();
         hash.update(source.0);
         hash.update(entry.0.to_le_bytes());
+        hash.update([tier as u8]);
         hash.update(env!("CARGO_PKG_VERSION"));
         // Between two versions the generator changes too.
         hash.update(env!("DXG_PTX_SOURCES"));

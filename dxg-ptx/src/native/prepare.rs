@@ -19,8 +19,13 @@ use crate::ir::Place;
 use crate::ir::Reg;
 use crate::ir::Space;
 use crate::ir::Special;
+use crate::native::shapes::Assumption;
+use crate::native::shapes::LANES;
+use crate::native::shapes::Shapes;
 use crate::regions::Point;
+use crate::regions::PointKind;
 use crate::regions::Regions;
+use crate::regions::cut_kind;
 use crate::regions::verify;
 
 /// Stack for what has no bound: recursion, indirect calls, `alloca`.
@@ -28,8 +33,27 @@ const OPEN_STACK_BYTES: u32 = 64 << 10;
 
 /// An entry of more instructions is interpreted: to compile it would take too long.
 const MOST_INSTS: u32 = 100_000;
+/// Entries of more instructions may have got their registers in one pass in the first tier.
+const MOST_QUICK_INSTS: u32 = 200;
 /// Depth of calls that is looked at; what goes deeper counts as without bound.
 const MOST_CALLS: usize = 200;
+
+/// How much is done for code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Tier {
+    /// Threads one after the other: there soon.
+    Scalar,
+    /// Four threads at once where that can be: faster, and takes longer to make.
+    Packets,
+}
+
+/// What is known for running four threads at once.
+#[derive(Debug)]
+pub(crate) struct Packets {
+    pub(crate) shapes: Shapes,
+    pub(crate) assumptions: Vec<Assumption>,
+    pub(crate) liveness: Liveness,
+}
 
 /// One function that becomes one machine function.
 #[derive(Debug)]
@@ -53,6 +77,8 @@ pub(crate) struct Unit {
     pub(crate) specials: Vec<Special>,
     /// How many loops each block is in.
     pub(crate) loop_depths: Vec<u32>,
+    /// If four threads can run at once.
+    pub(crate) packets: Option<Packets>,
     /// The number of the first instruction of each block; the block's end is numbered too.
     inst_bases: Vec<u32>,
 }
@@ -60,6 +86,7 @@ pub(crate) struct Unit {
 /// An entry and the functions that it calls.
 #[derive(Debug)]
 pub(crate) struct Prepared {
+    pub(crate) tier: Tier,
     pub(crate) units: Vec<Unit>,
     /// Units by function.
     by_function: Vec<Option<u32>>,
@@ -75,7 +102,17 @@ pub(crate) struct Prepared {
 }
 
 impl Unit {
-    fn of(function: Function, number: u32, first_point: u32) -> Result<Self, String> {
+    fn of(mut function: Function, (number, first_point): (u32, u32), tier: Tier) -> Result<Self, String> {
+        let found = match tier {
+            Tier::Packets if can_be_packets(&function) => {
+                let uniform = Uniform::of(&function);
+                let liveness = Liveness::of(&function, &Flow::of(&function));
+                let shapes = Shapes::of(&function, &uniform, &liveness);
+                let assumptions = shapes.cut_at_assumptions(&mut function);
+                Some((shapes, assumptions))
+            }
+            _ => None,
+        };
         let flow = Flow::of(&function);
         let uniform = Uniform::of(&function);
         let regions = Regions::of(&function, &flow, &uniform.regs);
@@ -100,7 +137,9 @@ impl Unit {
                 loop_depths[block.0 as usize] += 1;
             }
         }
+        let packets = found.map(|(shapes, assumptions)| Packets { shapes, assumptions, liveness });
         Ok(Self {
+            packets,
             flow,
             regions,
             uniform,
@@ -146,6 +185,16 @@ impl Unit {
         let Some(block) = self.function.blocks.get(block) else { return Place::default() };
         block.insts.get(at).map_or(block.end_place, |inst| inst.place)
     }
+}
+
+/// Whether code for four threads at once can be made: threads have one frame each, which does not grow.
+fn can_be_packets(function: &Function) -> bool {
+    let mut insts = function.blocks.iter().flat_map(|block| &block.insts);
+    let is_simple = |inst: &Inst| {
+        !matches!(inst.op, Op::Alloca { .. } | Op::StackSave { .. } | Op::StackRestore { .. })
+            && cut_kind(&inst.op) != Some(PointKind::Call)
+    };
+    function.is_entry && insts.all(is_simple)
 }
 
 fn specials(function: &Function) -> Vec<Special> {
@@ -213,8 +262,14 @@ impl Prepared {
     ///
     /// # Errors
     /// What keeps it from being compiled.
-    pub(crate) fn of(module: &Module, entry: FuncId, layout: &EntryLayout) -> Result<Self, String> {
+    pub(crate) fn of(
+        module: &Module,
+        entry: FuncId,
+        layout: &EntryLayout,
+        tier: Tier,
+    ) -> Result<Self, String> {
         let mut prepared = Self {
+            tier,
             units: Vec::new(),
             by_function: vec![None; module.functions.len()],
             shared: layout.shared.clone(),
@@ -236,7 +291,8 @@ impl Prepared {
             }
             let number = u32::try_from(prepared.units.len()).unwrap_or(u32::MAX);
             *slot = Some(number);
-            let unit = Unit::of(crate::native::simplify::simplified(module, id), number, first_point)?;
+            let function = crate::native::simplify::simplified(module, id);
+            let unit = Unit::of(function, (number, first_point), tier)?;
             first_point += u32::try_from(unit.regions.points.len()).unwrap_or(u32::MAX);
             waiting.extend(callees(&unit.function));
             prepared.units.push(unit);
@@ -251,6 +307,12 @@ impl Prepared {
         prepared.stack_bytes = prepared.stack();
         prepared.causes = prepared.units.iter().flat_map(Unit::causes).collect();
         Ok(prepared)
+    }
+
+    /// Whether code of the second tier is better: it runs four threads at once, or may be spent more time on.
+    pub(crate) fn is_improvable(&self) -> bool {
+        let insts: u32 = self.units.iter().filter_map(|unit| unit.inst_bases.last()).sum();
+        insts > MOST_QUICK_INSTS || self.units.iter().any(|unit| unit.packets.is_some())
     }
 
     pub(crate) fn unit_of(&self, id: FuncId) -> Option<&Unit> {
@@ -269,6 +331,15 @@ impl Prepared {
     pub(crate) fn cause(&self, point: u32) -> Option<(u32, u32, &Inst)> {
         let (unit, number) = self.causes.get(point as usize).copied().flatten()?;
         Some((unit, number, self.units.get(unit as usize)?.inst(number)?))
+    }
+
+    /// How many stacks a block of so many threads has: threads that never stop use the same ones, one after the other.
+    pub(crate) fn stacks(&self, threads: u32) -> u32 {
+        match self.units.first() {
+            Some(unit) if unit.is_alone && unit.packets.is_some() => LANES,
+            Some(unit) if unit.is_alone => 1,
+            _ => threads,
+        }
     }
 
     /// Whether no thread ever stops.

@@ -32,6 +32,10 @@ pub(super) fn effect(
     locals: u64,
     (words, lane): ([u64; 8], u32),
 ) -> Result<u64, FaultKind> {
+    // What the system does for one thread takes its time, and there may be no loop around it.
+    if run.is_stopped() {
+        return Err(FaultKind::Stopped);
+    }
     let unit = run.grid.prepared.units.get(unit as usize).ok_or(FaultKind::InvalidTarget)?;
     match unit.inst(inst).map(|inst| &inst.op) {
         Some(Op::Call(call)) => {

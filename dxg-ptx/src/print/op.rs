@@ -15,6 +15,7 @@ use crate::ir::Call;
 use crate::ir::Callee;
 use crate::ir::Carry;
 use crate::ir::CvtaDirection;
+use crate::ir::Extra;
 use crate::ir::Function;
 use crate::ir::Integral;
 use crate::ir::Mods;
@@ -62,6 +63,7 @@ fn modifiers(f: &mut Formatter<'_>, mods: Mods) -> Result {
         (Mods::ABS, ".abs"),
         (Mods::RELU, ".relu"),
         (Mods::OOB, ".oob"),
+        (Mods::SATFINITE, ".satfinite"),
     ];
     TABLE.iter().filter(|row| mods.has(row.0)).try_for_each(|row| f.write_str(row.1))
 }
@@ -124,7 +126,12 @@ impl Display for In<'_, AluOp> {
             }
             AluOp::Cvt { from, integral: Integral::No } => write!(f, "cvt({})", Small(from)),
             AluOp::Cvt { from, integral: Integral::Yes } => write!(f, "cvt.integral({})", Small(from)),
-            AluOp::CvtPair { from } => write!(f, "cvtpair({})", Small(from)),
+            AluOp::CvtPair { from, extra: Extra::None } => write!(f, "cvtpair({})", Small(from)),
+            AluOp::CvtPair { from, extra } => write!(f, "cvtpair.{}({})", Small(extra), Small(from)),
+            AluOp::CvtScaled { from } => write!(f, "cvtscaled({})", Small(from)),
+            AluOp::CvtPack { bits, signed: Integral::Yes } => write!(f, "cvtpack.s{bits}"),
+            AluOp::CvtPack { bits, signed: Integral::No } => write!(f, "cvtpack.u{bits}"),
+            AluOp::Clmad(part) => write!(f, "clmad.{}", Small(part)),
             AluOp::Video { op, types: [a, b, _], parts: [x, y], second, lanes } => {
                 write!(
                     f,
@@ -142,6 +149,17 @@ impl Display for In<'_, AluOp> {
     }
 }
 
+/// A rounding other than that which is meant where nothing is said.
+const fn rounding(round: Round) -> &'static str {
+    match round {
+        Round::Nearest => "",
+        Round::NearestAway => ".rna",
+        Round::Zero => ".rz",
+        Round::Down => ".rm",
+        Round::Up => ".rp",
+    }
+}
+
 impl Display for In<'_, &Alu> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let alu = self.what;
@@ -150,13 +168,7 @@ impl Display for In<'_, &Alu> {
             write!(f, "|{}", self.of(second))?;
         }
         write!(f, " = {}.{}", self.of(alu.op), Small(alu.ty))?;
-        f.write_str(match alu.round {
-            Round::Nearest => "",
-            Round::NearestAway => ".rna",
-            Round::Zero => ".rz",
-            Round::Down => ".rm",
-            Round::Up => ".rp",
-        })?;
+        f.write_str(rounding(alu.round))?;
         f.write_str(match alu.accuracy {
             Accuracy::Exact => "",
             Accuracy::Approx => ".approx",
@@ -226,9 +238,10 @@ impl In<'_, &Op> {
                 f.write_str(if *saturate == Integral::Yes { ".satfinite" } else { "" })?;
                 f.write_str(if *and_popc == Integral::Yes { ".and" } else { "" })
             }
-            WarpOp::WmmaMma { shape: of, layouts: [a, b], types, saturate, and_popc } => {
+            WarpOp::WmmaMma { shape: of, layouts: [a, b], types, round, saturate, and_popc } => {
                 write!(f, "wmma.mma.{}.{}.{}", shape(*of), Small(a), Small(b))?;
                 types.iter().try_for_each(|ty| write!(f, ".{}", Small(ty)))?;
+                f.write_str(rounding(*round))?;
                 f.write_str(if *saturate == Integral::Yes { ".satfinite" } else { "" })?;
                 f.write_str(if *and_popc == Integral::Yes { ".and" } else { "" })
             }

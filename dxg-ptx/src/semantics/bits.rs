@@ -29,6 +29,15 @@ fn extract(ty: Scalar, a: u64, position: u32, length: u32) -> u64 {
     if a >> last & 1 == 1 { field | !ones(there) } else { field }
 }
 
+/// Half of the product without carries, exclusive-or `c`.
+pub(super) fn clmad(part: Part, a: u64, b: u64, c: u64) -> u64 {
+    let product = (0..64).filter(|bit| b >> bit & 1 == 1).fold(0, |sum, bit| sum ^ u128::from(a) << bit);
+    c ^ match part {
+        Part::High => (product >> 64) as u64,
+        Part::Low | Part::Wide => product as u64,
+    }
+}
+
 fn insert(ty: Scalar, a: u64, b: u64, position: u32, length: u32) -> u64 {
     let bits = width(ty);
     let there = bits.saturating_sub(position).min(length);

@@ -2,83 +2,18 @@
 
 use super::float;
 use super::integer;
+use super::narrow;
+use super::narrow::Divides;
+use super::narrow::To;
 use super::soft;
 use super::soft::Format;
 use super::soft::Value;
 use crate::ir::Alu;
+use crate::ir::Extra;
 use crate::ir::Integral;
 use crate::ir::Mods;
 use crate::ir::Round;
 use crate::ir::Scalar;
-
-const fn is_small(ty: Scalar) -> bool {
-    matches!(ty, Scalar::E4M3x2 | Scalar::E5M2x2)
-}
-
-/// Four bits of exponent, three of fraction; no infinity, and all ones is NaN.
-const E4M3: Format = Format { fraction: 3, exponent: 5 };
-const E4M3_LARGEST: u64 = 0x7e;
-const E4M3_NAN: u64 = 0x7f;
-
-/// Rounds an `f64` value to a byte; beyond the range it is the greatest finite value.
-fn to_byte(ty: Scalar, value: Value, relu: bool) -> u64 {
-    let negative = soft::is_negative(value) && !relu;
-    let sign = if negative { 0x80 } else { 0 };
-    if matches!(value, Value::Nan) {
-        return 0x7f;
-    }
-    if relu && soft::is_negative(value) {
-        return 0;
-    }
-    match ty {
-        Scalar::E5M2x2 => match soft::pack(soft::E5M2, value, Round::Nearest) & 0x7f {
-            bits if bits >= soft::E5M2.infinity() => sign | soft::E5M2.largest(),
-            bits => sign | bits,
-        },
-        _ => sign | to_e4m3(value),
-    }
-}
-
-/// The magnitude. Rounded as a format with a wider exponent, whose bias is 8 more; the subnormal range is a sum's trick away:
-/// there the spacing is 2^-9, and a whole number of those is the encoding.
-fn to_e4m3(value: Value) -> u64 {
-    match value {
-        Value::Zero { .. } | Value::Nan => 0,
-        Value::Infinite { .. } => E4M3_LARGEST,
-        Value::Finite(finite) => {
-            let magnitude = soft::Finite { negative: false, ..finite };
-            let top = magnitude.exponent + 127 - magnitude.mantissa.leading_zeros() as i32;
-            if top < -6 {
-                let scaled = soft::Finite { exponent: magnitude.exponent + 9, ..magnitude };
-                return soft::to_integer(scaled, Round::Nearest) as u64;
-            }
-            let wide = soft::pack(E4M3, Value::Finite(magnitude), Round::Nearest);
-            wide.saturating_sub(8 << 3).min(E4M3_LARGEST)
-        }
-    }
-}
-
-/// The value of a byte, in `f16`, which holds all of them.
-pub(super) fn byte_to_half(ty: Scalar, byte: u64) -> u64 {
-    let byte = byte & 0xff;
-    if ty == Scalar::E5M2x2 {
-        let bits = byte << 8;
-        return if soft::F16.is_nan(bits) { soft::F16.nan() } else { bits };
-    }
-    let sign = (byte & 0x80) << 8;
-    match byte & 0x7f {
-        E4M3_NAN => soft::F16.nan(),
-        magnitude if magnitude < 8 => {
-            let value = if magnitude == 0 {
-                Value::Zero { negative: false }
-            } else {
-                Value::Finite(soft::Finite { negative: false, exponent: -9, mantissa: u128::from(magnitude) })
-            };
-            sign | soft::pack(soft::F16, value, Round::Nearest)
-        }
-        magnitude => sign | (magnitude + (8 << 3)) << 7,
-    }
-}
 
 /// From one float format to another.
 fn float_to_float(alu: &Alu, from: Format, to: Format, integral: Integral, bits: u64) -> u64 {
@@ -103,18 +38,18 @@ fn float_to_float(alu: &Alu, from: Format, to: Format, integral: Integral, bits:
     }
 }
 
-/// Modifiers of a float result. `.satfinite` of the formats that know no `.sat` keeps it finite.
-fn finish(alu: &Alu, to: Format, satfinite: bool, bits: u64) -> u64 {
+/// Modifiers of a float result.
+fn finish(alu: &Alu, to: Format, bits: u64) -> u64 {
     let mods = match to {
         soft::F32 => alu.mods,
         _ => Mods(alu.mods.0 & !Mods::FTZ.0),
     };
-    if !satfinite {
-        return float::finish(to, mods, bits);
-    }
-    let magnitude = bits & (to.sign() - 1);
-    let finite = if magnitude == to.infinity() { bits & to.sign() | to.largest() } else { bits };
-    float::finish(to, Mods(mods.0 & !Mods::SAT.0), finite)
+    let is_infinite = bits & (to.sign() - 1) == to.infinity();
+    let bits = match is_infinite && mods.has(Mods::SATFINITE) {
+        true => bits & to.sign() | to.largest(),
+        false => bits,
+    };
+    float::finish(to, mods, bits)
 }
 
 fn float_to_integer(alu: &Alu, from: Format, to: Scalar, bits: u64) -> u64 {
@@ -145,61 +80,97 @@ fn integer_to_integer(alu: &Alu, from: Scalar, to: Scalar, bits: u64) -> u64 {
 /// `cvt` of one value.
 pub(super) fn convert(alu: &Alu, from: Scalar, integral: Integral, a: u64) -> u64 {
     let to = alu.ty;
-    let relu = alu.mods.has(Mods::RELU);
     match (from, to) {
-        (Scalar::E4M3x2 | Scalar::E5M2x2, _) => {
-            let half = |bits: u64| float::finish(soft::F16, alu.mods, byte_to_half(from, bits));
-            half(a) | half(a >> 8) << 16
-        }
-        (Scalar::F16x2 | Scalar::BF16x2, Scalar::E4M3x2 | Scalar::E5M2x2) => {
-            let byte = |bits: u64| to_byte(to, soft::unpack(float::format(from), bits & 0xffff), relu);
-            byte(a) | byte(a >> 16) << 8
-        }
+        _ if from.is_narrow_pair() || to.is_narrow_pair() => convert_packed(alu, from, a, None),
         (_, Scalar::TF32) => {
             let bits = if soft::F32.is_nan(a & soft::F32.mask()) {
                 return soft::F32.nan();
             } else {
                 soft::pack(soft::TF32, soft::unpack(soft::F32, a & soft::F32.mask()), alu.round)
             };
-            finish(alu, soft::TF32, alu.mods.has(Mods::SAT), bits) << 13
+            finish(alu, soft::TF32, bits) << 13
         }
         _ if from.is_float() && to.is_float() => {
             let [source, target] = [from, to].map(float::format);
             let bits = float_to_float(alu, source, target, integral, a);
-            finish(alu, target, alu.mods.has(Mods::SAT) && target == soft::BF16, bits)
+            finish(alu, target, bits)
         }
         _ if from.is_float() => float_to_integer(alu, float::format(from), to, a),
         _ if to.is_float() => {
             let target = float::format(to);
             let value = soft::from_integer(integer::number(from, a));
-            finish(alu, target, false, soft::pack(target, value, alu.round))
+            finish(alu, target, soft::pack(target, value, alu.round))
         }
         _ => integer_to_integer(alu, from, to, a),
     }
 }
 
-/// Two values converted: `a` to the upper, `b` to the lower half.
-pub(super) fn convert_pair(alu: &Alu, from: Scalar, a: u64, b: u64) -> u64 {
-    let source = float::format(from);
-    if is_small(alu.ty) {
-        let relu = alu.mods.has(Mods::RELU);
-        let byte = |bits: u64| to_byte(alu.ty, soft::unpack(source, bits & source.mask()), relu);
-        return byte(a) << 8 | byte(b);
-    }
-    let target = float::format(alu.ty);
-    let half = |bits: u64| {
-        let bits = float_to_float(alu, source, target, Integral::No, bits);
-        finish(alu, target, alu.mods.has(Mods::SAT), bits)
+/// A pair converted to a pair: one of them is narrow, the other one of halves. Scales divide on the way down and multiply on the way up.
+pub(super) fn convert_packed(alu: &Alu, from: Scalar, a: u64, scales: Option<u64>) -> u64 {
+    let to = alu.ty;
+    let scaled = |value: Value, shift: u32, divides: Divides| match scales {
+        Some(scales) => narrow::scale(value, scales >> shift, divides),
+        None => value,
     };
-    half(a) << 16 | half(b)
+    if to.is_narrow_pair() {
+        let source = float::format(from);
+        let code = |half: u32| {
+            let value = soft::unpack(source, a >> (16 * half) & source.mask());
+            narrow::encode(to, scaled(value, 8 * half, Divides::Yes), alu.mods, To::Round(alu.round))
+        };
+        return code(1) << narrow::stride(to) | code(0);
+    }
+    let target = float::format(to);
+    let half = |half: u32| {
+        let value = scaled(narrow::decode(from, a >> (half * narrow::stride(from))), 8 * half, Divides::No);
+        finish(alu, target, soft::pack(target, value, Round::Nearest))
+    };
+    half(1) << 16 | half(0)
 }
 
-/// `cvt.pack.sat`: `a` above `b`; of bytes the lower half of `c` above both.
-pub(super) fn pack(ty: Scalar, a: u64, b: u64, c: u64) -> u64 {
-    let bits = integer::width(ty);
-    let part = |value: u64| {
-        integer::zero_extend(integer::saturate(ty, i128::from(integer::sign_extend(value, 32))), bits)
+/// Two values converted: `a` to the upper, `b` to the lower half; `c` is what `extra` says.
+pub(super) fn convert_pair(alu: &Alu, from: Scalar, extra: Extra, [a, b, c]: [u64; 3]) -> u64 {
+    let source = float::format(from);
+    if alu.ty.is_narrow_pair() {
+        let scaled = |value: Value, shift: u32| match extra {
+            Extra::Scale => narrow::scale(value, c >> shift, Divides::Yes),
+            _ => value,
+        };
+        let to = |random: u16| match extra {
+            Extra::Random => To::Random(random),
+            _ => To::Round(alu.round),
+        };
+        let code = |bits: u64, shift: u32, random: u16| {
+            let value = scaled(soft::unpack(source, bits & source.mask()), shift);
+            narrow::encode(alu.ty, value, alu.mods, to(random))
+        };
+        let random = c as u16;
+        return code(a, 8, random.reverse_bits()) << narrow::stride(alu.ty) | code(b, 0, random);
+    }
+    let target = float::format(alu.ty);
+    let half = |bits: u64, random: u64| {
+        let bits = match extra {
+            Extra::Random => {
+                // As many as are cut off: 13 or 16.
+                let count = source.fraction - target.fraction;
+                let random = integer::zero_extend(random, count) as u32;
+                soft::pack_randomly(target, soft::unpack(source, bits & source.mask()), random, count)
+            }
+            _ => float_to_float(alu, source, target, Integral::No, bits),
+        };
+        finish(alu, target, bits)
     };
+    half(a, c >> 16) << 16 | half(b, c)
+}
+
+/// `cvt.pack.sat`: `a` above `b`, and above both what is left of `c`.
+pub(super) fn pack(bits: u32, signed: Integral, [a, b, c]: [u64; 3]) -> u64 {
+    let (low, high) = match signed {
+        Integral::Yes => (-(1_i64 << (bits - 1)), (1_i64 << (bits - 1)) - 1),
+        Integral::No => (0, (1_i64 << bits) - 1),
+    };
+    let part =
+        |value: u64| integer::zero_extend(integer::sign_extend(value, 32).clamp(low, high) as u64, bits);
     let both = part(a) << bits | part(b);
     if bits == 16 { both } else { integer::zero_extend(c << (2 * bits) | both, 32) }
 }

@@ -6,12 +6,16 @@
 //! *Invariants.* Operands may have any bits above their type; results are extended to 64 bits as their type says (signed types
 //! by the sign, all others by zero), and the consumer cuts them to the register. Moves of 128 bits are the consumer's.
 
+pub(crate) mod approximate;
 mod atomic;
 mod bits;
 mod convert;
 mod float;
+pub(crate) mod half;
 mod integer;
+pub(crate) mod machine;
 pub mod matrix;
+mod narrow;
 mod soft;
 mod video;
 pub mod warp;
@@ -45,8 +49,10 @@ pub fn alu(alu: &Alu, src: [u64; 4]) -> [u64; 2] {
         AluOp::Slct(_) => [integer::extend(alu.ty, if integer::sign_extend(c, 32) >= 0 { a } else { b }), 0],
         AluOp::Testp(class) => [u64::from(float::test(class, float::format(alu.ty), a)), 0],
         AluOp::Cvt { from, integral } => [convert::convert(alu, from, integral, a), 0],
-        AluOp::CvtPair { from } => [convert::convert_pair(alu, from, a, b), 0],
-        AluOp::CvtPack => [convert::pack(alu.ty, a, b, c), 0],
+        AluOp::CvtPair { from, extra } => [convert::convert_pair(alu, from, extra, [a, b, c]), 0],
+        AluOp::CvtScaled { from } => [convert::convert_packed(alu, from, a, Some(b)), 0],
+        AluOp::CvtPack { bits, signed } => [convert::pack(u32::from(bits), signed, [a, b, c]), 0],
+        AluOp::Clmad(part) => [bits::clmad(part, a, b, c), 0],
         AluOp::Video { op, types, parts, second, lanes } => {
             video::compute(alu, &video::Video { op, types, parts, second, lanes }, src)
         }

@@ -21,7 +21,6 @@ pub(crate) const F32: Format = Format { fraction: 23, exponent: 8 };
 pub(crate) const F64: Format = Format { fraction: 52, exponent: 11 };
 /// The 19 bits of a `tf32`, which lie at the top of 32.
 pub(crate) const TF32: Format = Format { fraction: 10, exponent: 8 };
-pub(crate) const E5M2: Format = Format { fraction: 2, exponent: 5 };
 
 impl Format {
     const fn bias(self) -> i32 {
@@ -318,11 +317,51 @@ pub(crate) fn to_integer(value: Finite, round: Round) -> i128 {
     if value.negative { -magnitude } else { magnitude }
 }
 
+/// The magnitude of a value as a whole number: `bits` are added as so many of the bits below the lowest one that is kept, and what is
+/// below them is cut off.
+pub(crate) fn to_integer_randomly(value: Finite, bits: u32, count: u32) -> i128 {
+    let shift = match u32::try_from(-value.exponent) {
+        Ok(shift) => shift,
+        Err(_) => return to_integer(value, Round::Zero).abs(),
+    };
+    // Magnitudes have at most 53 bits: one that far below a unit does not reach it.
+    if shift > 96 {
+        return 0;
+    }
+    let added = match shift.checked_sub(count) {
+        Some(up) => u128::from(bits) << up,
+        None => u128::from(bits >> (count - shift)),
+    };
+    ((value.mantissa + added) >> shift) as i128
+}
+
+/// Rounds a magnitude to a format by random bits, as [`to_integer_randomly`]; beyond the greatest value it is infinite.
+pub(crate) fn pack_randomly(format: Format, value: Value, bits: u32, count: u32) -> u64 {
+    let Value::Finite(finite) = value else { return pack(format, value, Round::Zero) };
+    let sign = if finite.negative { format.sign() } else { 0 };
+    let top = finite.exponent + 127 - finite.mantissa.leading_zeros() as i32;
+    let least = 1 - format.bias() - format.fraction as i32;
+    let unit = (top - format.fraction as i32).max(least);
+    let scaled = Finite { negative: false, exponent: finite.exponent - unit, ..finite };
+    let whole = to_integer_randomly(scaled, bits, count);
+    let code = (i128::from(unit - least) << format.fraction) + whole;
+    sign | (code as u64).min(format.infinity())
+}
+
 /// The value as the host's widest format, which holds every other one exactly.
 pub(crate) fn to_f64(format: Format, bits: u64) -> f64 {
     match format.fraction {
         52 => f64::from_bits(bits),
         23 => f64::from(f32::from_bits(bits as u32)),
+        // A bf16 is the upper half of an f32.
+        7 if !format.is_nan(bits) => f64::from(f32::from_bits((bits as u32) << 16)),
+        10 if format == F16 && bits & format.infinity() != format.infinity() => {
+            // The exponent's bias is that of the wider format after this product, also of subnormal numbers.
+            let sign = f64::from_bits((bits & format.sign()) << 48);
+            let wide =
+                f64::from_bits((bits & (format.sign() - 1)) << 42) * f64::from_bits(0x7ef0_0000_0000_0000);
+            wide.copysign(sign)
+        }
         _ => f64::from_bits(match unpack(format, bits) {
             Value::Nan => 0x7ff8_0000_0000_0000,
             value => pack(F64, value, Round::Nearest),
@@ -336,5 +375,23 @@ pub(crate) fn from_f64(format: Format, value: f64, round: Round) -> u64 {
         (52, _) => value.to_bits(),
         (23, Round::Nearest) if !value.is_nan() => u64::from((value as f32).to_bits()),
         _ => pack(format, unpack(F64, value.to_bits()), round),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_become_the_numbers_that_their_parts_say() {
+        for format in [F16, BF16] {
+            for bits in 0..=0xffff_u64 {
+                let want = match unpack(format, bits) {
+                    Value::Nan => 0x7ff8_0000_0000_0000,
+                    value => pack(F64, value, Round::Nearest),
+                };
+                assert_eq!(to_f64(format, bits).to_bits(), want, "{bits:#x}");
+            }
+        }
     }
 }

@@ -50,6 +50,7 @@ fn primary(video: &Video, a: i128, b: i128, c: i128, bits: u32) -> i128 {
         VideoOp::Add => a + b,
         VideoOp::Sub => a - b,
         VideoOp::AbsDiff => (a - b).abs(),
+        VideoOp::Average => (a + b + i128::from(a + b >= 0)) >> 1,
         VideoOp::Min => a.min(b),
         VideoOp::Max => a.max(b),
         VideoOp::Shl { wrap } => a << amount(wrap),
@@ -66,8 +67,20 @@ fn primary(video: &Video, a: i128, b: i128, c: i128, bits: u32) -> i128 {
     }
 }
 
-fn scalar(video: &Video, mods: Mods, [a, b, c]: [u64; 3]) -> u64 {
+/// The type in which a result is clamped and `c` is read.
+fn final_type(video: &Video) -> Scalar {
     let [ta, tb, td] = video.types;
+    match video.op {
+        // What is said of the result does not count.
+        VideoOp::Mad { negate: VideoNegate::None, .. } if !ta.is_signed() && !tb.is_signed() => Scalar::U32,
+        VideoOp::Mad { .. } => Scalar::S32,
+        _ => td,
+    }
+}
+
+fn scalar(video: &Video, mods: Mods, [a, b, c]: [u64; 3]) -> u64 {
+    let [ta, tb, _] = video.types;
+    let td = final_type(video);
     let x = read(ta, a, place(video.parts[0]));
     let y = read(tb, b, place(video.parts[1]));
     let z = read(td, c, (0, 32));
@@ -80,12 +93,11 @@ fn scalar(video: &Video, mods: Mods, [a, b, c]: [u64; 3]) -> u64 {
         let (low, high) = range(td, bits);
         value = value.clamp(low, high);
     }
-    let kept = read(td, value as u64, (0, 32));
     match video.second {
         VideoSecond::None => value as u64,
-        VideoSecond::Add => (value as u64).wrapping_add(c),
-        VideoSecond::Min => kept.min(z) as u64,
-        VideoSecond::Max => kept.max(z) as u64,
+        VideoSecond::Add | VideoSecond::AddLanes(_) => (value as u64).wrapping_add(c),
+        VideoSecond::Min => value.min(z) as u64,
+        VideoSecond::Max => value.max(z) as u64,
         VideoSecond::Merge(selector) => {
             let (shift, bits) = place(selector);
             let mask = zero_extend(u64::MAX, bits) << shift;
@@ -101,17 +113,17 @@ fn lanes(video: &Video, mods: Mods, [a, b, c]: [u64; 3]) -> u64 {
         let at = (lane * bits, bits);
         let value = primary(video, read(ta, a, at), read(tb, b, at), 0, bits);
         let (low, high) = range(td, bits);
-        (at.0, if mods.has(Mods::SAT) { value.clamp(low, high) } else { value })
+        (lane, if mods.has(Mods::SAT) { value.clamp(low, high) } else { value })
     });
+    // Sums take the values as they are, whatever fits into a lane.
+    let sum = |mask: u8| {
+        let added = values.clone().filter(|(lane, _)| mask >> lane & 1 == 1);
+        added.fold(c, |sum, (_, value)| sum.wrapping_add(value as u64))
+    };
     match video.second {
-        VideoSecond::Add => values.fold(c, |sum, (_, value)| {
-            let (low, high) = range(td, bits);
-            let mask = (high - low) as u64;
-            let value =
-                if td.is_signed() { sign_extend(value as u64, bits) as u64 } else { value as u64 & mask };
-            sum.wrapping_add(value)
-        }),
-        _ => values.fold(0, |word, (shift, value)| word | zero_extend(value as u64, bits) << shift),
+        VideoSecond::Add => sum(u8::MAX),
+        VideoSecond::AddLanes(mask) => sum(mask),
+        _ => values.fold(0, |word, (lane, value)| word | zero_extend(value as u64, bits) << (lane * bits)),
     }
 }
 

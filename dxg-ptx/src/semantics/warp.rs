@@ -105,10 +105,13 @@ pub fn run<L: Lanes>(op: &WarpOp, mask: u32, lanes: &mut L) -> Result<(), L::Err
             }
         }
         WarpOp::Mma { shape, layouts, types, saturate, and_popc } => {
-            matrix::multiply(&matrix::Product { shape, layouts, types, saturate, and_popc }, mask, lanes);
+            let round = Round::Nearest;
+            let product = matrix::Product { shape, layouts, types, round, saturate, and_popc };
+            matrix::multiply(&product, mask, lanes);
         }
-        WarpOp::WmmaMma { shape, types, saturate, .. } => {
-            matrix::multiply_fragments(shape, types, saturate, mask, lanes);
+        WarpOp::WmmaMma { shape, layouts, types, round, saturate, and_popc } => {
+            let product = matrix::Product { shape, layouts, types, round, saturate, and_popc };
+            matrix::multiply_fragments(&product, mask, lanes);
         }
         WarpOp::WmmaLoad { fragment, shape, layout, ty, space, offset } => {
             return matrix::load(&matrix::Move { fragment, shape, layout, ty, space, offset }, mask, lanes);

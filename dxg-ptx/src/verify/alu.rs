@@ -4,6 +4,7 @@ use crate::front::width;
 use crate::ir::Alu;
 use crate::ir::AluOp;
 use crate::ir::Carry;
+use crate::ir::Extra;
 use crate::ir::Part;
 use crate::ir::Reg;
 use crate::ir::Scalar;
@@ -83,11 +84,21 @@ fn shape(alu: &Alu) -> Shape {
         AluOp::Set(_, None, to) => shaped(width(to), [bits, bits]),
         AluOp::Set(_, Some(_), to) => shaped(width(to), [bits, bits, 1]),
         AluOp::Cvt { from, .. } => Shape { dst: Width::Least(bits), srcs: vec![Width::Least(width(from))] },
-        AluOp::CvtPair { from } => {
-            Shape { dst: Width::Least(bits), srcs: vec![Width::Exact(width(from)); 2] }
+        AluOp::CvtPair { from, extra } => {
+            let mut srcs = vec![Width::Exact(width(from)); 2];
+            match extra {
+                Extra::None => {}
+                Extra::Scale => srcs.push(Width::Exact(16)),
+                Extra::Random => srcs.push(Width::Exact(32)),
+            }
+            Shape { dst: Width::Least(bits), srcs }
         }
-        AluOp::CvtPack if bits == 8 => shaped(32, [32, 32, 32]),
-        AluOp::CvtPack => shaped(32, [32, 32]),
+        AluOp::CvtScaled { from } => {
+            Shape { dst: Width::Least(bits), srcs: vec![Width::Least(width(from)), Width::Exact(16)] }
+        }
+        AluOp::CvtPack { bits: 16, .. } => shaped(32, [32, 32]),
+        AluOp::CvtPack { .. } => shaped(32, [32, 32, 32]),
+        AluOp::Clmad(_) => regular(bits, 3),
         AluOp::Video { op, second, .. } => {
             let has_third =
                 matches!(op, crate::ir::VideoOp::Mad { .. }) || second != crate::ir::VideoSecond::None;

@@ -31,6 +31,23 @@ pub(crate) fn checks() -> Vec<Check> {
     counts(&mut all);
     permutations(&mut all);
     selections(&mut all);
+    for (part, shift) in [("lo", 0), ("hi", 64)] {
+        all.push(check(
+            format!("clmad.{part}.u64 %d, %a, %b, %c;"),
+            Kind::B64,
+            &[Kind::B64; 3],
+            move |[a, b, c, _]| {
+                let product =
+                    (0..64).fold(
+                        0_u128,
+                        |sum, bit| {
+                            if a >> bit & 1 == 1 { sum ^ (u128::from(b) << bit) } else { sum }
+                        },
+                    );
+                Bits((product >> shift) as u64 ^ c)
+            },
+        ));
+    }
     all
 }
 

@@ -120,9 +120,6 @@ fn between_integers(all: &mut Vec<Check>) {
 fn from_integers(all: &mut Vec<Check>) {
     for from in ints() {
         for to in FLOATS {
-            if to.name == "bf16" {
-                continue;
-            }
             for (rounding, mode) in ROUNDINGS {
                 all.push(check(
                     format!("cvt.{rounding}.{}.{} %d, %a;", to.name, from.name),
@@ -142,6 +139,7 @@ fn from_integers(all: &mut Vec<Check>) {
 fn round_integer(to: Float, value: i128, mode: To) -> u64 {
     let (fraction, exponent) = match to.kind {
         Kind::F16 => (10, 5),
+        Kind::BF16 => (7, 8),
         Kind::F32 => (23, 8),
         _ => (52, 11),
     };
@@ -176,9 +174,6 @@ fn round_integer(to: Float, value: i128, mode: To) -> u64 {
 
 fn to_integers(all: &mut Vec<Check>) {
     for from in FLOATS {
-        if from.name == "bf16" {
-            continue;
-        }
         for to in ints() {
             for (rounding, mode) in INTEGRAL {
                 let result = move |value: f64| {
@@ -211,12 +206,10 @@ fn to_integers(all: &mut Vec<Check>) {
 fn between_floats(all: &mut Vec<Check>) {
     for from in FLOATS {
         for to in FLOATS {
-            let narrows = to.kind.bits() < from.kind.bits();
+            // Each kind of halves has values that the other one lacks.
+            let narrows = to.kind.bits() < from.kind.bits() || to.kind.bits() == 16 && from.kind.bits() == 16;
             if from.name == to.name {
                 for (rounding, mode) in INTEGRAL {
-                    if from.name == "bf16" {
-                        continue;
-                    }
                     all.push(check(
                         format!("cvt.{rounding}.{0}.{0} %d, %a;", from.name),
                         from.kind,
@@ -224,13 +217,6 @@ fn between_floats(all: &mut Vec<Check>) {
                         move |[a, ..]| to.encode(whole(from.decode(a), mode), To::Nearest),
                     ));
                 }
-                continue;
-            }
-            // Halves of one kind to the other, and doubles to `bf16`, are no conversions of older PTX.
-            if from.kind.bits() == 16 && to.kind.bits() == 16
-                || from.name == "f64" && to.name == "bf16"
-                || to.name == "f64" && from.name == "bf16"
-            {
                 continue;
             }
             if !narrows {
@@ -243,9 +229,6 @@ fn between_floats(all: &mut Vec<Check>) {
                 continue;
             }
             for (rounding, mode) in ROUNDINGS {
-                if to.name == "bf16" && rounding != "rn" && rounding != "rz" {
-                    continue;
-                }
                 all.push(check(
                     format!("cvt.{rounding}.{}.{} %d, %a;", to.name, from.name),
                     to.kind,
@@ -266,6 +249,23 @@ fn singles(all: &mut Vec<Check>) {
         if value.is_nan() { Nan64 } else { Bits(value.to_bits()) }
     }));
     all.push(check("cvt.sat.f32.f32 %d, %a;", Kind::F32, &[Kind::F32], |[a, ..]| Bits(saturate(F32, a))));
+    all.push(check("cvt.rn.sat.f16.f32 %d, %a;", Kind::F16, &[Kind::F32], |[a, ..]| {
+        Bits(saturate(F16, F16.encode(F32.decode(a), To::Nearest)))
+    }));
+    all.push(check("cvt.sat.f16.f16 %d, %a;", Kind::F16, &[Kind::F16], |[a, ..]| Bits(saturate(F16, a))));
+    for (name, format, kind) in [("f16", F16, Kind::F16), ("bf16", BF16, Kind::BF16)] {
+        for (rounding, to) in [("rn", To::Nearest), ("rz", To::Zero)] {
+            all.push(check(
+                format!("cvt.{rounding}.satfinite.{name}.f32 %d, %a;"),
+                kind,
+                &[Kind::F32],
+                move |[a, ..]| {
+                    let result = format.encode(F32.decode(a), to);
+                    Bits(result - u64::from(result & (format.sign() - 1) == format.infinity()))
+                },
+            ));
+        }
+    }
     all.push(check("cvt.rn.sat.f32.f64 %d, %a;", Kind::F32, &[Kind::F64], |[a, ..]| {
         Bits(saturate(F32, F32.encode(f64::from_bits(a), To::Nearest)))
     }));
@@ -297,31 +297,6 @@ fn singles(all: &mut Vec<Check>) {
     }));
 }
 
-/// Values of a byte format, by the table of its positive finite values.
-fn byte_values(exponent: i32, fraction: i32, count: u64) -> Vec<f64> {
-    let bias = (1 << (exponent - 1)) - 1;
-    let value = |code: u64| {
-        let (high, low) = ((code >> fraction) as i32, (code & ((1 << fraction) - 1)) as f64);
-        let unit = f64::from(high.max(1) - bias - fraction).exp2();
-        if high == 0 { low * unit } else { (low + f64::from(1 << fraction)) * unit }
-    };
-    (0..count).map(value).collect()
-}
-
-/// The nearest of a table, by search; ties go to the even code, and what is beyond to the last.
-fn nearest(table: &[f64], magnitude: f64) -> u64 {
-    let above = table.partition_point(|&value| value < magnitude);
-    if above == table.len() {
-        return above as u64 - 1;
-    }
-    if above == 0 {
-        return 0;
-    }
-    let (low, high) = (magnitude - table[above - 1], table[above] - magnitude);
-    let takes_high = high < low || high == low && above % 2 == 0;
-    above as u64 - u64::from(!takes_high)
-}
-
 fn packs(all: &mut Vec<Check>) {
     for (name, format, kind) in [("f16x2", F16, Kind::F16x2), ("bf16x2", BF16, Kind::BF16x2)] {
         for (rounding, to) in [("rn", To::Nearest), ("rz", To::Zero)] {
@@ -348,44 +323,6 @@ fn packs(all: &mut Vec<Check>) {
             ));
         }
     }
-    for (name, table, nan) in
-        [("e4m3x2", byte_values(4, 3, 0x7f), 0x7f), ("e5m2x2", byte_values(5, 2, 0x7c), 0x7f)]
-    {
-        let encode = move |table: &[f64], value: f64| {
-            if value.is_nan() {
-                return nan;
-            }
-            nearest(table, value.abs()) | if value.is_sign_negative() { 0x80 } else { 0 }
-        };
-        let values = table.clone();
-        all.push(check(
-            format!("cvt.rn.satfinite.{name}.f32 %d, %a, %b;"),
-            Kind::B16,
-            &[Kind::F32; 2],
-            move |[a, b, ..]| Bits(encode(&values, F32.decode(a)) << 8 | encode(&values, F32.decode(b))),
-        ));
-        let values = table.clone();
-        all.push(check(
-            format!("cvt.rn.satfinite.{name}.f16x2 %d, %a;"),
-            Kind::B16,
-            &[Kind::F16x2],
-            move |[a, ..]| {
-                Bits(encode(&values, F16.decode(a >> 16)) << 8 | encode(&values, F16.decode(a & 0xffff)))
-            },
-        ));
-        all.push(check(format!("cvt.rn.f16x2.{name} %d, %a;"), Kind::F16x2, &[Kind::B16], move |[a, ..]| {
-            let half = |byte: u64| {
-                let magnitude = byte & 0x7f;
-                let value = match table.get(magnitude as usize) {
-                    Some(value) => *value,
-                    None if name == "e5m2x2" && magnitude == 0x7c => f64::INFINITY,
-                    None => return F16.nan(),
-                };
-                F16.encode(if byte & 0x80 != 0 { -value } else { value }, To::Nearest)
-            };
-            Bits(half(a >> 8) << 16 | half(a & 0xff))
-        }));
-    }
     for ty in [TYPES[0], TYPES[1]] {
         all.push(check(
             format!("cvt.pack.sat.{}.s32 %d, %a, %b;", ty.name),
@@ -397,14 +334,16 @@ fn packs(all: &mut Vec<Check>) {
             },
         ));
     }
-    for ty in BYTES {
+    let small = |name, bits, signed| Int { name, bits, signed };
+    let nibbles = [small("u4", 4, false), small("s4", 4, true), small("u2", 2, false), small("s2", 2, true)];
+    for ty in BYTES.into_iter().chain(nibbles) {
         all.push(check(
             format!("cvt.pack.sat.{}.s32.b32 %d, %a, %b, %c;", ty.name),
             Kind::B32,
             &[Kind::B32; 3],
             move |[a, b, c, _]| {
                 let part = |bits: u64| ty.clamp(TYPES[3].number(bits));
-                Bits((c << 16 | part(a) << 8 | part(b)) & 0xffff_ffff)
+                Bits((c << (2 * ty.bits) | part(a) << ty.bits | part(b)) & 0xffff_ffff)
             },
         ));
     }

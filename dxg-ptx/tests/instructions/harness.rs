@@ -23,6 +23,10 @@ pub(crate) enum Kind {
     /// Two singles in 64 bits.
     F32x2,
     F32,
+    /// A single at, beside or half-way between values of few bits.
+    Fine,
+    /// Two bytes: each byte once in either place.
+    Codes,
     F64,
     /// A small number: a position, a length, a shift. 32 bits.
     Small,
@@ -83,14 +87,16 @@ pub(crate) struct Outcome {
     pub(crate) failures: Vec<String>,
 }
 
-/// Vectors of each check.
+/// Vectors of each check, where edges are not more.
 const VECTORS: usize = 600;
+/// Vectors of a check at most.
+const MOST: usize = 8192;
 
 impl Kind {
     pub(crate) fn bits(self) -> u32 {
         match self {
             Self::Pred => 1,
-            Self::B16 | Self::F16 | Self::BF16 => 16,
+            Self::B16 | Self::F16 | Self::BF16 | Self::Codes => 16,
             Self::B64 | Self::F64 | Self::F32x2 => 64,
             _ => 32,
         }
@@ -126,6 +132,17 @@ impl Kind {
                 let singles = Self::F32.edges();
                 let turned = singles.iter().cycle().skip(5);
                 singles.iter().zip(turned).map(|(high, low)| high << 32 | low).collect()
+            }
+            Self::Codes => (0..256).map(|code| code | (255 - code) << 8).collect(),
+            Self::Fine => {
+                let singles = (0x36..0x49_u64).flat_map(|exponent| {
+                    // 64 steps of two powers of two; the bits beside each step too.
+                    (0..64_u64).flat_map(move |step| {
+                        let bits = exponent << 24 | step << 18;
+                        [bits - 1, bits, bits + 1]
+                    })
+                });
+                singles.flat_map(|bits| [bits, bits | 0x8000_0000]).collect()
             }
             Self::B16 => {
                 vec![0, 1, 2, 3, 7, 8, 0xff, 0x100, 0x1234, 0x7ffe, 0x7fff, 0x8000, 0x8001, 0xfffe, 0xffff]
@@ -255,7 +272,7 @@ impl Kind {
         match self {
             Self::Small | Self::Count => raw % 70,
             // Exponents near to each other, so that sums do not just return an operand.
-            Self::F32 if bits >> 40 & 3 != 0 => {
+            Self::F32 | Self::Fine if bits >> 40 & 3 != 0 => {
                 let exponent = 117 + (bits >> 44 & 31);
                 raw & 0x807f_ffff | exponent << 23
             }
@@ -379,7 +396,7 @@ fn agrees(expect: Expect, [got, second]: [u64; 2]) -> bool {
 
 /// Runs checks with an executor.
 pub(crate) fn run(checks: &[Check], make: Make<'_>, nans: Nans) -> Outcome {
-    let mut text = String::from(".version 8.8\n.target sm_100\n.address_size 64\n");
+    let mut text = String::from(".version 9.3\n.target sm_100\n.address_size 64\n");
     for (index, check) in checks.iter().enumerate() {
         text.push_str(&kernel(index, check));
     }
@@ -391,7 +408,7 @@ pub(crate) fn run(checks: &[Check], make: Make<'_>, nans: Nans) -> Outcome {
     });
     let arena = Arena::new(4 << 20);
     let program = Program::new(make, module, &arena);
-    let (src, dst) = (arena.take(VECTORS * 2 * 32), arena.take(VECTORS * 2 * 16));
+    let (src, dst) = (arena.take(MOST * 32), arena.take(MOST * 16));
     let mut outcome = Outcome { results: 0, failures: Vec::new() };
     for (index, check) in checks.iter().enumerate() {
         let vectors = vectors(check);

@@ -12,6 +12,7 @@ mod convert;
 mod float;
 mod harness;
 mod integer;
+mod narrow;
 mod packed;
 mod recent;
 mod reference;
@@ -22,6 +23,7 @@ use harness::Nans;
 use support::program::Make;
 use support::program::interpreter;
 use support::program::native;
+use support::program::packets;
 
 /// All checks by area.
 fn areas() -> Vec<(&'static str, Vec<Check>)> {
@@ -31,6 +33,7 @@ fn areas() -> Vec<(&'static str, Vec<Check>)> {
         ("compare", compare::checks()),
         ("float", float::checks()),
         ("convert", convert::checks()),
+        ("narrow", narrow::checks()),
         ("packed", packed::checks()),
         ("recent", recent::checks()),
         ("video", video::checks()),
@@ -55,4 +58,9 @@ fn instructions_interpreted_compute_what_the_reference_says() {
 #[test]
 fn instructions_as_native_code_compute_what_the_reference_says() {
     check_all(&native, Nans::Any);
+}
+
+#[test]
+fn instructions_as_code_for_four_threads_compute_what_the_reference_says() {
+    check_all(&packets, Nans::Any);
 }

@@ -91,7 +91,22 @@ fn mbarrier_phases_complete_with_all_arrivals(make: Make<'_>) {
     assert_eq!(got[..64], [1; 64]);
 }
 
+fn a_block_is_a_cluster_of_its_own(make: Make<'_>) {
+    let body = ".shared .align 4 .b32 words[64];\nmov.u32 %r1, words;\nmad.lo.u32 %r2, %t, 4, %r1;\nmul.lo.u32 %r3, %g, 3;\n\
+                st.shared::cluster.u32 [%r2], %r3;\nbarrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n\
+                xor.b32 %r4, %t, 63;\nmad.lo.u32 %r4, %r4, 4, %r1;\nmapa.shared::cluster.u32 %r4, %r4, 0;\n\
+                ld.shared::cluster.u32 %r5, [%r4];\ncvt.u64.u32 %rd1, %r4;\ncvta.shared::cluster.u64 %rd1, %rd1;\n\
+                mapa.u64 %rd1, %rd1, 0;\nisspacep.shared::cluster %p1, %rd1;\n@!%p1 mov.u32 %r5, 0;\n\
+                getctarank.u64 %r6, %rd1;\nadd.u32 %r5, %r5, %r6;\nmov.u32 %r7, %cluster_nctarank;\nadd.u32 %r5, %r5, %r7;\n\
+                selp.u32 %r8, 1, 0, %is_explicit_cluster;\nadd.u32 %r5, %r5, %r8;\ngriddepcontrol.wait;\n\
+                st.global.u32 [%mine], %r5;\ngriddepcontrol.launch_dependents;";
+    let got = Kernel { body, grid: 2, block: 64, ..Kernel::default() }.out(make);
+    let want: Vec<u32> = (0..128).map(|g: u32| (g / 64 * 64 + ((g % 64) ^ 63)) * 3 + 1).collect();
+    assert_eq!(got[..128], want);
+}
+
 crate::for_each_executor!(
+    a_block_is_a_cluster_of_its_own,
     barrier_orders_shared_memory,
     barriers_with_counts_join_some_warps,
     exited_threads_do_not_hold_a_barrier,

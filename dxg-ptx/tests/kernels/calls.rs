@@ -35,6 +35,20 @@ fn function_pointers_choose_per_lane(make: Make<'_>) {
     assert_eq!(got[..32], (0..32).map(|i: u32| if i & 1 == 0 { i * 2 } else { i + 1 }).collect::<Vec<u32>>());
 }
 
+fn a_list_of_targets_names_the_functions_of_a_call(make: Make<'_>) {
+    let function = |name: &str, add: u32| {
+        format!(
+            ".func (.param .u32 r) {name}(.param .u32 n)\n{{\n.reg .b32 %a;\nld.param.u32 %a, [n];\nadd.u32 %a, %a, {add};\n\
+             st.param.u32 [r], %a;\nret;\n}}\n"
+        )
+    };
+    let outside = function("ten", 10) + &function("hundred", 100) + &function("nobody", 1000);
+    let body = "setp.gt.u32 %p1, %t, 15;\nmov.u64 %rd1, ten;\n@%p1 mov.u64 %rd1, hundred;\n{\nlist: .calltargets ten, hundred;\n\
+                call (%r2), %rd1, (%t), list;\n}\nst.global.u32 [%mine], %r2;";
+    let got = Kernel { outside: &outside, body, ..Kernel::default() }.out(make);
+    assert_eq!(got[..32], (0..32).map(|t: u32| t + if t > 15 { 100 } else { 10 }).collect::<Vec<u32>>());
+}
+
 fn barrier_within_a_called_function_joins_the_block(make: Make<'_>) {
     let outside = ".shared .align 4 .u32 word;\n.func (.param .u32 r) sum(.param .u32 n)\n{\n.reg .b32 %a<3>;\n\
                    ld.param.u32 %a0, [n];\nred.shared.add.u32 [word], %a0;\nbar.sync 0;\nld.shared.u32 %a1, [word];\n\
@@ -80,6 +94,7 @@ fn printf_prints_its_arguments(make: Make<'_>) {
 crate::for_each_executor!(
     recursion_returns_through_all_frames,
     function_pointers_choose_per_lane,
+    a_list_of_targets_names_the_functions_of_a_call,
     barrier_within_a_called_function_joins_the_block,
     heap_memory_is_writable_and_goes_back,
     printf_prints_its_arguments,

@@ -9,10 +9,13 @@ mod calls;
 mod faults;
 mod kernel;
 mod matrices;
+mod matrix;
 mod memory;
+mod packets;
 mod warps;
+mod wmma;
 
-/// Expands a test over both executors.
+/// Expands a test over all executors.
 macro_rules! for_each_executor {
     ($($name:ident),* $(,)?) => {
         mod interpreted {
@@ -28,6 +31,14 @@ macro_rules! for_each_executor {
                 #[test]
                 fn $name() {
                     super::$name(&crate::support::program::native);
+                }
+            )*
+        }
+        mod packets {
+            $(
+                #[test]
+                fn $name() {
+                    super::$name(&crate::support::program::packets);
                 }
             )*
         }

@@ -1,121 +1,12 @@
 //! Matrix instructions against products of the host. Inputs are small whole numbers, so that every sum is exact in every type.
 
 use super::kernel::Kernel;
-use crate::support::number::BF16;
-use crate::support::number::F16;
-use crate::support::number::To;
+use super::matrix::Element;
+use super::matrix::Matrix;
+use super::matrix::Product;
+use super::matrix::multiply;
 use crate::support::program::Make;
 use crate::support::random::Random;
-
-/// How an element is stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Element {
-    F16,
-    BF16,
-    Tf32,
-    F32,
-    F64,
-    S8,
-    U8,
-    S4,
-    U4,
-    B1,
-    S32,
-}
-
-impl Element {
-    fn bits(self) -> usize {
-        match self {
-            Self::F16 | Self::BF16 => 16,
-            Self::Tf32 | Self::F32 | Self::S32 => 32,
-            Self::F64 => 64,
-            Self::S8 | Self::U8 => 8,
-            Self::S4 | Self::U4 => 4,
-            Self::B1 => 1,
-        }
-    }
-
-    fn encode(self, value: i64) -> u64 {
-        let float = value as f64;
-        match self {
-            Self::F16 => u64::from(F16.encode(float, To::Nearest)),
-            Self::BF16 => u64::from(BF16.encode(float, To::Nearest)),
-            Self::Tf32 | Self::F32 => u64::from((float as f32).to_bits()),
-            Self::F64 => float.to_bits(),
-            _ => value as u64 & ((1 << self.bits()) - 1),
-        }
-    }
-
-    fn random(self, random: &mut Random) -> i64 {
-        let raw = (random.next() >> 20) as i64;
-        match self {
-            Self::B1 => raw & 1,
-            Self::U4 | Self::U8 => raw & 15,
-            _ => (raw & 15) - 8,
-        }
-    }
-}
-
-/// A matrix by rows.
-struct Matrix {
-    columns: usize,
-    values: Vec<i64>,
-}
-
-impl Matrix {
-    fn random(rows: usize, columns: usize, element: Element, random: &mut Random) -> Self {
-        Self { columns, values: (0..rows * columns).map(|_| element.random(random)).collect() }
-    }
-
-    fn at(&self, row: usize, column: usize) -> i64 {
-        self.values[row * self.columns + column]
-    }
-
-    /// Its bits, as words; by columns if asked.
-    fn words(&self, element: Element, by_columns: bool) -> Vec<u32> {
-        let rows = self.values.len() / self.columns;
-        let mut bits: Vec<bool> = Vec::new();
-        for index in 0..self.values.len() {
-            let value = match by_columns {
-                true => self.at(index % rows, index / rows),
-                false => self.values[index],
-            };
-            let raw = element.encode(value);
-            bits.extend((0..element.bits()).map(|bit| raw >> bit & 1 == 1));
-        }
-        bits.chunks(32)
-            .map(|word| word.iter().rev().fold(0, |word, &bit| word << 1 | u32::from(bit)))
-            .collect()
-    }
-}
-
-/// A product `D = A * B + C` and its types.
-struct Product {
-    shape: [usize; 3],
-    a: Element,
-    b: Element,
-    c: Element,
-}
-
-impl Product {
-    fn matrices(&self) -> [Matrix; 3] {
-        let [m, n, k] = self.shape;
-        let mut random = Random((m * n * k) as u64);
-        [
-            Matrix::random(m, k, self.a, &mut random),
-            Matrix::random(k, n, self.b, &mut random),
-            Matrix::random(m, n, if self.c == Element::S32 { Element::S8 } else { self.c }, &mut random),
-        ]
-    }
-
-    fn result(&self, [a, b, c]: &[Matrix; 3], term: impl Fn(i64, i64) -> i64) -> Matrix {
-        let [m, n, k] = self.shape;
-        let sum = |row: usize, column: usize| {
-            c.at(row, column) + (0..k).map(|at| term(a.at(row, at), b.at(at, column))).sum::<i64>()
-        };
-        Matrix { columns: n, values: (0..m * n).map(|index| sum(index / n, index % n)).collect() }
-    }
-}
 
 /// Loads a register from words of `%data` that start at `base` words: that of the element at row, column of a matrix with `columns`
 /// columns whose rows are whole words. `row` and `column` are given for lane group `%r1` (lane / 4) and lane in group `%r2`.
@@ -194,13 +85,9 @@ fn check_mma(make: Make<'_>, name: &str, product: &Product, term: fn(i64, i64) -
     assert_eq!(got[..want.len()], want, "{name}");
 }
 
-fn multiply(a: i64, b: i64) -> i64 {
-    a * b
-}
-
 fn products_of_fragments_are_those_of_matrices(make: Make<'_>) {
     use Element::*;
-    let products: [(&str, [usize; 3], Element, Element, Element); 21] = [
+    let products: [(&str, [usize; 3], Element, Element, Element); 26] = [
         ("m16n8k16.row.col.f32.f16.f16.f32", [16, 8, 16], F16, F16, F32),
         ("m16n8k8.row.col.f32.f16.f16.f32", [16, 8, 8], F16, F16, F32),
         ("m16n8k16.row.col.f16.f16.f16.f16", [16, 8, 16], F16, F16, F16),
@@ -213,6 +100,11 @@ fn products_of_fragments_are_those_of_matrices(make: Make<'_>) {
         ("m16n8k4.row.col.f64.f64.f64.f64", [16, 8, 4], F64, F64, F64),
         ("m16n8k8.row.col.f64.f64.f64.f64", [16, 8, 8], F64, F64, F64),
         ("m16n8k16.row.col.f64.f64.f64.f64", [16, 8, 16], F64, F64, F64),
+        ("m16n8k32.row.col.f32.e4m3.e5m2.f32", [16, 8, 32], E4M3, E5M2, F32),
+        ("m16n8k32.row.col.f16.e5m2.e5m2.f16", [16, 8, 32], E5M2, E5M2, F16),
+        ("m16n8k16.row.col.f32.e5m2.e4m3.f32", [16, 8, 16], E5M2, E4M3, F32),
+        ("m16n8k16.row.col.f16.e4m3.e4m3.f16", [16, 8, 16], E4M3, E4M3, F16),
+        ("m8n8k16.row.col.s32.u8.u8.s32", [8, 8, 16], U8, U8, S32),
         ("m8n8k16.row.col.s32.s8.u8.s32", [8, 8, 16], S8, U8, S32),
         ("m16n8k16.row.col.s32.u8.s8.s32", [16, 8, 16], U8, S8, S32),
         ("m16n8k32.row.col.s32.s8.s8.s32", [16, 8, 32], S8, S8, S32),
@@ -273,43 +165,6 @@ fn fragments_go_back_to_shared_memory_as_they_came(make: Make<'_>) {
                 or.b32 %r5, %r5, %r6;\nor.b32 %r5, %r5, %r7;\nadd.u32 %r5, %r5, 1;\nst.global.u32 [%mine], %r5;";
     let got = Kernel { body, ..Kernel::default() }.out(make);
     assert_eq!(got[..32], [1; 32]);
-}
-
-fn wmma_multiplies_matrices_in_memory(make: Make<'_>) {
-    let shapes: [[usize; 3]; 3] = [[16, 16, 16], [32, 8, 16], [8, 32, 16]];
-    for shape in shapes {
-        for (layout_a, by_columns_a) in [("row", false), ("col", true)] {
-            for (layout_b, by_columns_b) in [("row", false), ("col", true)] {
-                let [m, n, k] = shape;
-                let product = Product { shape, a: Element::F16, b: Element::F16, c: Element::F32 };
-                let matrices = product.matrices();
-                let a = matrices[0].words(Element::F16, by_columns_a);
-                let b = matrices[1].words(Element::F16, by_columns_b);
-                let c = matrices[2].words(Element::F32, false);
-                let (offset_b, offset_c) = (a.len() * 4, (a.len() + b.len()) * 4);
-                let stride_a = if by_columns_a { m } else { k };
-                let stride_b = if by_columns_b { k } else { n };
-                let list = |prefix: &str| {
-                    let names: Vec<String> = (0..8).map(|register| format!("{prefix}{register}")).collect();
-                    format!("{{{}}}", names.join(", "))
-                };
-                let (ra, rb, rc) = (list("%wa"), list("%wb"), list("%wc"));
-                let size = format!("m{m}n{n}k{k}");
-                let body = format!(
-                    ".reg .b32 %wa<8>, %wb<8>;\n.reg .f32 %wc<8>;\nadd.u64 %rd1, %data, {offset_b};\nadd.u64 %rd2, %data, {offset_c};\n\
-                     wmma.load.a.sync.aligned.{layout_a}.{size}.global.f16 {ra}, [%data], {stride_a};\n\
-                     wmma.load.b.sync.aligned.{layout_b}.{size}.global.f16 {rb}, [%rd1], {stride_b};\n\
-                     wmma.load.c.sync.aligned.row.{size}.global.f32 {rc}, [%rd2], {n};\n\
-                     wmma.mma.sync.aligned.{layout_a}.{layout_b}.{size}.f32.f32 {rc}, {ra}, {rb}, {rc};\n\
-                     wmma.store.d.sync.aligned.col.{size}.global.f32 [%out], {rc}, {m};\n"
-                );
-                let data = [a, b, c].concat();
-                let got = Kernel { body: &body, data, ..Kernel::default() }.out(make);
-                let want = product.result(&matrices, multiply).words(Element::F32, true);
-                assert_eq!(got[..want.len()], want, "{size} {layout_a} {layout_b}");
-            }
-        }
-    }
 }
 
 fn quads_of_lanes_multiply_matrices_of_their_own(make: Make<'_>) {
@@ -384,5 +239,4 @@ crate::for_each_executor!(
     products_of_fragments_are_those_of_matrices,
     matrices_of_shared_memory_are_loaded_as_fragments,
     fragments_go_back_to_shared_memory_as_they_came,
-    wmma_multiplies_matrices_in_memory,
 );

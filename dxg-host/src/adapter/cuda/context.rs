@@ -47,6 +47,8 @@ pub(super) struct Context {
     /// The sticky `CUresult`; 0 for none.
     error: AtomicU32,
     ended: AtomicBool,
+    /// Set once nothing of it runs any more: it has failed or ended.
+    pub(super) given_up: Arc<AtomicBool>,
     /// The client has closed the stream; a thread that runs a grid may be the one that would have seen it.
     pub(super) closing: Arc<AtomicBool>,
     fifo: Mutex<Option<Fifo>>,
@@ -54,7 +56,7 @@ pub(super) struct Context {
     grids: Mutex<Vec<Arc<Grid>>>,
     queues: Mutex<Vec<Weak<Queue>>>,
     next_grid: AtomicU64,
-    /// Streams that a thread has or will have, and compilations.
+    /// Streams that a thread has or will have.
     active: AtomicUsize,
     waiting: AtomicUsize,
     changed: Condvar,
@@ -84,6 +86,7 @@ impl Context {
             status,
             error: AtomicU32::new(0),
             ended: AtomicBool::new(false),
+            given_up: Arc::default(),
             closing,
             fifo: Mutex::new(None),
             heap: Mutex::new(None),
@@ -119,8 +122,10 @@ impl Context {
         } else {
             tracing::debug!(result, %why, "CUDA context failed");
         }
-        // Streams that wait for cells or memory have nothing to wait for any more.
+        self.given_up.store(true, Ordering::Release);
+        // Streams that wait for cells, memory or code have nothing to wait for any more.
         self.engine.watch.poke();
+        self.all_queues().iter().for_each(Queue::wake_from_code);
     }
 
     /// A stream gets a thread, now or soon.
@@ -138,6 +143,11 @@ impl Context {
     /// An entry is queued.
     pub(super) fn queued(&self) {
         self.waiting.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Something is queued elsewhere that counts as so many entries.
+    pub(super) fn weigh(&self, count: usize) {
+        self.waiting.fetch_add(count, Ordering::AcqRel);
     }
 
     /// Entries are taken out of a queue.
@@ -168,9 +178,10 @@ impl Context {
     /// Ends the context: see the module.
     pub(super) fn end(self: &Arc<Self>) {
         self.ended.store(true, Ordering::Release);
+        self.given_up.store(true, Ordering::Release);
         self.stop_grids();
         self.engine.watch.remove_context(self);
-        let queues: Vec<Arc<Queue>> = self.queues.lock().iter().filter_map(Weak::upgrade).collect();
+        let queues = self.all_queues();
         // Streams that wait for each other keep each other, unless they are parted.
         queues.iter().for_each(|queue| queue.give_up());
         let mut change = self.change.lock();
@@ -178,6 +189,10 @@ impl Context {
             self.stop_grids();
             self.changed.wait_for(&mut change, Duration::from_millis(20));
         }
+    }
+
+    fn all_queues(&self) -> Vec<Arc<Queue>> {
+        self.queues.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Whether the client is gone, so that nothing of it should run on.

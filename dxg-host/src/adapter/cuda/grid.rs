@@ -56,7 +56,7 @@ pub(super) struct Refused {
 pub(super) struct Cost {
     /// Nanoseconds of 1024 threads of a grid, one after the other; 0 where nothing is known.
     per_threads: AtomicU64,
-    /// The first grid has run. It took its code's compilation, too, and is no measure.
+    /// The first grid has run. It met neither code nor data in the caches, and is no measure.
     is_warm: AtomicBool,
 }
 
@@ -251,6 +251,7 @@ impl Grid {
         let busy = Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed));
         self.kernel.placed.cost(self.kernel.function).learn(&self.kernel.launch, busy);
         let context = self.context();
+        self.kernel.placed.has_run(self.kernel.function, context, busy);
         if let Some(workspace) = self.held.lock().take().and_then(|held| held.workspace) {
             context.workspaces.give_back(workspace);
         }
@@ -263,7 +264,7 @@ impl Grid {
 
     fn run(&self, blocks: &Blocks) -> Result<(), Fault> {
         let Kernel { placed, function, launch } = &self.kernel;
-        placed.executable().run(placed.entry(*function), launch, blocks, self)
+        placed.program().run(placed.entry(*function), launch, blocks, self)
     }
 
     /// Runs all blocks, each on one of as many threads as can be had, which all run at once: blocks may wait for each other.

@@ -32,7 +32,7 @@ enum Phase {
     Ready,
     /// A thread.
     Running,
-    /// Whoever will wake it, so that the entry of this number is complete.
+    /// Whoever will wake it at the entry of this number, which is complete then unless it is kept to be done.
     Parked(u64),
 }
 
@@ -40,6 +40,8 @@ enum Phase {
 struct State {
     items: VecDeque<Item>,
     phase: Phase,
+    /// The entry that the stream is parked at, if it is to be done afterwards.
+    kept: Option<Item>,
     /// Number of the last complete entry.
     completed: u64,
     /// Streams that wait for an entry of this one.
@@ -81,7 +83,8 @@ pub(super) enum Eager {
 impl Queue {
     /// A stream without work, whose progress is at 0.
     pub(super) fn new(context: &Arc<Context>, priority: i32, cell: Cell) -> Arc<Self> {
-        let state = State { items: VecDeque::new(), phase: Phase::Idle, completed: 0, waiters: Vec::new() };
+        let (items, waiters) = (VecDeque::new(), Vec::new());
+        let state = State { items, phase: Phase::Idle, kept: None, completed: 0, waiters };
         let queue = Arc::new(Self { context: Arc::clone(context), priority, cell, state: Mutex::new(state) });
         context.add_queue(&queue);
         queue
@@ -144,6 +147,15 @@ impl Queue {
         self.context.leave();
     }
 
+    /// The thread that has the stream lets go of it until somebody wakes it; the entry is done then.
+    pub(super) fn park_before(&self, item: Item) {
+        let mut state = self.state.lock();
+        state.phase = Phase::Parked(item.sequence);
+        state.kept = Some(item);
+        drop(state);
+        self.context.leave();
+    }
+
     /// The thread that parked the stream takes it back: nobody was asked to wake it.
     pub(super) fn unpark(&self) {
         self.context.enter();
@@ -152,10 +164,37 @@ impl Queue {
 
     /// Ends the wait of a stream that was parked.
     pub(super) fn wake(self: &Arc<Self>) {
+        self.wake_if(|_, _| true);
+    }
+
+    /// Ends the wait of a stream that was parked at an entry, if it still is.
+    pub(super) fn wake_at(self: &Arc<Self>, sequence: u64) {
+        self.wake_if(|parked, _| parked == sequence);
+    }
+
+    /// Ends the wait of a stream for code: its context has failed.
+    pub(super) fn wake_from_code(self: &Arc<Self>) {
+        let awaited = match &self.state.lock().kept {
+            Some(Item { work: Work::Launch(kernel), .. }) => {
+                Some((Arc::clone(&kernel.placed), kernel.function))
+            }
+            _ => None,
+        };
+        self.wake_if(|_, kept| kept.is_some());
+        if let Some((placed, function)) = awaited {
+            placed.code(function).forget(self);
+        }
+    }
+
+    fn wake_if(self: &Arc<Self>, is_meant: impl FnOnce(u64, Option<&Item>) -> bool) {
         let mut state = self.state.lock();
         let Phase::Parked(sequence) = state.phase else { return };
+        if !is_meant(sequence, state.kept.as_ref()) {
+            return;
+        }
         state.phase = Phase::Ready;
-        state.items.push_front(Item { sequence, work: Work::Nothing });
+        let item = state.kept.take().unwrap_or(Item { sequence, work: Work::Nothing });
+        state.items.push_front(item);
         self.context.enter();
         drop(state);
         self.context.queued();
@@ -167,7 +206,15 @@ impl Queue {
         let mut state = self.state.lock();
         let waiters = std::mem::take(&mut state.waiters);
         let dropped = std::mem::take(&mut state.items);
+        let kept = state.kept.take();
+        if kept.is_some() {
+            // Whoever would wake it finds nothing to wake.
+            state.phase = Phase::Idle;
+        }
         drop(state);
+        if let Some(Item { work: Work::Launch(kernel), .. }) = &kept {
+            kernel.placed.code(kernel.function).forget(self);
+        }
         drop(waiters);
         self.context.taken(dropped.len());
     }

@@ -48,7 +48,7 @@ pub(in crate::front) fn atom<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) 
 
 pub(in crate::front) fn red<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
     if ins.words.sees("async") {
-        return Err(ins.refuse("is not supported with `.async`"));
+        return Err(ins.refuse("is not supported with `.async`: there are no other blocks to reduce for"));
     }
     atomic(p, ins, Answer::None)
 }

@@ -2,6 +2,7 @@
 
 use crate::front::Parser;
 use crate::front::Result;
+use crate::front::lower::cluster;
 use crate::front::operand::Instruction;
 use crate::ir::BarrierKind;
 use crate::ir::Op;
@@ -11,8 +12,8 @@ use crate::ir::WarpOp;
 
 /// `bar` and `barrier`.
 pub(in crate::front) fn bar<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    if ins.words.sees("cluster") {
-        return Err(ins.refuse("is not supported with `.cluster`: there are no clusters"));
+    if ins.words.has("cluster") {
+        return cluster::barrier(p, ins);
     }
     if ins.words.has("warp") {
         ins.words.has("sync");

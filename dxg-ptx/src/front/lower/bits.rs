@@ -11,6 +11,7 @@ use crate::ir::AluOp;
 use crate::ir::BoolOp;
 use crate::ir::Op;
 use crate::ir::Operand;
+use crate::ir::Part;
 use crate::ir::Permute;
 use crate::ir::Scalar;
 use crate::ir::Wrap;
@@ -132,6 +133,13 @@ pub(in crate::front) fn fns<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -
 
 pub(in crate::front) fn brev<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
     shaped(p, ins, AluOp::Brev, &[B32, B64], |ty| (ty, [Some(ty), None, None, None]))
+}
+
+/// Products without carries.
+pub(in crate::front) fn clmad<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
+    let part = ins.words.choose(&[("lo", Part::Low), ("hi", Part::High)]);
+    let part = part.ok_or_else(|| ins.fail("needs `.lo` or `.hi`"))?;
+    shaped(p, ins, AluOp::Clmad(part), &[U64], |ty| (ty, [Some(ty), Some(ty), Some(ty), None]))
 }
 
 pub(in crate::front) fn clz<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {

@@ -11,6 +11,7 @@ use crate::ir::Layout;
 use crate::ir::MatrixType;
 use crate::ir::Op;
 use crate::ir::Operand;
+use crate::ir::Round;
 use crate::ir::Scalar;
 use crate::ir::Space;
 use crate::ir::WarpOp;
@@ -106,7 +107,7 @@ fn is_mma_shape(shape: [u16; 3], a: MatrixType, b: MatrixType) -> bool {
 pub(in crate::front) fn mma<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
     let kind = ["sp", "sp::ordered_metadata", "block_scale", "kind::f8f6f4", "kind::mxf8f6f4", "kind::mxf4"];
     if let Some(word) = kind.into_iter().find(|word| ins.words.sees(word)) {
-        return Err(ins.refuse(format!("is not supported with `.{word}`")));
+        return Err(ins.refuse(format!("is not supported with `.{word}`, which is of later devices")));
     }
     ins.words.has("sync");
     ins.words.has("aligned");
@@ -123,6 +124,12 @@ pub(in crate::front) fn mma<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -
         return Err(ins.fail("has no such shape of these types"));
     }
     let is_quad = shape == [8, 8, 4] && types[1] == MatrixType::F16;
+    if !is_quad && [first, second] != [Layout::Row, Layout::Col] {
+        return Err(ins.fail("of these types multiplies `.row` by `.col`"));
+    }
+    if saturate == Integral::Yes && (types[0] != MatrixType::S32 || types[1] == MatrixType::B1) {
+        return Err(ins.fail("does not take `.satfinite` with these types"));
+    }
     let counts = if is_quad {
         // Four products at once, one for each quad pair: C and D have four times as many elements as one product.
         let of = |ty| if ty == MatrixType::F32 { 8 } else { 4 };
@@ -211,7 +218,7 @@ fn tiles<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<Tiles> {
     ins.words.has("sync");
     ins.words.has("aligned");
     if !ins.words.has("m8n8") {
-        return Err(ins.refuse("is supported with `.m8n8` only"));
+        return Err(ins.refuse("is supported with `.m8n8` only; other shapes are of later devices"));
     }
     let count =
         ins.words.choose(&[("x1", 1), ("x2", 2), ("x4", 4)]).ok_or_else(|| ins.fail("needs a count"))?;
@@ -332,7 +339,22 @@ fn moved<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<Moved> {
     if !is_known {
         return Err(ins.fail("has no such shape of these types"));
     }
+    check_small_layout(ins, ty, fragment, layout)?;
     Ok(Moved { fragment, shape, layout, ty, space })
+}
+
+/// Matrices of less than 8 bits an element lie in memory in one way.
+fn check_small_layout(
+    ins: &Instruction<'_>,
+    ty: MatrixType,
+    fragment: Fragment,
+    layout: Layout,
+) -> Result<()> {
+    let want = if fragment == Fragment::A { Layout::Row } else { Layout::Col };
+    if element_bits(ty) < 8 && layout != want {
+        return Err(ins.fail("of these types has `.a` in `.row` and `.b` in `.col`"));
+    }
+    Ok(())
 }
 
 /// The distance of rows or columns: as it is written, or what the shape says.
@@ -384,9 +406,7 @@ fn wmma_mma<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
         return Err(ins.fail("needs two layouts"));
     };
     let shape = ins.words.read(shape).ok_or_else(|| ins.fail("needs a shape"))?;
-    if ins.words.round().is_some_and(|round| round != crate::ir::Round::Nearest) {
-        return Err(ins.refuse("is supported with `.rn` only"));
-    }
+    let round = ins.words.round();
     let saturate = integral(ins.words.has("satfinite"));
     let mut named = Vec::new();
     while let Some(ty) = ins.words.read(matrix_type) {
@@ -405,6 +425,17 @@ fn wmma_mma<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
     if (types[1] == MatrixType::B1) != (is_and.is_some() && is_popc) {
         return Err(ins.fail("of bits, and of nothing else, says `.xor.popc` or `.and.popc`"));
     }
+    check_small_layout(ins, types[1], Fragment::A, first)?;
+    check_small_layout(ins, types[2], Fragment::B, second)?;
+    if round.is_some() && types[1] != MatrixType::F64 || round == Some(Round::NearestAway) {
+        return Err(ins.fail("does not round these types so"));
+    }
+    let is_integer = types[0] == MatrixType::S32;
+    // Of halves it was allowed once, and said nothing.
+    let saturate_fits = is_integer && types[1] != MatrixType::B1 || types[1] == MatrixType::F16;
+    if saturate == Integral::Yes && !saturate_fits {
+        return Err(ins.fail("does not take `.satfinite` with these types"));
+    }
     ins.count(4, 4)?;
     let parts = [Fragment::D, Fragment::A, Fragment::B, Fragment::C];
     let count = |index: usize| fragment_registers(shape, parts[index], types[index]);
@@ -414,7 +445,8 @@ fn wmma_mma<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
         srcs.extend(p.lane_values(ins, index, count(index), register(ty))?);
     }
     let and_popc = integral(is_and == Some(true));
-    let op = WarpOp::WmmaMma { shape, layouts: [first, second], types, saturate, and_popc };
+    let round = round.unwrap_or_default();
+    let op = WarpOp::WmmaMma { shape, layouts: [first, second], types, round, saturate, and_popc };
     p.emit(ins, Op::Warp { op, mask: None, dsts, srcs });
     Ok(())
 }

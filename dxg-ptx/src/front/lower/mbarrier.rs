@@ -24,7 +24,7 @@ const OPS: &[(&str, MbarrierOp)] = &[
 
 pub(in crate::front) fn mbarrier<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
     if ["expect_tx", "complete_tx"].into_iter().any(|word| ins.words.sees(word)) {
-        return Err(ins.refuse("is not supported with transactions"));
+        return Err(ins.refuse("is not supported with transactions: there are no bulk operations"));
     }
     let op = ins.words.choose(OPS).ok_or_else(|| ins.fail("needs an operation"))?;
     memory::order(&mut ins.words);

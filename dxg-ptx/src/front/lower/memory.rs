@@ -127,9 +127,7 @@ fn access<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<Access> {
             | Scalar::S16x2
             | Scalar::F32x2
             | Scalar::TF32
-            | Scalar::E4M3x2
-            | Scalar::E5M2x2
-    );
+    ) && !ty.is_narrow_pair();
     if !is_scalar {
         return Err(ins.fail("does not take this type"));
     }
@@ -159,8 +157,11 @@ pub(in crate::front) fn ld<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) ->
 }
 
 pub(in crate::front) fn st<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    if ins.words.sees("async") || ins.words.sees("bulk") {
-        return Err(ins.refuse("is not supported with `.async` or `.bulk`"));
+    if ins.words.sees("async") {
+        return Err(ins.refuse("is not supported with `.async`: there are no other blocks to store for"));
+    }
+    if ins.words.sees("bulk") {
+        return Err(ins.refuse("is not supported with `.bulk`: there are no bulk operations"));
     }
     let access = access(p, ins)?;
     policy_operands(p, ins, &access)?;
@@ -195,11 +196,12 @@ pub(in crate::front) fn fence<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>)
     Ok(())
 }
 
-/// `cp.async` and its groups.
+/// `cp.async` and its groups. What is refused has operands of its own.
 pub(in crate::front) fn cp<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
     if ins.words.sees("bulk") || ins.words.sees("reduce") {
-        return Err(ins.refuse("is not supported with `.bulk`"));
+        return Err(ins.refuse("is not supported with `.bulk`: there are no bulk operations"));
     }
+    p.operands(ins)?;
     if !ins.words.has("async") {
         return Err(ins.fail("needs `.async`"));
     }

@@ -4,6 +4,7 @@ pub(super) mod arithmetic;
 pub(super) mod atomic;
 pub(super) mod barrier;
 pub(super) mod bits;
+pub(super) mod cluster;
 pub(super) mod compare;
 pub(super) mod control;
 pub(super) mod convert;
@@ -11,6 +12,7 @@ pub(super) mod matrix;
 pub(super) mod mbarrier;
 pub(super) mod memory;
 pub(super) mod moves;
+mod narrow;
 pub(super) mod video;
 pub(super) mod warp;
 
@@ -34,6 +36,7 @@ use crate::ir::Place;
 use crate::ir::Reg;
 use crate::ir::Round;
 use crate::ir::Scalar;
+use crate::ir::Special;
 
 /// Which registers an operand of a type may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +107,10 @@ impl<'a> Parser<'a> {
             }
             Arg::Special(special) => {
                 let have = types::special_bits(special);
+                if bits == 1 && special == Special::IsExplicitCluster {
+                    // No block knows of another one.
+                    return Ok(Operand::Imm(u64::from(piece.is_negated)));
+                }
                 if have == bits {
                     return Ok(Operand::Special(special));
                 }

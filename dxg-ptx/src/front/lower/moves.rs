@@ -122,9 +122,7 @@ pub(in crate::front) fn cvta<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) 
 }
 
 pub(in crate::front) fn isspacep<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    let is_cluster = ins.words.has("shared::cluster");
-    let space = if is_cluster { Some(Space::Shared) } else { p.space(ins)? };
-    let space = space.ok_or_else(|| ins.fail("needs a state space"))?;
+    let space = p.space(ins)?.ok_or_else(|| ins.fail("needs a state space"))?;
     ins.words.finish(ins.opcode)?;
     ins.count(2, 2)?;
     let dst = p.some_dst(ins, 0, Scalar::Pred)?;
@@ -137,9 +135,6 @@ pub(in crate::front) fn isspacep<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'
 impl<'a> Parser<'a> {
     /// Takes the state space that an instruction names.
     pub(super) fn space(&self, ins: &mut Instruction<'a>) -> Result<Option<Space>> {
-        if ins.words.sees("shared::cluster") {
-            return Err(ins.refuse("is not supported with `.shared::cluster`: there are no clusters"));
-        }
         Ok(ins.words.read(types::space))
     }
 

@@ -179,19 +179,22 @@ fn choice(part: &str, lanes: u8) -> Option<u32> {
     Some(bytes)
 }
 
-/// The lanes that are written, as a mask of bits.
-fn written(part: &str, lanes: u8) -> Option<u32> {
+/// The lanes that are written, as a mask.
+fn written(part: &str, lanes: u8) -> Option<u8> {
     let digits = part.strip_prefix(if lanes == 4 { 'b' } else { 'h' })?;
-    let bits = 32 / u32::from(lanes);
     let mut mask = 0;
     for digit in digits.bytes() {
-        let lane = u32::from(digit.checked_sub(b'0')?);
-        if lane >= u32::from(lanes) {
-            return None;
-        }
-        mask |= ((1_u64 << bits) - 1) << (lane * bits);
+        let lane = digit.checked_sub(b'0').filter(|&lane| lane < lanes)?;
+        mask |= 1 << lane;
     }
-    u32::try_from(mask).ok().filter(|_| !digits.is_empty())
+    Some(mask).filter(|&mask| mask != 0)
+}
+
+/// The bits of some lanes.
+fn bits_of(mask: u8, lanes: u8) -> u64 {
+    let bits = 32 / u32::from(lanes);
+    let lane = (1_u64 << bits) - 1;
+    (0..u32::from(lanes)).filter(|at| mask >> at & 1 == 1).map(|at| lane << (at * bits)).sum()
 }
 
 impl<'a> Parser<'a> {
@@ -228,22 +231,26 @@ fn simd<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>, op: VideoOp, lanes: u
     }
     ins.words.finish(ins.opcode)?;
     // The default of `b` without a choice is `b` itself, as of `a`.
-    let second = if adds { VideoSecond::Add } else { VideoSecond::None };
+    let mask = match ins.piece(0)?.part {
+        Some(part) => Some(written(part, lanes).ok_or_else(|| ins.bad(0, "has no such parts"))?),
+        None => None,
+    };
+    let second = match (adds, mask) {
+        (true, Some(mask)) => VideoSecond::AddLanes(mask),
+        (true, None) => VideoSecond::Add,
+        (false, _) => VideoSecond::None,
+    };
     let op = AluOp::Video { op, types: [a, b, to], parts: [Selector::Word; 2], second, lanes };
     let [x, y] = chosen;
     let src = [Some(x), Some(y), adds.then_some(z), None];
-    let Some(part) = ins.piece(0)?.part else {
+    let (Some(mask), false) = (mask, adds) else {
         p.emit(ins, Op::Alu(Alu { dst, mods, src, ..alu(op, to) }));
         return Ok(());
     };
-    let mask = written(part, lanes).ok_or_else(|| ins.bad(0, "has no such parts"))?;
-    if adds {
-        return Err(ins.refuse("is not supported with `.add` of some of the lanes"));
-    }
     // Lanes that are not written come from `c`.
     let result = p.code.temp(B32);
     p.code.push(None, Op::Alu(Alu { dst: Some(result), mods, src, ..alu(op, to) }), ins.place);
-    let choose = [Some(Operand::Reg(result)), Some(z), Some(Operand::Imm(u64::from(mask))), None];
+    let choose = [Some(Operand::Reg(result)), Some(z), Some(Operand::Imm(bits_of(mask, lanes))), None];
     // mask ? result : c.
     p.emit(ins, Op::Alu(Alu { dst, src: choose, ..alu(AluOp::Lop3(0xe4), B32) }));
     Ok(())
@@ -289,9 +296,12 @@ pub(in crate::front) fn vmax4<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>)
     simd(p, ins, VideoOp::Max, 4)
 }
 
-/// `vavrg`: no operation of ours; it is rare.
-pub(in crate::front) fn vavrg<'a>(_: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    Err(ins.refuse("is not supported"))
+pub(in crate::front) fn vavrg2<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
+    simd(p, ins, VideoOp::Average, 2)
+}
+
+pub(in crate::front) fn vavrg4<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
+    simd(p, ins, VideoOp::Average, 4)
 }
 
 pub(in crate::front) fn vset2<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
