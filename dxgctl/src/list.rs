@@ -342,20 +342,6 @@ mod tests {
     }
 
     #[test]
-    fn info_says_how_long_kernels_may_run() {
-        let info = |executor: &str, compute_capability, watchdog_ms| {
-            let cuda = Cuda { executor: executor.to_owned(), compute_capability, watchdog_ms };
-            info_lines(&Vgpu { cuda, ..Vgpu::default() }, &State::default())
-        };
-        assert!(
-            info("native", 75, 0)
-                .contains("CUDA       native, compute capability 7.5, kernels run as long as they like\n")
-        );
-        assert!(info("driver", 0, 60_000).contains("CUDA       driver, kernels end after 60000 ms\n"));
-        assert!(!info("", 0, 0).contains("CUDA"));
-    }
-
-    #[test]
     fn a_gpu_of_an_adapter_that_is_not_listed_is_still_shown() {
         let gpu = Vgpu { adapter: 9, ..Vgpu::default() };
         assert!(gpu_lines(0, &gpu, &State::default()).contains("unknown"));
