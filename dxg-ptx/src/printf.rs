@@ -6,6 +6,9 @@
 /// Bytes of a text that are read at most.
 pub const MOST_TEXT_BYTES: u64 = 64 << 10;
 
+/// Bytes after which nothing more is printed by one `printf`.
+const MOST_PRINTED_BYTES: usize = 256 << 10;
+
 /// Width and precision that are padded at most.
 const MOST_PADDING: usize = 4096;
 
@@ -101,6 +104,10 @@ pub fn format<E>(format: &[u8], memory: &mut dyn FnMut(Request) -> Result<Answer
     let mut text = Vec::new();
     let mut rest = format;
     while let Some(at) = rest.iter().position(|&byte| byte == b'%') {
+        if text.len() >= MOST_PRINTED_BYTES {
+            rest = &[];
+            break;
+        }
         let (plain, from) = rest.split_at(at);
         text.extend_from_slice(plain);
         let mut after = from.get(1..).unwrap_or_default();
@@ -463,5 +470,18 @@ mod tests {
         );
         assert_eq!(printed("%p %s", &[Long(0x1000), Long(0)]), "0x1000 (null)");
         assert_eq!(printed("%y or 100%", &[]), "%y or 100%");
+    }
+
+    #[test]
+    fn text_of_one_call_has_an_end() {
+        let long = vec![b'x'; MOST_TEXT_BYTES as usize];
+        let mut memory = |request: Request| -> Result<Answer, ()> {
+            match request {
+                Request::Argument { .. } => Ok(Answer::Word(1)),
+                Request::Text { .. } => Ok(Answer::Text(long.clone())),
+            }
+        };
+        let printed = format("%s".repeat(1 << 15).as_bytes(), &mut memory).expect("memory answers");
+        assert_eq!(printed.text.len(), MOST_PRINTED_BYTES);
     }
 }

@@ -10,6 +10,7 @@ use support::case;
 use support::program::Make;
 use support::program::interpreter;
 use support::program::native;
+use support::program::packets;
 
 /// Runs all cases of a directory and prints how each went.
 fn run_all(directory: &Path, make: Make<'_>) -> (usize, Vec<String>) {
@@ -62,6 +63,25 @@ fn other_cases_as_native_code_give_what_their_files_say() {
         return;
     };
     let (count, failures) = run_all(Path::new(&directory), &native);
+    assert_eq!(failures, Vec::<String>::new());
+    assert!(count > 0, "no cases were found in {}", directory.display());
+}
+
+#[test]
+fn open_cases_as_code_for_four_threads_give_what_their_files_say() {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let (count, failures) = run_all(&directory, &packets);
+    assert_eq!(failures, Vec::<String>::new());
+    assert!(count >= 21, "only {count} cases were found in {}", directory.display());
+}
+
+#[test]
+fn other_cases_as_code_for_four_threads_give_what_their_files_say() {
+    let Some(directory) = std::env::var_os("DXG_PTX_CASES") else {
+        println!("skipped: DXG_PTX_CASES is not set");
+        return;
+    };
+    let (count, failures) = run_all(Path::new(&directory), &packets);
     assert_eq!(failures, Vec::<String>::new());
     assert!(count > 0, "no cases were found in {}", directory.display());
 }

@@ -95,6 +95,8 @@ pub struct Daemon {
     pub uptime_seconds: u64,
     /// How far its workers are closed in: `full`, `partial` or `off`, and what of it. Empty until one has started.
     pub sandbox: String,
+    /// The directory in which compiled code is kept, or `off`, and why. Empty where the daemon does not say.
+    pub code_cache: String,
 }
 
 /// An adapter of the host.
@@ -151,8 +153,22 @@ pub struct Vgpu {
     pub quota_bytes: u64,
     /// Bytes of memory that its clients hold.
     pub used_bytes: u64,
+    /// How CUDA behaves on it.
+    pub cuda: Cuda,
     /// Its clients.
     pub clients: Vec<Client>,
+}
+
+/// How CUDA behaves on a virtual GPU.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Cuda {
+    /// What runs kernels: `native`, `interpreter`, or `driver` for the host's. Empty where nothing does.
+    pub executor: String,
+    /// Compute capability that is reported, 10 * major + minor; 0 where the host's driver says it.
+    pub compute_capability: u32,
+    /// Milliseconds that a kernel may run; 0 for as long as it likes.
+    pub watchdog_ms: u32,
 }
 
 /// A client of a virtual GPU.

@@ -132,6 +132,10 @@ pub trait SessionCalls: Send + Sync {
 
     /// Gives a charge back.
     fn uncharge(&self, size_bytes: u64);
+
+    /// Ends the session: what its client has started cannot be stopped otherwise. A worker goes with its session and does not come
+    /// back from this; where there is none, nothing happens.
+    fn lose(&self, _why: &str) {}
 }
 
 /// What one command stream runs with.

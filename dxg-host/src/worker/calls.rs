@@ -13,4 +13,8 @@ impl SessionCalls for BrokerLink {
     fn uncharge(&self, size_bytes: u64) {
         self.uncharge(size_bytes);
     }
+
+    fn lose(&self, why: &str) {
+        self.end(Reason::DEVICE_LOST, why)
+    }
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod compiling;
 mod context;
 mod faults;
 #[path = "../vulkan/guest.rs"]
@@ -10,3 +11,4 @@ mod guest;
 mod kernels;
 mod malformed;
 mod streams;
+mod watchdog;

@@ -1,5 +1,7 @@
 //! Calls and returns, and the calls of the system: `vprintf`, `__assertfail`, `malloc`, `free`.
 
+use std::sync::atomic::Ordering;
+
 use super::execute::Context;
 use super::thread::Frame;
 use super::thread::Thread;
@@ -117,6 +119,10 @@ fn text(context: &Context<'_, '_>, thread: &Thread, address: u64) -> Result<Vec<
 
 fn system(context: &Context<'_, '_>, thread: &Thread, call: &Call) -> Result<(), FaultKind> {
     let host = context.memory.host();
+    // What the system does for one thread takes its time.
+    if host.stop().load(Ordering::Relaxed) {
+        return Err(FaultKind::Stopped);
+    }
     let argument = |index: usize| argument(context, thread, call, index);
     match call.callee {
         Callee::Vprintf => {

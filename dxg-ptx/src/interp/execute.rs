@@ -256,7 +256,7 @@ impl<'g> Context<'_, 'g> {
                 let (to, from) = (self.address(thread, *to), self.address(thread, *from));
                 let read =
                     read_bytes.map_or(bytes, |count| self.read(thread, count) & 0xffff_ffff).min(bytes);
-                self.copy((*from_space, from), (*to_space, to), [bytes, read], thread)?;
+                self.memory.copy((*from_space, from), (*to_space, to), [bytes, read], &thread.stack)?;
             }
             Op::Mbarrier { op, space, address, dst, srcs } => {
                 let at = self.address(thread, *address);
@@ -419,30 +419,6 @@ impl<'g> Context<'_, 'g> {
         for (dst, [low, high]) in dsts.iter().zip(olds) {
             self.write(thread, *dst, semantics::extend(ty, low));
             self.write_upper(thread, *dst, high);
-        }
-        Ok(())
-    }
-
-    /// `cp.async`: `read` of `bytes` are copied, the rest is zero.
-    fn copy(
-        &self,
-        from: (Space, u64),
-        to: (Space, u64),
-        [bytes, read]: [u64; 2],
-        thread: &Thread,
-    ) -> Result<(), FaultKind> {
-        if bytes.is_power_of_two() && bytes <= 16 {
-            self.memory.check(to.0, to.1, bytes, &thread.stack)?;
-        }
-        if read == bytes && bytes.is_power_of_two() && bytes <= 16 {
-            self.memory.check(from.0, from.1, bytes, &thread.stack)?;
-        }
-        for at in 0..bytes {
-            let value = match at < read {
-                true => self.memory.load(from.0, from.1.wrapping_add(at), 1, &thread.stack, Order::Weak)?,
-                false => 0,
-            };
-            self.memory.store(to.0, to.1.wrapping_add(at), (1, value), &thread.stack, Order::Weak)?;
         }
         Ok(())
     }

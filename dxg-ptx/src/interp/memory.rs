@@ -256,6 +256,30 @@ impl<'h> Memory<'h> {
         Ok(())
     }
 
+    /// Copies the first `read` of `bytes` bytes and zeroes the others: `cp.async`. What is not read need not be there.
+    pub(crate) fn copy(
+        &self,
+        from: (Space, u64),
+        to: (Space, u64),
+        [bytes, read]: [u64; 2],
+        stack: &Stack,
+    ) -> Result<(), FaultKind> {
+        if bytes.is_power_of_two() && bytes <= 16 {
+            self.check(to.0, to.1, bytes, stack)?;
+        }
+        if read == bytes && bytes.is_power_of_two() && bytes <= 16 {
+            self.check(from.0, from.1, bytes, stack)?;
+        }
+        for at in 0..bytes {
+            let value = match at < read {
+                true => self.load(from.0, from.1.wrapping_add(at), 1, stack, Order::Weak)?,
+                false => 0,
+            };
+            self.store(to.0, to.1.wrapping_add(at), (1, value), stack, Order::Weak)?;
+        }
+        Ok(())
+    }
+
     /// Changes 2, 4 or 8 bytes at once; what was there before.
     pub(crate) fn update(
         &self,

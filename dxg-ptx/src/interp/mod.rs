@@ -77,6 +77,13 @@ impl Interpreter {
         let entries = layout::of(&module);
         Self { module, placement, registers, entries }
     }
+
+    /// The same with its variables elsewhere.
+    #[must_use]
+    pub fn placed(mut self, placement: Placement) -> Self {
+        self.placement = placement;
+        self
+    }
 }
 
 impl Grid<'_> {

@@ -11,6 +11,7 @@ use cranelift_codegen::ir::types::I32;
 use cranelift_codegen::ir::types::I64;
 
 use crate::exec::FaultKind;
+use crate::interp::memory::Stack;
 use crate::ir::Op;
 use crate::native::call;
 use crate::native::context::Context;
@@ -24,7 +25,7 @@ use crate::semantics;
 pub(crate) enum Helper {
     /// Computes a pure instruction.
     Alu,
-    /// Whether a thread may use a range of generic addresses.
+    /// Whether a thread may use a range of generic addresses; or a copy that is not plain.
     Reach,
     /// The new value of memory that an atomic operation changes.
     Combine,
@@ -79,6 +80,8 @@ pub(crate) static HELPERS: Helpers = Helpers { alu, reach: call::reach_saving, c
 
 /// Set in the alignment that [`Helper::Reach`] is given for an atomic operation.
 pub(crate) const ATOMIC: u32 = 1 << 16;
+/// Instead of an alignment: the number of bytes is that of an instruction which copies from the address, or nothing.
+pub(crate) const COPY: u32 = 1 << 17;
 
 fn run_of(context: &Context) -> &Run<'_> {
     // SAFETY: `run` is set by `Run::enter` to itself for the time of the call, and generated code does not change it.
@@ -97,7 +100,26 @@ extern "C" fn alu(context: &mut Context, inst: u32, a: u64, b: u64, c: u64, d: u
 
 /// Puts 1 or 0 in the context.
 pub(super) extern "C" fn reach(context: &mut Context, address: u64, bytes: u32, align: u32) {
-    context.scratch[0] = u64::from(is_within_reach(context, address, bytes, align));
+    let is_fine = match align {
+        COPY => has_copied(context, bytes, address),
+        _ => is_within_reach(context, address, bytes, align),
+    };
+    context.scratch[0] = u64::from(is_fine);
+}
+
+/// Does what an instruction that copies says; the context has where to, and how many bytes are read.
+fn has_copied(context: &Context, inst: u32, from: u64) -> bool {
+    let run = run_of(context);
+    let [to, read, ..] = context.scratch;
+    let copied = match run.inst(context.unit, inst).map(|inst| &inst.op) {
+        Some(Op::CopyAsync { to_space, from_space, bytes, .. }) => {
+            let bytes = u64::from(*bytes);
+            let counts = [bytes, read.min(bytes)];
+            run.memory.copy((*from_space, from), (*to_space, to), counts, &Stack::default())
+        }
+        _ => Err(FaultKind::InvalidTarget),
+    };
+    copied.map_err(|kind| run.tell(kind)).is_ok()
 }
 
 fn is_within_reach(context: &Context, address: u64, bytes: u32, align: u32) -> bool {
@@ -132,8 +154,8 @@ extern "C" fn effect(context: &mut Context, unit: u32, inst: u32, locals: u64, l
     let scratch = context.scratch;
     let run = run_of(context);
     match system::effect(run, context, (unit, inst), locals, (scratch, lane)) {
-        Ok(result) => {
-            context.scratch[0] = result;
+        Ok(results) => {
+            context.scratch[..2].copy_from_slice(&results);
             1
         }
         Err(kind) => {

@@ -1,6 +1,9 @@
 //! Compiled code of one entry: bytes, where each unit starts, and which instruction each byte belongs to.
 
+use std::sync::OnceLock;
+
 use cranelift_codegen::isa::OwnedTargetIsa;
+use cranelift_codegen::isa::TargetIsa;
 use cranelift_codegen::settings;
 use cranelift_codegen::settings::Configurable as _;
 use cranelift_frontend::FunctionBuilderContext;
@@ -12,6 +15,26 @@ use crate::native::prepare::Prepared;
 
 /// How the start of a unit is aligned.
 const ALIGN: usize = 64;
+
+/// A unit of more instructions of Cranelift gets its registers in one pass: that takes a quarter of the time, and the code runs
+/// two to four times as long.
+const LONG: usize = 2000;
+
+/// For what code is made.
+#[derive(Clone, Copy)]
+pub(crate) struct Targets<'t> {
+    /// This machine.
+    pub(crate) machine: &'t dyn TargetIsa,
+    /// The same, with less work spent.
+    quick: &'t dyn TargetIsa,
+}
+
+impl<'t> Targets<'t> {
+    /// The one for a unit of so many instructions of Cranelift.
+    pub(crate) fn of_length(self, insts: usize) -> &'t dyn TargetIsa {
+        if insts > LONG { self.quick } else { self.machine }
+    }
+}
 
 /// Code that is not mapped yet; can be kept and read again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,8 +58,20 @@ pub(crate) struct Code {
 /// # Errors
 /// Cranelift knows no such machine.
 pub(crate) fn target() -> Result<OwnedTargetIsa, String> {
+    static TARGET: OnceLock<Result<OwnedTargetIsa, String>> = OnceLock::new();
+    TARGET.get_or_init(|| target_with("backtracking")).clone()
+}
+
+/// The same, with registers given in one pass.
+fn quick_target() -> Result<OwnedTargetIsa, String> {
+    static TARGET: OnceLock<Result<OwnedTargetIsa, String>> = OnceLock::new();
+    TARGET.get_or_init(|| target_with("single_pass")).clone()
+}
+
+fn target_with(allocator: &str) -> Result<OwnedTargetIsa, String> {
     let mut flags = settings::builder();
     for (name, value) in [
+        ("regalloc_algorithm", allocator),
         // What compilers of PTX have moved out of loops stays there; Cranelift would bring some of it back.
         ("opt_level", "none"),
         ("is_pic", "true"),
@@ -60,12 +95,13 @@ impl CodeImage {
         module: &Module,
         prepared: &Prepared,
     ) -> Result<Self, emit::EmitError> {
+        let quick = quick_target();
+        let targets = Targets { machine: target.as_ref(), quick: quick.as_ref().unwrap_or(target).as_ref() };
         let mut image = Self::default();
         let mut context = cranelift_codegen::Context::new();
         let mut builder = FunctionBuilderContext::new();
         for unit in &prepared.units {
-            let emitted =
-                emit::emit(target.as_ref(), module, (prepared, unit), (&mut context, &mut builder))?;
+            let emitted = emit::emit(targets, module, (prepared, unit), (&mut context, &mut builder))?;
             image.bytes.resize(image.bytes.len().next_multiple_of(ALIGN), 0xcc);
             let start = u32::try_from(image.bytes.len()).unwrap_or(u32::MAX);
             image.starts.push(start);

@@ -13,12 +13,13 @@ mod call;
 mod callbacks;
 mod code;
 mod context;
-mod disk;
 pub mod emit;
+mod image_bytes;
 mod jit_memory;
 mod prepare;
 mod run;
 mod schedule;
+mod shapes;
 mod signals;
 mod simplify;
 mod system;
@@ -31,8 +32,8 @@ use std::time::Instant;
 use cranelift_codegen::isa::OwnedTargetIsa;
 
 pub use self::cache::CodeCache;
+pub use self::cache::CodeStore;
 pub use self::cache::SourceKey;
-pub use self::disk::Directory;
 pub use self::signals::install_handlers;
 use crate::exec::Blocks;
 use crate::exec::Executable;
@@ -53,6 +54,7 @@ use crate::native::cache::CodeKey;
 use crate::native::code::Code;
 use crate::native::code::CodeImage;
 use crate::native::prepare::Prepared;
+use crate::native::prepare::Tier;
 use crate::native::run::Grid;
 use crate::native::run::Resources;
 use crate::native::run::Run;
@@ -78,12 +80,22 @@ pub(crate) struct Entry {
     code: Code,
 }
 
-/// A placed module that runs as native code. Entries are compiled when they are first needed.
+/// The code of one entry.
+#[derive(Debug, Default)]
+struct Slot {
+    /// What is there soon.
+    first: OnceLock<Result<Arc<Entry>, NativeError>>,
+    /// What is better, if there is such code.
+    better: OnceLock<Result<Option<Arc<Entry>>, NativeError>>,
+}
+
+/// A placed module that runs as native code. Entries are compiled when they are first needed, and better with
+/// [`NativeProgram::improve`].
 pub struct NativeProgram {
     module: Arc<Module>,
     placement: Placement,
     layouts: Vec<EntryLayout>,
-    entries: Vec<OnceLock<Result<Arc<Entry>, NativeError>>>,
+    entries: Vec<Slot>,
     cache: Option<(Arc<CodeCache>, SourceKey)>,
     target: OwnedTargetIsa,
     /// Runs what cannot be compiled.
@@ -104,7 +116,7 @@ impl NativeProgram {
     pub fn new(module: Arc<Module>, placement: Placement) -> Result<Self, NativeError> {
         let target = code::target().map_err(|what| NativeError { what })?;
         let layouts = layout::of(&module);
-        let entries = module.functions.iter().map(|_| OnceLock::new()).collect();
+        let entries = module.functions.iter().map(|_| Slot::default()).collect();
         let interpreter = Interpreter::new(Arc::clone(&module), placement.clone());
         let mut addresses = placement.addresses.clone();
         addresses.resize(module.globals.len(), 0);
@@ -116,6 +128,15 @@ impl NativeProgram {
     #[must_use]
     pub fn with_cache(mut self, cache: Arc<CodeCache>, source: SourceKey) -> Self {
         self.cache = Some((cache, source));
+        self
+    }
+
+    /// The same with its variables elsewhere.
+    #[must_use]
+    pub fn placed(mut self, placement: Placement) -> Self {
+        self.interpreter = self.interpreter.placed(placement.clone());
+        self.placement = placement;
+        self.placement.addresses.resize(self.module.globals.len(), 0);
         self
     }
 
@@ -131,51 +152,85 @@ impl NativeProgram {
         }
     }
 
+    /// Makes better code of an entry, which takes longer: launches that start later use it. Whether there is such code.
+    ///
+    /// It runs four threads at once where that can be. What it computes is the same.
+    ///
+    /// # Errors
+    /// It cannot be compiled; launches go on with what they have.
+    pub fn improve(&self, entry: FuncId) -> Result<bool, NativeError> {
+        let slot = self.slot(entry).ok_or_else(|| NativeError { what: "no such entry".to_owned() })?;
+        let better = slot.better.get_or_init(|| self.make_safely(entry, Tier::Packets));
+        better.as_ref().map(Option::is_some).map_err(Clone::clone)
+    }
+
     /// The machine code of an entry, to look at.
     #[must_use]
     pub fn machine_code(&self, entry: FuncId) -> Option<&[u8]> {
-        Some(self.entry(entry)?.as_ref().ok()?.code.bytes())
+        Some(self.entry(entry)?.ok()?.code.bytes())
     }
 
-    fn entry(&self, id: FuncId) -> Option<&Result<Arc<Entry>, NativeError>> {
+    /// The slot of an entry that has code.
+    fn slot(&self, id: FuncId) -> Option<&Slot> {
         let index = id.0 as usize;
         let function = self.module.functions.get(index)?;
         if !function.is_entry || function.blocks.is_empty() {
             return None;
         }
-        Some(self.entries.get(index)?.get_or_init(|| {
-            // A mistake in making code must not end who asks for it; the interpreter knows every instruction too.
-            let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.make(id)));
-            let made = made.unwrap_or_else(|_| Err("the code generator failed".to_owned()));
-            made.map_err(|what| NativeError { what })
-        }))
+        self.entries.get(index)
     }
 
-    fn make(&self, id: FuncId) -> Result<Arc<Entry>, String> {
-        let Some((cache, source)) = &self.cache else {
-            let prepared = self.prepare(id)?;
-            let image = self.image(&prepared)?;
-            return Self::map(prepared, image);
-        };
-        let key = CodeKey::of(*source, id, &self.machine());
-        if let Some(entry) = cache.get(&key) {
-            return Ok(entry);
+    /// The best code that is there, made now if there is none.
+    fn entry(&self, id: FuncId) -> Option<Result<&Arc<Entry>, &NativeError>> {
+        let slot = self.slot(id)?;
+        if slot.first.get().is_none()
+            && let Some((cache, source)) = &self.cache
+            && let Some(better) = cache.get(&CodeKey::of(*source, (id, Tier::Packets), &self.machine()))
+        {
+            // An earlier program was worth it. Who makes it at the same time makes the same.
+            let _ = slot.better.set(Ok(Some(better)));
         }
-        let prepared = self.prepare(id)?;
-        let kept = cache.directory().and_then(|directory| directory.get(&key));
-        let image = match kept.filter(|image| image.starts.len() == prepared.units.len()) {
-            Some(image) => image,
-            None => {
-                let image = self.image(&prepared)?;
-                if let Some(directory) = cache.directory() {
-                    directory.put(&key, &image);
-                }
-                image
+        if let Some(Ok(Some(better))) = slot.better.get() {
+            return Some(Ok(better));
+        }
+        let first = slot.first.get_or_init(|| {
+            let made = self.make_safely(id, Tier::Scalar);
+            made.and_then(|entry| entry.ok_or_else(|| NativeError { what: "no code".to_owned() }))
+        });
+        Some(first.as_ref())
+    }
+
+    fn make_safely(&self, id: FuncId, tier: Tier) -> Result<Option<Arc<Entry>>, NativeError> {
+        // A mistake in making code must not end who asks for it; the interpreter knows every instruction too.
+        let made = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.make(id, tier)));
+        let made = made.unwrap_or_else(|_| Err("the code generator failed".to_owned()));
+        made.map_err(|what| NativeError { what })
+    }
+
+    /// Code of a tier; nothing if it would be no better than that of the one before.
+    fn make(&self, id: FuncId, tier: Tier) -> Result<Option<Arc<Entry>>, String> {
+        let is_worth = |prepared: &Prepared| tier == Tier::Scalar || prepared.is_improvable();
+        let Some((cache, source)) = &self.cache else {
+            let prepared = self.prepare(id, tier)?;
+            if !is_worth(&prepared) {
+                return Ok(None);
             }
+            let image = self.image(&prepared)?;
+            return Self::map(prepared, image).map(Some);
         };
+        let key = CodeKey::of(*source, (id, tier), &self.machine());
+        if let Some(entry) = cache.get(&key) {
+            return Ok(Some(entry));
+        }
+        let prepared = self.prepare(id, tier)?;
+        if !is_worth(&prepared) {
+            return Ok(None);
+        }
+        let fits = |image: &CodeImage| image.starts.len() == prepared.units.len();
+        let image = cache.image(&key, fits, || self.image(&prepared))?;
         let entry = Self::map(prepared, image)?;
         cache.put(key, &entry);
-        Ok(entry)
+        Ok(Some(entry))
     }
 
     /// The machine that code is made for.
@@ -184,9 +239,9 @@ impl NativeProgram {
         format!("{} {} {}", self.target.triple(), features.join(","), self.target.flags())
     }
 
-    fn prepare(&self, id: FuncId) -> Result<Prepared, String> {
+    fn prepare(&self, id: FuncId, tier: Tier) -> Result<Prepared, String> {
         let layout = self.layouts.get(id.0 as usize).ok_or("no layout")?;
-        Prepared::of(&self.module, id, layout)
+        Prepared::of(&self.module, id, layout, tier)
     }
 
     fn image(&self, prepared: &Prepared) -> Result<CodeImage, String> {

@@ -54,7 +54,7 @@ impl Grid<'_> {
 
     /// Threads that have a stack of their own.
     fn stacks(&self) -> u32 {
-        if self.prepared.is_alone() { 1 } else { self.threads() }
+        self.prepared.stacks(self.threads())
     }
 }
 
@@ -166,7 +166,8 @@ impl<'g> Run<'g> {
     /// The stack of a lane, with its running frame's variables at the base.
     pub(super) fn stack(&self, lane: u32, frame: u64) -> Stack {
         let stride = u64::from(self.grid.prepared.stack_bytes);
-        let lane = if self.grid.prepared.is_alone() { 0 } else { lane };
+        let prepared = self.grid.prepared;
+        let lane = if prepared.is_alone() { lane % prepared.stacks(1) } else { lane };
         let start = self.stacks.start + u64::from(lane) * stride;
         Stack { range: start..start + stride, frame }
     }
@@ -198,6 +199,22 @@ impl<'g> Run<'g> {
         let frame = &self.grid.prepared.units.get(unit as usize)?.regions.frame;
         // SAFETY: generated code keeps frames within the stacks, which live as long as the run and are named by address only.
         Some(unsafe { Exchange::new(self.frame(lane) + u64::from(frame.exchange), frame.exchange_words) })
+    }
+
+    /// The same of lanes that follow each other and stand at points of one unit.
+    pub(super) fn exchanges(&self, first: usize, count: usize, unit: u32) -> [Option<Exchange>; 32] {
+        let mut found = [None; 32];
+        let Some(unit) = self.grid.prepared.units.get(unit as usize) else { return found };
+        let frame = &unit.regions.frame;
+        let stride = u64::from(self.grid.prepared.stack_bytes);
+        let start = self.stack(u32::try_from(first).unwrap_or(0), 0).range.start + u64::from(frame.exchange);
+        let lanes = self.lanes.get().iter().skip(first).take(count);
+        for ((found, lane), number) in found.iter_mut().zip(lanes).zip(0_u64..) {
+            let address = start + number * stride + u64::from(lane.frame);
+            // SAFETY: as for `exchange`.
+            *found = Some(unsafe { Exchange::new(address, frame.exchange_words) });
+        }
+        found
     }
 
     /// Runs lanes of a unit from a point of it.

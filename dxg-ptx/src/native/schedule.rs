@@ -31,6 +31,10 @@ const COUNTED: u32 = 1 << 30;
 /// Turns for which an operation without a mask waits for lanes that still run.
 const PATIENCE: u32 = 1024;
 
+/// Machine code that may run, counted once for each thread, before it is looked whether the grid is to stop: a fraction of a second of the
+/// slowest kind.
+const MOST_CODE_BYTES: usize = 1 << 20;
+
 /// A block that runs, with threads that stop.
 pub(super) struct Block<'g> {
     run: Run<'g>,
@@ -50,12 +54,18 @@ struct Waiting<'g> {
     mask: Option<u32>,
 }
 
+/// Whether all lanes are in this state. Looks at all of them, many at a time.
+fn are_all(lanes: &[Lane], state: u32) -> bool {
+    lanes.iter().fold(0, |others, lane| others | (lane.state ^ state)) == 0
+}
+
 /// The lanes of a warp, for an operation.
 struct Members<'b, 'g> {
     run: &'b Run<'g>,
     first: u32,
     exchanges: [Option<Exchange>; 32],
-    srcs: [usize; 32],
+    /// What the lanes' instructions read.
+    srcs: [&'b [Operand]; 32],
     /// Results are written when all are known: they take the place of operands.
     results: Vec<(u32, usize, u64)>,
 }
@@ -70,8 +80,9 @@ impl warp::Lanes for Members<'_, '_> {
     type Error = (u32, FaultKind);
 
     fn source(&self, lane: u32, index: usize) -> u64 {
-        match self.exchanges.get(lane as usize) {
-            Some(Some(exchange)) if index < self.srcs[lane as usize] => exchange.get(1 + index),
+        match (self.exchanges.get(lane as usize), self.srcs[lane as usize].get(index)) {
+            (_, Some(Operand::Imm(bits))) => *bits,
+            (Some(Some(exchange)), Some(_)) => exchange.get(1 + index),
             _ => 0,
         }
     }
@@ -177,7 +188,10 @@ impl<'g> Block<'g> {
                 at += 1;
                 continue;
             }
-            let same = self.lanes()[at..].iter().take_while(|lane| lane.state == state).count();
+            let same = match are_all(&self.lanes()[at..], state) {
+                true => count - at,
+                false => self.lanes()[at..].iter().take_while(|lane| lane.state == state).count(),
+            };
             let (begin, end) = (at, at + same);
             at = end;
             let Some((unit, point, _)) = self.run.grid.prepared.point(state) else {
@@ -185,7 +199,7 @@ impl<'g> Block<'g> {
             };
             let number = unit.number;
             let lane = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
-            self.run.enter(number, Lanes { begin: lane(begin), end: lane(end), point })?;
+            enter(&mut self.run, number, Lanes { begin: lane(begin), end: lane(end), point })?;
             ran = true;
         }
         Ok(ran)
@@ -199,7 +213,7 @@ impl<'g> Block<'g> {
     /// The common case: all threads wait at the same plain barrier.
     fn release_all(&mut self) -> bool {
         let Some(first) = self.lanes().first().map(|lane| lane.state) else { return false };
-        if first & (WAITING | COUNTED) != WAITING || self.lanes().iter().any(|lane| lane.state != first) {
+        if first & (WAITING | COUNTED) != WAITING || !are_all(self.lanes(), first) {
             return false;
         }
         let Some((_, _, inst)) = self.cause(first) else { return false };
@@ -221,15 +235,19 @@ impl<'g> Block<'g> {
                 continue;
             }
             let Some((unit, _, inst)) = self.cause(state) else { continue };
-            let Op::Barrier { kind, threads, .. } = &inst.op else { continue };
+            let Op::Barrier { kind, id, threads, src, .. } = &inst.op else { continue };
             let lane = u32::try_from(index).unwrap_or(0);
             let Some(exchange) = self.run.exchange(lane, unit) else { continue };
+            let word = |index: usize, operand: &Operand| match operand {
+                Operand::Imm(bits) => *bits,
+                _ => exchange.get(index),
+            };
             let arrival = Arrival {
                 kind: *kind,
-                id: (exchange.get(0) & 15) as usize,
-                threads: threads.map(|_| (exchange.get(1) & 0xffff_ffff) as u32),
+                id: (word(0, id) & 15) as usize,
+                threads: threads.as_ref().map(|threads| (word(1, threads) & 0xffff_ffff) as u32),
                 dst: None,
-                predicate: exchange.get(2) & 1 == 1,
+                predicate: src.as_ref().is_some_and(|src| word(2, src) & 1 == 1),
             };
             self.barriers[arrival.id].arrive(index, arrival, warps);
             // Who only arrives goes on at once.
@@ -258,27 +276,28 @@ impl<'g> Block<'g> {
         let lanes = self.warp(warp);
         let count = lanes.len();
         let Some(first) = lanes.first().map(|lane| lane.state) else { return false };
-        if first & (WAITING | COUNTED) != WAITING || lanes.iter().any(|lane| lane.state != first) {
+        if first & (WAITING | COUNTED) != WAITING || !are_all(lanes, first) {
             return false;
         }
         let Some((unit, _, inst)) = self.cause(first) else { return false };
-        let Op::Warp { op, mask: Some(mask), dsts, .. } = &inst.op else { return false };
+        let Op::Warp { op, mask: Some(mask), dsts, srcs } = &inst.op else { return false };
         if !matches!(op, WarpOp::Shuffle(_) | WarpOp::Vote(_) | WarpOp::Barrier) {
             return false;
         }
-        let start = u32::try_from(warp * 32).unwrap_or(0);
         let group = u32::MAX >> (32 - count.clamp(1, 32));
-        let mut exchanges = [None; 32];
-        for (lane, exchange) in (start..).zip(exchanges.iter_mut().take(count)) {
-            *exchange = self.run.exchange(lane, unit);
-        }
+        let exchanges = self.run.exchanges(warp * 32, count, unit);
         let word = |lane: usize, index: usize| exchanges[lane].map_or(0, |words: Exchange| words.get(index));
+        let source = |lane: usize, index: usize| match srcs.get(index) {
+            Some(Operand::Imm(bits)) => *bits,
+            _ => word(lane, 1 + index),
+        };
         let mask_of = |lane: usize| match mask {
             Operand::Imm(bits) => (bits & 0xffff_ffff) as u32,
             _ => (word(lane, 0) & 0xffff_ffff) as u32,
         };
         // Lanes that are not there, or have another mask, are another case.
-        if (0..count).any(|lane| mask_of(lane) & group != group || mask_of(lane) != mask_of(0)) {
+        let asked = if matches!(mask, Operand::Imm(_)) { 1 } else { count };
+        if (0..asked).any(|lane| mask_of(lane) & group != group || mask_of(lane) != mask_of(0)) {
             return false;
         }
         let set = |lane: usize, index: usize, value: u64| {
@@ -288,10 +307,13 @@ impl<'g> Block<'g> {
         };
         match *op {
             WarpOp::Shuffle(mode) => {
-                let values: [u64; 32] = std::array::from_fn(|lane| word(lane, 1));
+                let mut values = [0; 32];
+                for (lane, value) in values.iter_mut().enumerate().take(count) {
+                    *value = source(lane, 0);
+                }
                 for lane in 0..count {
                     let number = (lane & 31) as u32;
-                    let (from, within) = warp::shuffle_source(mode, number, word(lane, 2), word(lane, 3));
+                    let (from, within) = warp::shuffle_source(mode, number, source(lane, 1), source(lane, 2));
                     let from = if group >> from & 1 == 1 { from as usize } else { lane };
                     set(lane, 0, values[from]);
                     set(lane, 1, u64::from(within));
@@ -299,7 +321,7 @@ impl<'g> Block<'g> {
             }
             WarpOp::Vote(mode) => {
                 let ballot =
-                    (0..count).fold(0_u32, |ballot, lane| ballot | ((word(lane, 1) & 1) as u32) << lane);
+                    (0..count).fold(0_u32, |ballot, lane| ballot | ((source(lane, 0) & 1) as u32) << lane);
                 let result = warp::vote_result(mode, ballot, group);
                 (0..count).for_each(|lane| set(lane, 0, result));
             }
@@ -392,13 +414,13 @@ impl<'g> Block<'g> {
             run: &self.run,
             first,
             exchanges: [None; 32],
-            srcs: [0; 32],
+            srcs: [&[]; 32],
             results: Vec::with_capacity(64),
         };
         for lane in waiting.iter().filter(|lane| group >> lane.lane & 1 == 1) {
             members.exchanges[lane.lane as usize] = self.run.exchange(first + lane.lane, lane.unit);
             if let Op::Warp { srcs, .. } = &lane.inst.op {
-                members.srcs[lane.lane as usize] = srcs.len();
+                members.srcs[lane.lane as usize] = srcs;
             }
         }
         let done = warp::run(op, group, &mut members);
@@ -428,5 +450,24 @@ pub(super) fn run_alone(run: &mut Run<'_>, number: u64) -> Result<(), Fault> {
         return Err(run.fault(FaultKind::Stopped));
     }
     let end = run.grid.threads();
-    run.enter(0, Lanes { begin: 0, end, point: 0 })
+    enter(run, 0, Lanes { begin: 0, end, point: 0 })
+}
+
+/// Runs lanes of a unit from a point of it, and looks now and then whether the grid is to stop: code without loops can be long, too.
+fn enter(run: &mut Run<'_>, unit: u32, lanes: Lanes) -> Result<(), Fault> {
+    let warps = MOST_CODE_BYTES / run.grid.code.bytes().len().max(1) / 32;
+    let at_once = u32::try_from(warps).unwrap_or(u32::MAX).clamp(1, 32) * 32;
+    let mut begin = lanes.begin;
+    loop {
+        // Whole warps, wherever the first one begins.
+        let end = lanes.end.min((begin / 32 * 32).saturating_add(at_once));
+        run.enter(unit, Lanes { begin, end, ..lanes })?;
+        if end >= lanes.end {
+            return Ok(());
+        }
+        if run.is_stopped() {
+            return Err(run.fault(FaultKind::Stopped));
+        }
+        begin = end;
+    }
 }

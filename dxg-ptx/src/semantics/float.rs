@@ -2,8 +2,11 @@
 //!
 //! *NaN.* Results are the canonical NaN of the format; in `f64` the first NaN operand goes on, made quiet.
 //!
-//! *Approximations* are computed in `f64` and rounded once, which is closer than PTX asks.
+//! *Approximations* of `f32` are those of [`approximate`]; others are computed in `f64` and rounded once, which is closer than PTX asks.
 
+use super::approximate;
+use super::approximate::Circle;
+use super::machine::Here;
 use super::soft;
 use super::soft::Format;
 use super::soft::Value;
@@ -131,7 +134,25 @@ fn upper_half(value: f64) -> u64 {
     soft::F64.flush(value.to_bits()) & 0xffff_ffff_0000_0000
 }
 
+/// A function of one `f32`, if it is among those that native code computes too.
+fn short_approximation(op: AluOp, x: f32) -> Option<f32> {
+    Some(match op {
+        AluOp::Rsqrt => approximate::rsqrt(&mut Here, x),
+        AluOp::Sin => approximate::circle(&mut Here, Circle::Sine, x),
+        AluOp::Cos => approximate::circle(&mut Here, Circle::Cosine, x),
+        AluOp::Lg2 => approximate::lg2(&mut Here, x),
+        AluOp::Ex2 => approximate::ex2(&mut Here, x),
+        AluOp::Tanh => approximate::tanh(&mut Here, x),
+        _ => return None,
+    })
+}
+
 fn approximation(alu: &Alu, format: Format, a: u64) -> u64 {
+    if format == soft::F32
+        && let Some(value) = short_approximation(alu.op, f32::from_bits(a as u32))
+    {
+        return if value.is_nan() { format.nan() } else { u64::from(value.to_bits()) };
+    }
     let x = soft::to_f64(format, a);
     let value = match alu.op {
         AluOp::Rcp => x.recip(),

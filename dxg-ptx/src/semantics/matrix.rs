@@ -196,13 +196,17 @@ fn element<L: Lanes>(lanes: &L, lane: u32, first: usize, ty: MatrixType, index: 
 
 /// Writes elements of a lane as registers from destination 0.
 fn scatter<L: Lanes>(lanes: &mut L, lane: u32, ty: MatrixType, elements: impl Iterator<Item = u64>) {
-    let width = per_register(ty) as usize;
-    let elements: Vec<u64> = elements.collect();
-    for (register, parts) in elements.chunks(width).enumerate() {
-        let word = parts.iter().rev().fold(0, |word, &part| match bits(ty) {
-            64 => part,
-            narrow => word << narrow | zero_extend(part, narrow),
-        });
+    let (width, narrow) = (per_register(ty), bits(ty));
+    let (mut register, mut held, mut word) = (0, 0, 0);
+    for part in elements {
+        word |= if narrow < 64 { zero_extend(part, narrow) << (held * narrow) } else { part };
+        held += 1;
+        if held == width {
+            lanes.set(lane, register, word);
+            (register, held, word) = (register + 1, 0, 0);
+        }
+    }
+    if held > 0 {
         lanes.set(lane, register, word);
     }
 }
@@ -210,7 +214,7 @@ fn scatter<L: Lanes>(lanes: &mut L, lane: u32, ty: MatrixType, elements: impl It
 /// One group of lanes that multiplies.
 struct Group<'p> {
     product: &'p Product,
-    lanes: Vec<u32>,
+    lanes: &'p [u32],
 }
 
 impl Group<'_> {
@@ -218,47 +222,44 @@ impl Group<'_> {
         &self,
         lanes: &L,
         extent: [u32; 2],
-        (first, ty, place): (usize, MatrixType, Place),
+        (first, ty, place): (usize, MatrixType, impl Fn(&Product, u32, u32) -> [u32; 2]),
     ) -> Matrix {
         let mut matrix = Matrix::new(extent);
+        let (width, narrow) = (per_register(ty), bits(ty));
         let count = extent[0] * extent[1] / self.lanes.len() as u32;
-        for &lane in &self.lanes {
-            for index in 0..count {
-                matrix.set(place(self.product, lane, index), element(lanes, lane, first, ty, index));
+        for &lane in self.lanes {
+            for register in 0..count.div_ceil(width) {
+                let mut word = lanes.source(lane, first + register as usize);
+                for index in (register * width..count).take(width as usize) {
+                    matrix.set(place(self.product, lane, index), zero_extend(word, narrow));
+                    word = if narrow < 64 { word >> narrow } else { 0 };
+                }
             }
         }
         matrix
     }
-}
 
-/// Runs an `mma`.
-pub fn multiply<L: Lanes>(product: &Product, mask: u32, lanes: &mut L) {
-    let [m, n, k] = product.shape.map(u32::from);
-    let [ty_d, ty_a, ty_b, ty_c] = product.types;
-    let paired = is_quad_pair(product);
-    let groups: Vec<Vec<u32>> = if paired {
-        (0..4).map(|quad| (0..8).map(|i| quad * 4 + i % 4 + i / 4 * 16).collect()).collect()
-    } else {
-        vec![(0..32).collect()]
-    };
-    let half =
-        |ty: MatrixType, place: Place| if ty == MatrixType::F16 { place_pair_half as Place } else { place };
-    let [pa, pb, pc, pd]: [Place; 4] = if paired {
-        [place_pair_a, place_pair_b, half(ty_c, place_pair_c), half(ty_d, place_pair_c)]
-    } else {
-        [place_a, place_b, place_c, place_c]
-    };
-    for members in groups {
-        let group = Group { product, lanes: members };
-        let count = group.lanes.len() as u32;
+    /// Multiplies what the lanes hold, by where the elements of A, B, C and D lie.
+    fn multiply<L: Lanes>(
+        &self,
+        mask: u32,
+        lanes: &mut L,
+        place_a: impl Fn(&Product, u32, u32) -> [u32; 2],
+        place_b: impl Fn(&Product, u32, u32) -> [u32; 2],
+        [place_c, place_d]: [impl Fn(&Product, u32, u32) -> [u32; 2]; 2],
+    ) {
+        let product = self.product;
+        let [m, n, k] = product.shape.map(u32::from);
+        let [ty_d, ty_a, ty_b, ty_c] = product.types;
+        let count = self.lanes.len() as u32;
         let registers = |elements: u32, ty: MatrixType| (elements / count / per_register(ty)) as usize;
         // Of a sparse A every second element is there.
         let kept = if product.sparse.is_some() { k / 2 } else { k };
         let first_b = registers(m * kept, ty_a);
         let first_c = first_b + registers(k * n, ty_b);
-        let a = group.gather(lanes, [m, kept], (0, ty_a, pa));
-        let b = group.gather(lanes, [k, n], (first_b, ty_b, pb));
-        let c = group.gather(lanes, [m, n], (first_c, ty_c, pc));
+        let a = self.gather(lanes, [m, kept], (0, ty_a, place_a));
+        let b = self.gather(lanes, [k, n], (first_b, ty_b, place_b));
+        let c = self.gather(lanes, [m, n], (first_c, ty_c, place_c));
         let metadata = first_c + registers(m * n, ty_c);
         let d = match product.sparse {
             Some(selector) => {
@@ -267,14 +268,32 @@ pub fn multiply<L: Lanes>(product: &Product, mask: u32, lanes: &mut L) {
             }
             None => product_of(product, &a, &b, &c, |_, at| at),
         };
-        for &lane in group.lanes.iter().filter(|&&lane| mask >> lane & 1 == 1) {
+        for &lane in self.lanes.iter().filter(|&&lane| mask >> lane & 1 == 1) {
             let elements = (0..m * n / count).map(|index| {
-                let [row, column] = pd(product, lane, index);
+                let [row, column] = place_d(product, lane, index);
                 d.at(row as usize, column as usize)
             });
             scatter(lanes, lane, ty_d, elements);
         }
     }
+}
+
+/// Runs an `mma`.
+pub fn multiply<L: Lanes>(product: &Product, mask: u32, lanes: &mut L) {
+    if is_quad_pair(product) {
+        let half =
+            |ty: MatrixType| -> Place { if ty == MatrixType::F16 { place_pair_half } else { place_pair_c } };
+        let places = [half(product.types[3]), half(product.types[0])];
+        for quad in 0..4 {
+            let members: [u32; 8] = std::array::from_fn(|i| quad * 4 + i as u32 % 4 + i as u32 / 4 * 16);
+            let group = Group { product, lanes: &members };
+            group.multiply(mask, lanes, place_pair_a, place_pair_b, places);
+        }
+        return;
+    }
+    let members: [u32; 32] = std::array::from_fn(|lane| lane as u32);
+    let group = Group { product, lanes: &members };
+    group.multiply(mask, lanes, place_a, place_b, [place_c, place_c]);
 }
 
 /// The product; `column_of` says where in its row an element of A belongs.
@@ -285,14 +304,17 @@ fn product_of(
     c: &Matrix,
     column_of: impl Fn(usize, usize) -> usize,
 ) -> Matrix {
+    if product.types[0] != MatrixType::S32 && product.round == Round::Nearest {
+        return sums_of(product, a, b, c, column_of);
+    }
     let [m, n, _] = product.shape.map(usize::from);
-    let [ty_d, ty_a, ty_b, ty_c] = product.types;
+    let [_, ty_a, ty_b, ty_c] = product.types;
     let mut d = Matrix::new([u32::from(product.shape[0]), u32::from(product.shape[1])]);
     for row in 0..m {
         for column in 0..n {
             let terms = (0..a.columns).map(|at| (a.at(row, at), b.at(column_of(row, at), column)));
             let start = c.at(row, column);
-            let raw = if ty_d == MatrixType::S32 {
+            let raw = if product.types[0] == MatrixType::S32 {
                 let sum = terms.fold(whole(ty_c, start), |sum, (x, y)| match (ty_a, product.and_popc) {
                     (MatrixType::B1, Integral::Yes) => sum + (x & y) as i64,
                     (MatrixType::B1, Integral::No) => sum + (x ^ y) as i64,
@@ -302,20 +324,44 @@ fn product_of(
                     Integral::Yes => sum.clamp(i64::from(i32::MIN), i64::from(i32::MAX)) as u64,
                     Integral::No => sum as u64,
                 }
-            } else if product.round != Round::Nearest {
+            } else {
                 terms.fold(start, |sum, (x, y)| {
                     let [x, y, sum] = [x, y, sum].map(|raw| soft::unpack(soft::F64, raw));
                     soft::pack(soft::F64, soft::add(soft::mul(x, y), sum, product.round), product.round)
                 })
-            } else {
-                let sum =
-                    terms.fold(value(ty_c, start), |sum, (x, y)| value(ty_a, x).mul_add(value(ty_b, y), sum));
-                encode(ty_d, sum)
             };
             d.set([row as u32, column as u32], raw);
         }
     }
     d
+}
+
+/// Products of floats that are rounded to nearest. Each element of A and B is made a number once, and a row of sums grows together.
+fn sums_of(
+    product: &Product,
+    a: &Matrix,
+    b: &Matrix,
+    c: &Matrix,
+    column_of: impl Fn(usize, usize) -> usize,
+) -> Matrix {
+    let [ty_d, ty_a, ty_b, ty_c] = product.types;
+    let n = usize::from(product.shape[1]);
+    let numbers = |ty: MatrixType, matrix: &Matrix| -> Vec<f64> {
+        matrix.elements.iter().map(|&raw| value(ty, raw)).collect()
+    };
+    let kept = a.columns;
+    let (a, b, mut sums) = (numbers(ty_a, a), numbers(ty_b, b), numbers(ty_c, c));
+    for (row, (factors, sums)) in a.chunks(kept).zip(sums.chunks_mut(n)).enumerate() {
+        for (at, &x) in factors.iter().enumerate() {
+            let start = column_of(row, at) * n;
+            let Some(others) = b.get(start..start + n) else { continue };
+            for (sum, &y) in sums.iter_mut().zip(others) {
+                // The product of shorter floats is exact, and the sum the same as if it was fused.
+                *sum = if ty_a == MatrixType::F64 { x.mul_add(y, *sum) } else { *sum + x * y };
+            }
+        }
+    }
+    Matrix { columns: n, elements: sums.into_iter().map(|sum| encode(ty_d, sum)).collect() }
 }
 
 /// Rows and columns of a fragment's matrix.

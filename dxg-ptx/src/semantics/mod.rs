@@ -6,11 +6,14 @@
 //! *Invariants.* Operands may have any bits above their type; results are extended to 64 bits as their type says (signed types
 //! by the sign, all others by zero), and the consumer cuts them to the register. Moves of 128 bits are the consumer's.
 
+pub(crate) mod approximate;
 mod atomic;
 mod bits;
 mod convert;
 mod float;
+pub(crate) mod half;
 mod integer;
+pub(crate) mod machine;
 pub mod matrix;
 mod narrow;
 mod soft;

@@ -353,6 +353,15 @@ pub(crate) fn to_f64(format: Format, bits: u64) -> f64 {
     match format.fraction {
         52 => f64::from_bits(bits),
         23 => f64::from(f32::from_bits(bits as u32)),
+        // A bf16 is the upper half of an f32.
+        7 if !format.is_nan(bits) => f64::from(f32::from_bits((bits as u32) << 16)),
+        10 if format == F16 && bits & format.infinity() != format.infinity() => {
+            // The exponent's bias is that of the wider format after this product, also of subnormal numbers.
+            let sign = f64::from_bits((bits & format.sign()) << 48);
+            let wide =
+                f64::from_bits((bits & (format.sign() - 1)) << 42) * f64::from_bits(0x7ef0_0000_0000_0000);
+            wide.copysign(sign)
+        }
         _ => f64::from_bits(match unpack(format, bits) {
             Value::Nan => 0x7ff8_0000_0000_0000,
             value => pack(F64, value, Round::Nearest),
@@ -366,5 +375,23 @@ pub(crate) fn from_f64(format: Format, value: f64, round: Round) -> u64 {
         (52, _) => value.to_bits(),
         (23, Round::Nearest) if !value.is_nan() => u64::from((value as f32).to_bits()),
         _ => pack(format, unpack(F64, value.to_bits()), round),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn halves_become_the_numbers_that_their_parts_say() {
+        for format in [F16, BF16] {
+            for bits in 0..=0xffff_u64 {
+                let want = match unpack(format, bits) {
+                    Value::Nan => 0x7ff8_0000_0000_0000,
+                    value => pack(F64, value, Round::Nearest),
+                };
+                assert_eq!(to_f64(format, bits).to_bits(), want, "{bits:#x}");
+            }
+        }
     }
 }

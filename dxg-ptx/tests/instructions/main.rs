@@ -23,6 +23,7 @@ use harness::Nans;
 use support::program::Make;
 use support::program::interpreter;
 use support::program::native;
+use support::program::packets;
 
 /// All checks by area.
 fn areas() -> Vec<(&'static str, Vec<Check>)> {
@@ -57,4 +58,9 @@ fn instructions_interpreted_compute_what_the_reference_says() {
 #[test]
 fn instructions_as_native_code_compute_what_the_reference_says() {
     check_all(&native, Nans::Any);
+}
+
+#[test]
+fn instructions_as_code_for_four_threads_compute_what_the_reference_says() {
+    check_all(&packets, Nans::Any);
 }

@@ -103,7 +103,45 @@ fn printf_prints_its_arguments(make: Make<'_>) {
     assert_eq!(left.out[..3], [3; 3]);
 }
 
+fn functions_that_call_each_other_twice_are_compiled_in_time(make: Make<'_>) {
+    let function = |name: &str, body: &str| format!(".func {name}()\n{{\n{body}ret;\n}}\n");
+    // Each is on a way back to itself, so that none becomes part of another; 2 to the power of 40 ways lead through them.
+    let mut outside = ".func f40();\n".to_owned()
+        + &function("f0", ".reg .pred %q;\nsetp.ne.u32 %q, 0, 0;\n@%q call f40;\n");
+    for level in 1..=40 {
+        outside += &function(&format!("f{level}"), &format!("call f{};\n", level - 1).repeat(2));
+    }
+    let body = "setp.gt.u32 %p1, %t, 99;\n@%p1 call f40;\nst.global.u32 [%mine], %g;";
+    let got = Kernel { outside: &outside, body, ..Kernel::default() }.out(make);
+    assert_eq!(got[..32], (0..32).collect::<Vec<u32>>());
+}
+
+fn functions_that_call_the_next_twice_do_so(make: Make<'_>) {
+    let function = |name: &str, body: &str| {
+        format!(
+            ".func (.param .u32 r) {name}(.param .u32 n)\n{{\n.reg .b32 %a;\nld.param.u32 %a, [n];\n{body}\n\
+             st.param.u32 [r], %a;\nret;\n}}\n"
+        )
+    };
+    let call = |register: &str, to: usize| {
+        format!(
+            "{{\n.param .u32 p;\n.param .u32 v;\nst.param.u32 [p], {register};\ncall (v), f{to}, (p);\n\
+             ld.param.u32 {register}, [v];\n}}\n"
+        )
+    };
+    // More instructions than are made one function, so that some of the calls stay calls.
+    let mut outside = function("f0", "add.u32 %a, %a, 1;");
+    for level in 1..12 {
+        outside += &function(&format!("f{level}"), &call("%a", level - 1).repeat(2));
+        let body = format!("mov.u32 %r1, %t;\n{}st.global.u32 [%mine], %r1;", call("%r1", level));
+        let got = Kernel { outside: &outside, body: &body, ..Kernel::default() }.out(make);
+        assert_eq!(got[..32], (0..32).map(|thread: u32| thread + (1 << level)).collect::<Vec<u32>>());
+    }
+}
+
 crate::for_each_executor!(
+    functions_that_call_each_other_twice_are_compiled_in_time,
+    functions_that_call_the_next_twice_do_so,
     recursion_returns_through_all_frames,
     function_pointers_choose_per_lane,
     a_list_of_targets_names_the_functions_of_a_call,

@@ -36,6 +36,34 @@ fn vector_at_half_its_size_is_misaligned(make: Make<'_>) {
     assert!(matches!(kind, FaultKind::Misaligned { .. }), "{kind:?}");
 }
 
+fn asynchronous_copy_from_or_to_nowhere_is_an_illegal_address(make: Make<'_>) {
+    for copy in [
+        "[s], [%rd1], 4",
+        "[s], [%rd1], 4, %r1",
+        "[s], [%rd1], 8, %t",
+        "[s+64], [%data], 4",
+        "[%r2], [%data], 16, 0",
+        "[%r2], [%data], 16, 7",
+    ] {
+        let body = format!(
+            ".shared .align 16 .b8 s[64];\nmov.u64 %rd1, 4096;\nmov.u32 %r1, 4;\nmov.u32 %r2, s;\n\
+             add.u32 %r2, %r2, 100000000;\ncp.async.ca.shared.global {copy};"
+        );
+        let (kind, fault) = fault(make, &body);
+        assert!(matches!(kind, FaultKind::IllegalAddress { .. }), "{copy}: {kind:?}");
+        let first = if copy.ends_with("%t") { 1 } else { 0 };
+        assert_eq!(fault.thread, Some([first, 0, 0]), "{copy}");
+    }
+}
+
+fn asynchronous_copy_of_an_odd_address_is_misaligned(make: Make<'_>) {
+    for copy in ["[s], [%data+2], 4", "[s+4], [%data], 8, 0", "[s+8], [%data], 16, %t"] {
+        let body = format!(".shared .align 16 .b8 s[64];\ncp.async.ca.shared.global {copy};");
+        let (kind, _) = fault(make, &body);
+        assert!(matches!(kind, FaultKind::Misaligned { .. }), "{copy}: {kind:?}");
+    }
+}
+
 fn trap_ends_the_grid(make: Make<'_>) {
     let (kind, fault) = fault(make, "setp.eq.u32 %p1, %t, 5;\n@%p1 trap;");
     assert_eq!((kind, fault.function.as_str()), (FaultKind::Trap, "k"));
@@ -127,6 +155,8 @@ crate::for_each_executor!(
     shared_access_beyond_the_block_is_an_illegal_address,
     odd_address_is_misaligned,
     vector_at_half_its_size_is_misaligned,
+    asynchronous_copy_from_or_to_nowhere_is_an_illegal_address,
+    asynchronous_copy_of_an_odd_address_is_misaligned,
     trap_ends_the_grid,
     barrier_that_a_lane_cannot_reach_is_a_deadlock,
     warp_operation_without_all_of_its_lanes_is_a_deadlock,

@@ -11,11 +11,12 @@ mod kernel;
 mod matrices;
 mod matrix;
 mod memory;
+mod packets;
 mod sparse;
 mod warps;
 mod wmma;
 
-/// Expands a test over both executors.
+/// Expands a test over all executors.
 macro_rules! for_each_executor {
     ($($name:ident),* $(,)?) => {
         mod interpreted {
@@ -31,6 +32,14 @@ macro_rules! for_each_executor {
                 #[test]
                 fn $name() {
                     super::$name(&crate::support::program::native);
+                }
+            )*
+        }
+        mod packets {
+            $(
+                #[test]
+                fn $name() {
+                    super::$name(&crate::support::program::packets);
                 }
             )*
         }

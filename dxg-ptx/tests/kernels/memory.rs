@@ -51,6 +51,22 @@ fn asynchronous_copies_arrive_and_fill_with_zero(make: Make<'_>) {
     assert_eq!(got[..9], [1, 2, 3, 4, 5, 6, 0, 0, 2]);
 }
 
+fn asynchronous_copies_read_as_many_bytes_as_a_register_says(make: Make<'_>) {
+    // Each thread reads a byte more of its own 16; what reads none names no memory.
+    let body = ".shared .align 16 .b8 s[1024];\nmov.u32 %r1, s;\nmad.lo.u32 %r1, %t, 16, %r1;\nmov.u64 %rd1, %data;\n\
+                setp.eq.u32 %p1, %t, 0;\nselp.u64 %rd1, 24, %rd1, %p1;\n\
+                cp.async.ca.shared.global [%r1], [%rd1], 16, %t;\ncp.async.wait_all;\n\
+                ld.shared.v4.u32 {%r2, %r3, %r4, %r5}, [%r1];\nmad.wide.u32 %rd2, %t, 16, %out;\n\
+                st.global.v4.u32 [%rd2], {%r2, %r3, %r4, %r5};";
+    let data = vec![0x0403_0201, 0x0807_0605, 0x0c0b_0a09, 0x100f_0e0d];
+    let got = Kernel { body, data, block: 17, ..Kernel::default() }.out(make);
+    let bytes: Vec<u8> = got[..17 * 4].iter().flat_map(|word| word.to_le_bytes()).collect();
+    for (count, line) in bytes.chunks(16).enumerate() {
+        let want: Vec<u8> = (1..=16).map(|byte| if byte <= count as u8 { byte } else { 0 }).collect();
+        assert_eq!(line, want, "{count} bytes");
+    }
+}
+
 fn special_registers_say_where_a_thread_is(make: Make<'_>) {
     let body = "mov.u32 %r1, %laneid;\nmov.u32 %r2, %warpid;\nmov.u32 %r3, %lanemask_lt;\npopc.b32 %r3, %r3;\n\
                 mov.u32 %r4, %nwarpid;\nmov.u32 %r5, %nctaid.x;\nshl.b32 %r2, %r2, 8;\nshl.b32 %r3, %r3, 16;\n\
@@ -87,6 +103,7 @@ crate::for_each_executor!(
     generic_addresses_reach_every_space,
     local_memory_belongs_to_each_thread,
     asynchronous_copies_arrive_and_fill_with_zero,
+    asynchronous_copies_read_as_many_bytes_as_a_register_says,
     special_registers_say_where_a_thread_is,
     vectors_of_64_bits_move_whole,
 );

@@ -26,6 +26,7 @@ use support::program::Make;
 use support::program::Program;
 use support::program::interpreter;
 use support::program::native;
+use support::program::packets;
 use support::random::Random;
 
 /// What a program leaves: its results, its sums, how it ended.
@@ -78,10 +79,15 @@ fn input(random: &mut Random) -> u32 {
     }
 }
 
-/// Where the two executors differ for a seed.
+/// Where native code of either tier differs from the interpreter for a seed.
 fn difference(seed: u64, text: &str) -> Option<String> {
     let expected = run(text, seed, &interpreter);
     let got = run(text, seed, &native);
+    compare(seed, text, &expected, &got)
+        .or_else(|| compare(seed, text, &expected, &run(text, seed, &packets)))
+}
+
+fn compare(seed: u64, text: &str, expected: &Left, got: &Left) -> Option<String> {
     if expected == got && expected.2.is_none() {
         return None;
     }
@@ -231,4 +237,9 @@ fn damaged_programs_interpreted_end_without_a_panic() {
 #[test]
 fn damaged_programs_as_native_code_end_without_a_panic() {
     run_damaged("native", &native);
+}
+
+#[test]
+fn damaged_programs_as_code_for_four_threads_end_without_a_panic() {
+    run_damaged("packets", &packets);
 }

@@ -36,6 +36,18 @@ pub(crate) fn native(module: Arc<Module>, placement: Placement) -> Box<dyn Execu
     Box::new(program)
 }
 
+/// Native code that runs four threads at once where that can be.
+pub(crate) fn packets(module: Arc<Module>, placement: Placement) -> Box<dyn Executable> {
+    let entries: Vec<FuncId> =
+        (0..).zip(&module.functions).filter(|(_, f)| f.is_entry).map(|(id, _)| FuncId(id)).collect();
+    let program = NativeProgram::new(module, placement).expect("there is a code generator for this machine");
+    for entry in entries {
+        program.compile(entry).expect("the entries can be compiled");
+        program.improve(entry).expect("the entries can be compiled better");
+    }
+    Box::new(program)
+}
+
 /// A module whose variables lie in an arena.
 pub(crate) struct Program {
     pub(crate) module: Arc<Module>,

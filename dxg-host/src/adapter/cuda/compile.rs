@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use dxg_ptx::DiagnosticKind;
 use dxg_ptx::Diagnostics;
 use dxg_ptx::exec::Executable;
-use dxg_ptx::exec::Needs;
 use dxg_ptx::exec::Placement;
 use dxg_ptx::interp::Interpreter;
 use dxg_ptx::ir::FuncId;
 use dxg_ptx::ir::Module;
 use dxg_ptx::native::CodeCache;
+use dxg_ptx::native::CodeStore;
 use dxg_ptx::native::NativeProgram;
 use dxg_ptx::native::SourceKey;
 use dxg_wire::cuda::image_kind;
@@ -22,8 +23,16 @@ use super::settings::Executor;
 /// Bytes of machine code that are kept for modules that come again.
 const MOST_CODE_BYTES: usize = 64 << 20;
 
+/// Code that has kept cores busy for so long may do so again: better code takes some milliseconds to make.
+const WORTH_IMPROVING: Duration = Duration::from_millis(5);
+
 /// The machine code of this worker, whose modules are all of one client.
-static CODE: LazyLock<Arc<CodeCache>> = LazyLock::new(|| Arc::new(CodeCache::new(MOST_CODE_BYTES, None)));
+static CODE: LazyLock<Arc<CodeCache>> = LazyLock::new(|| Arc::new(CodeCache::new(MOST_CODE_BYTES)));
+
+/// Machine code is kept in a store as well.
+pub(super) fn keep_in(store: Arc<dyn CodeStore>) {
+    CODE.keep_in(store);
+}
 
 /// One image, in private memory.
 #[derive(Debug)]
@@ -61,6 +70,16 @@ impl Refused {
         Self::new(result::OUT_OF_MEMORY, "the module is large and the quota has no room for it")
     }
 
+    /// A mistake of ours.
+    pub(super) fn failed() -> Self {
+        Self::new(result::INVALID_PTX, "the compiler failed")
+    }
+
+    /// Its text is not where it was any more.
+    pub(super) fn gone() -> Self {
+        Self::new(result::INVALID_IMAGE, "the memory of the image is gone")
+    }
+
     /// Its variables were placed where nothing is.
     pub(super) fn no_memory() -> Self {
         Self::new(result::ILLEGAL_ADDRESS, "the variables of the module have no memory")
@@ -95,35 +114,110 @@ fn wrong(problems: &Diagnostics) -> Refused {
     Refused::new(result, problems.to_string())
 }
 
-/// What each function of a module needs of its launches, by number.
-pub(super) fn needs(module: &Module) -> Vec<Needs> {
-    let interpreter = Interpreter::new(Arc::new(module.clone()), Placement::default());
-    let ids = 0..u32::try_from(module.functions.len()).unwrap_or(u32::MAX);
-    ids.map(|id| interpreter.needs(FuncId(id))).collect()
-}
-
 /// What the code of a module made of these images is known by.
 pub(super) fn source(images: &[Image]) -> SourceKey {
     let texts: Vec<&[u8]> = images.iter().map(|image| image.bytes.as_slice()).collect();
     SourceKey::of(&texts)
 }
 
-/// A module that runs, with its variables where the placement says.
-///
-/// # Errors
-/// When there is no code for it.
-pub(super) fn executable(
-    executor: Executor,
-    module: &Arc<Module>,
-    source: SourceKey,
-    placement: Placement,
-) -> Result<Arc<dyn Executable>, Refused> {
-    match executor {
-        Executor::Native => {
-            let program = NativeProgram::new(Arc::clone(module), placement);
-            let program = program.map_err(|error| Refused::new(result::NOT_SUPPORTED, error.to_string()))?;
-            Ok(Arc::new(program.with_cache(Arc::clone(&CODE), source)))
+/// A module that runs once its variables have a place, and whose code is made entry by entry.
+pub(super) trait Program: Executable {
+    /// The program with its variables where the placement says.
+    fn placed(self: Box<Self>, placement: Placement) -> Arc<dyn Program>;
+
+    /// Whether entries are launched sooner for having been made before.
+    fn is_made(&self) -> bool {
+        true
+    }
+
+    /// Makes what launches of an entry run, which may take long. A launch before that would make it itself, and others wait.
+    fn make(&self, entry: FuncId);
+
+    /// How long an entry must have kept cores busy before it is worth better code than what [`Program::make`] makes; `None` where there is
+    /// none.
+    fn worth_improving_after(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Makes better code of an entry, which launches that begin later run. How many bytes it takes.
+    fn improve(&self, _entry: FuncId) -> u64 {
+        0
+    }
+}
+
+impl Program for NativeProgram {
+    fn placed(self: Box<Self>, placement: Placement) -> Arc<dyn Program> {
+        Arc::new(Self::placed(*self, placement))
+    }
+
+    fn make(&self, entry: FuncId) {
+        if let Err(error) = self.compile(entry) {
+            tracing::debug!(%error, entry = entry.0, "an entry is interpreted");
         }
-        Executor::Interpreter => Ok(Arc::new(Interpreter::new(Arc::clone(module), placement))),
+    }
+
+    fn worth_improving_after(&self) -> Option<Duration> {
+        Some(WORTH_IMPROVING)
+    }
+
+    fn improve(&self, entry: FuncId) -> u64 {
+        match Self::improve(self, entry) {
+            Ok(true) => self.machine_code(entry).map_or(0, |code| code.len() as u64),
+            Ok(false) => 0,
+            Err(error) => {
+                tracing::debug!(%error, entry = entry.0, "an entry is not improved");
+                0
+            }
+        }
+    }
+}
+
+impl Program for Interpreter {
+    fn placed(self: Box<Self>, placement: Placement) -> Arc<dyn Program> {
+        Arc::new(Self::placed(*self, placement))
+    }
+
+    fn is_made(&self) -> bool {
+        false
+    }
+
+    fn make(&self, _entry: FuncId) {}
+}
+
+/// What makes modules run.
+pub(super) trait Compiler: Send + Sync {
+    /// A module that runs once it is placed.
+    ///
+    /// # Errors
+    /// When there is no code for this machine.
+    fn program(
+        &self,
+        executor: Executor,
+        module: &Arc<Module>,
+        source: SourceKey,
+    ) -> Result<Box<dyn Program>, Refused>;
+}
+
+/// The compiler of this worker.
+#[derive(Debug)]
+pub(super) struct OwnCompiler;
+
+impl Compiler for OwnCompiler {
+    fn program(
+        &self,
+        executor: Executor,
+        module: &Arc<Module>,
+        source: SourceKey,
+    ) -> Result<Box<dyn Program>, Refused> {
+        let nowhere = Placement::default();
+        match executor {
+            Executor::Native => {
+                let program = NativeProgram::new(Arc::clone(module), nowhere);
+                let program =
+                    program.map_err(|error| Refused::new(result::NOT_SUPPORTED, error.to_string()))?;
+                Ok(Box::new(program.with_cache(Arc::clone(&CODE), source)))
+            }
+            Executor::Interpreter => Ok(Box::new(Interpreter::new(Arc::clone(module), nowhere))),
+        }
     }
 }

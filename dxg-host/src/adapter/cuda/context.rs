@@ -22,18 +22,20 @@ use parking_lot::Condvar;
 use parking_lot::Mutex;
 
 use super::super::SessionCalls;
+use super::charge::Account;
 use super::engine::Engine;
 use super::fifo::Fifo;
 use super::grid::Grid;
 use super::heap::Heap;
 use super::memory::Memory;
+use super::module::CHARGED_BYTES;
 use super::queue::Queue;
 use super::settings::Settings;
 use super::workspace::Workspaces;
 
 /// Errors of kernels that one worker tells everybody of.
 const LOUD_ERRORS: u32 = 8;
-/// Entries that wait, of all streams, before no more are taken from the ring.
+/// Entries that wait, of all streams and by their weight, before no more are taken from the ring.
 const MOST_WAITING: usize = 1 << 16;
 
 /// What the streams of a context share.
@@ -42,11 +44,15 @@ pub(super) struct Context {
     pub(super) memory: Memory,
     pub(super) settings: Settings,
     pub(super) calls: Arc<dyn SessionCalls>,
+    /// What its modules take.
+    pub(super) modules: Arc<Account>,
     pub(super) workspaces: Workspaces,
     status: SharedSlice,
     /// The sticky `CUresult`; 0 for none.
     error: AtomicU32,
     ended: AtomicBool,
+    /// Set once nothing of it runs any more: it has failed or ended.
+    pub(super) given_up: Arc<AtomicBool>,
     /// The client has closed the stream; a thread that runs a grid may be the one that would have seen it.
     pub(super) closing: Arc<AtomicBool>,
     fifo: Mutex<Option<Fifo>>,
@@ -54,7 +60,7 @@ pub(super) struct Context {
     grids: Mutex<Vec<Arc<Grid>>>,
     queues: Mutex<Vec<Weak<Queue>>>,
     next_grid: AtomicU64,
-    /// Streams that a thread has or will have, and compilations.
+    /// Streams that a thread has or will have.
     active: AtomicUsize,
     waiting: AtomicUsize,
     changed: Condvar,
@@ -79,11 +85,13 @@ impl Context {
             engine,
             memory,
             settings,
+            modules: Account::new(&calls, CHARGED_BYTES),
             calls,
             workspaces,
             status,
             error: AtomicU32::new(0),
             ended: AtomicBool::new(false),
+            given_up: Arc::default(),
             closing,
             fifo: Mutex::new(None),
             heap: Mutex::new(None),
@@ -119,8 +127,10 @@ impl Context {
         } else {
             tracing::debug!(result, %why, "CUDA context failed");
         }
-        // Streams that wait for cells or memory have nothing to wait for any more.
+        self.given_up.store(true, Ordering::Release);
+        // Streams that wait for cells, memory or code have nothing to wait for any more.
         self.engine.watch.poke();
+        self.all_queues().iter().for_each(Queue::wake_from_code);
     }
 
     /// A stream gets a thread, now or soon.
@@ -135,15 +145,15 @@ impl Context {
         }
     }
 
-    /// An entry is queued.
-    pub(super) fn queued(&self) {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
+    /// An entry of this weight is queued.
+    pub(super) fn queued(&self, weight: usize) {
+        self.waiting.fetch_add(weight, Ordering::AcqRel);
     }
 
-    /// Entries are taken out of a queue.
-    pub(super) fn taken(&self, count: usize) {
-        let before = self.waiting.fetch_sub(count, Ordering::AcqRel);
-        if before >= MOST_WAITING && before - count < MOST_WAITING {
+    /// Entries of this weight are taken out of a queue.
+    pub(super) fn taken(&self, weight: usize) {
+        let before = self.waiting.fetch_sub(weight, Ordering::AcqRel);
+        if before >= MOST_WAITING && before - weight < MOST_WAITING {
             self.tell_change();
         }
     }
@@ -168,9 +178,10 @@ impl Context {
     /// Ends the context: see the module.
     pub(super) fn end(self: &Arc<Self>) {
         self.ended.store(true, Ordering::Release);
+        self.given_up.store(true, Ordering::Release);
         self.stop_grids();
         self.engine.watch.remove_context(self);
-        let queues: Vec<Arc<Queue>> = self.queues.lock().iter().filter_map(Weak::upgrade).collect();
+        let queues = self.all_queues();
         // Streams that wait for each other keep each other, unless they are parted.
         queues.iter().for_each(|queue| queue.give_up());
         let mut change = self.change.lock();
@@ -178,6 +189,10 @@ impl Context {
             self.stop_grids();
             self.changed.wait_for(&mut change, Duration::from_millis(20));
         }
+    }
+
+    fn all_queues(&self) -> Vec<Arc<Queue>> {
+        self.queues.lock().iter().filter_map(Weak::upgrade).collect()
     }
 
     /// Whether the client is gone, so that nothing of it should run on.
@@ -188,7 +203,10 @@ impl Context {
     /// A stream was made.
     pub(super) fn add_queue(&self, queue: &Arc<Queue>) {
         let mut queues = self.queues.lock();
-        queues.retain(|queue| queue.strong_count() != 0);
+        // Now and then: to look at all for each would take long where they are many.
+        if queues.len().is_power_of_two() {
+            queues.retain(|queue| queue.strong_count() != 0);
+        }
         queues.push(Arc::downgrade(queue));
     }
 

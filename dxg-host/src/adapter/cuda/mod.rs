@@ -5,13 +5,14 @@
 //!
 //! *Order of reading.* [`reader`] takes entries, [`validate`] makes commands of them, [`server`] executes those in the order of the ring; work goes to the
 //! streams in [`queue`], which threads of the [`pool`] run as [`work`] says, grids as [`grid`] says. [`memory`] is what addresses
-//! mean, [`module`] what launches name.
+//! mean, [`module`] what launches name, [`code`] what they wait for, made by the threads of [`jobs`].
 //!
 //! *Invariants.* A guest can write device memory, modules and parameters as it likes; what it makes go wrong ends in the error of its
 //! context or the end of its session.
 
 mod attributes;
 mod charge;
+mod code;
 mod compile;
 mod context;
 mod engine;
@@ -19,8 +20,10 @@ mod fifo;
 mod grid;
 mod heap;
 mod identity;
+mod jobs;
 mod layout;
 pub mod libcuda;
+mod loading;
 mod memory;
 mod module;
 mod places;
@@ -31,13 +34,17 @@ mod reader;
 mod result;
 mod server;
 mod settings;
+#[cfg(test)]
+mod tests;
 mod validate;
+mod waits;
 mod watch;
 mod work;
 mod workspace;
 
 use std::sync::Arc;
 
+use dxg_ptx::native::CodeStore;
 use dxg_wire::session::StreamKind;
 use parking_lot::Mutex;
 
@@ -64,6 +71,11 @@ pub fn cpu() -> Arc<dyn Adapter> {
 #[must_use]
 pub fn beside(adapter: Arc<dyn Adapter>) -> Arc<dyn Adapter> {
     Arc::new(CudaAdapter::new(adapter.identity().clone(), Some(adapter)))
+}
+
+/// Keeps the code of this process's client in a store, from now on.
+pub fn keep_code(store: Arc<dyn CodeStore>) {
+    compile::keep_in(store);
 }
 
 /// CUDA on the CPU.

@@ -1,16 +1,13 @@
-//! Modules: compiled when they are loaded, placed when the guest has memory for their variables.
+//! Modules: read and checked when they are loaded, placed when the guest has memory for their variables.
 
 use std::sync::Arc;
 
-use dxg_ptx::exec::Executable;
 use dxg_ptx::exec::Needs;
-use dxg_ptx::exec::Placement;
 use dxg_ptx::ir::FuncId;
 use dxg_ptx::ir::Function;
 use dxg_ptx::ir::Linkage;
 use dxg_ptx::ir::Module;
 use dxg_ptx::ir::Space;
-use dxg_ptx::native::SourceKey;
 use dxg_wire::codec::Encoder;
 use dxg_wire::cuda::FunctionInfo;
 use dxg_wire::cuda::List;
@@ -18,33 +15,45 @@ use dxg_wire::cuda::ModuleInfo;
 use dxg_wire::cuda::ParamInfo;
 use dxg_wire::cuda::SymbolInfo;
 use dxg_wire::cuda::symbol_kind;
+use parking_lot::Mutex;
 
-use super::super::SessionCalls;
-use super::charge::Charge;
+use super::charge::Part;
+use super::code::Code;
+use super::code::Improved;
+use super::code::Share;
 use super::compile;
+use super::compile::Compiler;
+use super::compile::Program;
 use super::compile::Refused;
 use super::grid::Cost;
 use super::layout::Variables;
 use super::memory::Memory;
 use super::settings::Executor;
+use super::waits;
 
 /// Most threads of a block, whatever its function says.
 const MOST_THREADS: u64 = 1024;
 /// Bytes that a byte of text becomes, roughly: its meaning, its regions, its code.
 const PER_TEXT_BYTE: u64 = 32;
-/// What is charged is a multiple of this; modules of usual size cost nothing.
-const CHARGED_BYTES: u64 = 16 << 20;
+/// The modules of a context are charged in multiples of this: a few of usual size cost nothing.
+pub(super) const CHARGED_BYTES: u64 = 4 << 20;
 
-/// A module that is compiled and has no memory yet.
-#[derive(Debug)]
+/// A module that is read and has no memory yet.
 pub(super) struct Loaded {
     pub(super) module: Arc<Module>,
     pub(super) variables: Variables,
     /// The encoded [`ModuleInfo`].
     pub(super) info: Vec<u8>,
     entries: Vec<Entry>,
-    source: SourceKey,
-    _charge: Charge,
+    /// Gone once it is placed.
+    program: Mutex<Option<Box<dyn Program>>>,
+    _part: Part,
+}
+
+impl std::fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Loaded").field("entries", &self.entries.len()).finish_non_exhaustive()
+    }
 }
 
 /// What launches of an entry are checked against.
@@ -60,13 +69,17 @@ pub(super) struct Limits {
 struct Entry {
     function: FuncId,
     limits: Limits,
+    instructions: usize,
+    can_wait: bool,
 }
 
 /// A module with its variables in memory.
 pub(super) struct Placed {
     loaded: Arc<Loaded>,
-    executable: Arc<dyn Executable>,
+    program: Arc<dyn Program>,
     costs: Vec<Cost>,
+    codes: Vec<Code>,
+    improved: Share,
 }
 
 impl std::fmt::Debug for Placed {
@@ -76,30 +89,36 @@ impl std::fmt::Debug for Placed {
 }
 
 impl Loaded {
-    /// Compiles and links images.
+    /// What a module of a text of so many bytes takes.
+    pub(super) fn bytes_of(text_bytes: u64) -> u64 {
+        text_bytes.saturating_mul(PER_TEXT_BYTE)
+    }
+
+    /// Reads and links images. `part` is the room that they have.
     ///
     /// # Errors
     /// What is wrong with them.
     pub(super) fn new(
         images: &[compile::Image],
         binary_version: u32,
-        calls: &Arc<dyn SessionCalls>,
+        part: Part,
+        (compiler, executor): (&dyn Compiler, Executor),
     ) -> Result<Self, Refused> {
-        let text_bytes = images.iter().fold(0_u64, |sum, image| sum.saturating_add(image.bytes.len() as u64));
-        let large_bytes = text_bytes.saturating_mul(PER_TEXT_BYTE) / CHARGED_BYTES * CHARGED_BYTES;
-        let charge = Charge::new(calls, large_bytes).ok_or_else(Refused::quota)?;
-        let module = compile::link(images)?;
+        let module = Arc::new(compile::link(images)?);
         let variables = Variables::of(&module).map_err(|_| Refused::too_large())?;
-        let needs = compile::needs(&module);
+        let program = compiler.program(executor, &module, compile::source(images))?;
         let entries: Vec<(Entry, &Function, Needs)> = module
             .functions
             .iter()
-            .zip(&needs)
             .enumerate()
-            .filter(|(_, (function, _))| function.is_entry && !function.blocks.is_empty())
-            .filter_map(|(index, (function, needs))| {
+            .filter(|(_, function)| function.is_entry && !function.blocks.is_empty())
+            .filter_map(|(index, function)| {
                 let id = FuncId(u32::try_from(index).ok()?);
-                Some((Entry { function: id, limits: limits(function, *needs) }, function, *needs))
+                let instructions = function.blocks.iter().map(|block| block.insts.len()).sum();
+                let needs = program.needs(id);
+                let limits = limits(function, needs);
+                let can_wait = waits::can_wait(&module, id);
+                Some((Entry { function: id, limits, instructions, can_wait }, function, needs))
             })
             .collect();
         let version = ptx_version(&module);
@@ -112,25 +131,28 @@ impl Loaded {
         info.encode(&mut encoder);
         let entries = entries.into_iter().map(|(entry, ..)| entry).collect();
         let info = encoder.as_slice().to_vec();
-        let source = compile::source(images);
-        Ok(Self { variables, info, entries, module: Arc::new(module), source, _charge: charge })
+        let program = Mutex::new(Some(program));
+        Ok(Self { variables, info, entries, module, program, _part: part })
     }
 
-    /// Gives the variables their first values at `base` and makes the code that finds them there.
+    /// Gives the variables their first values at `base`, once. Code that finds them there can be made then.
     ///
     /// # Errors
-    /// When there is no memory at `base`, or the code cannot be made.
+    /// When there is no memory at `base`.
     pub(super) fn place(
         self: &Arc<Self>,
         base: u64,
         memory: &Memory,
-        executor: Executor,
+        improved: &Arc<Improved>,
     ) -> Result<Placed, Refused> {
-        let placement: Placement = self.variables.placement(base);
-        let executable = compile::executable(executor, &self.module, self.source, placement)?;
+        let program = self.program.lock().take().ok_or_else(Refused::failed)?;
+        let program = program.placed(self.variables.placement(base));
         self.variables.initialise(&self.module, base, memory).map_err(|_| Refused::no_memory())?;
         let costs = self.entries.iter().map(|_| Cost::default()).collect();
-        Ok(Placed { loaded: Arc::clone(self), executable, costs })
+        let code = |_: &Entry| if program.is_made() { Code::default() } else { Code::ready() };
+        let codes = self.entries.iter().map(code).collect();
+        let improved = Share::of(improved);
+        Ok(Placed { loaded: Arc::clone(self), program, costs, codes, improved })
     }
 
     /// Number of its entries.
@@ -140,9 +162,29 @@ impl Loaded {
 }
 
 impl Placed {
-    /// The code.
-    pub(super) fn executable(&self) -> &dyn Executable {
-        &*self.executable
+    /// What runs.
+    pub(super) fn program(&self) -> &dyn Program {
+        &*self.program
+    }
+
+    /// The code of an entry by its number, which was checked.
+    pub(super) fn code(&self, number: usize) -> &Code {
+        &self.codes[number]
+    }
+
+    /// Whether an entry can wait for what others do.
+    pub(super) fn can_wait(&self, number: usize) -> bool {
+        self.loaded.entries[number].can_wait
+    }
+
+    /// Instructions of an entry, without those of what it calls.
+    pub(super) fn instructions(&self, number: usize) -> usize {
+        self.loaded.entries[number].instructions
+    }
+
+    /// The improved code that it has.
+    pub(super) fn improved(&self) -> &Share {
+        &self.improved
     }
 
     /// Number of its entries.

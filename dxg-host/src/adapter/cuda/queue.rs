@@ -14,6 +14,9 @@ use super::super::cell::Cell;
 use super::context::Context;
 use super::work::Work;
 
+/// An entry that holds more than this counts as several.
+const BYTES_PER_WEIGHT: usize = 256;
+
 /// An entry of a stream.
 #[derive(Debug)]
 pub(super) struct Item {
@@ -21,6 +24,13 @@ pub(super) struct Item {
     pub(super) sequence: u64,
     /// What is done.
     pub(super) work: Work,
+}
+
+impl Item {
+    /// What it counts among all that waits: more where it holds more.
+    fn weight(&self) -> usize {
+        1 + self.work.held_bytes() / BYTES_PER_WEIGHT
+    }
 }
 
 /// Who has a stream.
@@ -32,7 +42,7 @@ enum Phase {
     Ready,
     /// A thread.
     Running,
-    /// Whoever will wake it, so that the entry of this number is complete.
+    /// Whoever will wake it at the entry of this number, which is complete then unless it is kept to be done.
     Parked(u64),
 }
 
@@ -40,6 +50,8 @@ enum Phase {
 struct State {
     items: VecDeque<Item>,
     phase: Phase,
+    /// The entry that the stream is parked at, if it is to be done afterwards.
+    kept: Option<Item>,
     /// Number of the last complete entry.
     completed: u64,
     /// Streams that wait for an entry of this one.
@@ -81,7 +93,8 @@ pub(super) enum Eager {
 impl Queue {
     /// A stream without work, whose progress is at 0.
     pub(super) fn new(context: &Arc<Context>, priority: i32, cell: Cell) -> Arc<Self> {
-        let state = State { items: VecDeque::new(), phase: Phase::Idle, completed: 0, waiters: Vec::new() };
+        let (items, waiters) = (VecDeque::new(), Vec::new());
+        let state = State { items, phase: Phase::Idle, kept: None, completed: 0, waiters };
         let queue = Arc::new(Self { context: Arc::clone(context), priority, cell, state: Mutex::new(state) });
         context.add_queue(&queue);
         queue
@@ -89,10 +102,11 @@ impl Queue {
 
     /// Adds an entry.
     pub(super) fn push(self: &Arc<Self>, item: Item, eager: Eager) -> Pushed {
+        let weight = item.weight();
         let mut state = self.state.lock();
         if state.phase != Phase::Idle {
             state.items.push_back(item);
-            self.context.queued();
+            self.context.queued(weight);
             return Pushed::Queued;
         }
         self.context.enter();
@@ -103,7 +117,7 @@ impl Queue {
         state.phase = Phase::Ready;
         state.items.push_back(item);
         drop(state);
-        self.context.queued();
+        self.context.queued(weight);
         self.context.engine.pool.submit(Arc::clone(self));
         Pushed::Queued
     }
@@ -114,7 +128,7 @@ impl Queue {
         if let Some(item) = state.items.pop_front() {
             state.phase = Phase::Running;
             drop(state);
-            self.context.taken(1);
+            self.context.taken(item.weight());
             return Some(item);
         }
         state.phase = Phase::Idle;
@@ -144,6 +158,15 @@ impl Queue {
         self.context.leave();
     }
 
+    /// The thread that has the stream lets go of it until somebody wakes it; the entry is done then.
+    pub(super) fn park_before(&self, item: Item) {
+        let mut state = self.state.lock();
+        state.phase = Phase::Parked(item.sequence);
+        state.kept = Some(item);
+        drop(state);
+        self.context.leave();
+    }
+
     /// The thread that parked the stream takes it back: nobody was asked to wake it.
     pub(super) fn unpark(&self) {
         self.context.enter();
@@ -152,13 +175,41 @@ impl Queue {
 
     /// Ends the wait of a stream that was parked.
     pub(super) fn wake(self: &Arc<Self>) {
+        self.wake_if(|_, _| true);
+    }
+
+    /// Ends the wait of a stream that was parked at an entry, if it still is.
+    pub(super) fn wake_at(self: &Arc<Self>, sequence: u64) {
+        self.wake_if(|parked, _| parked == sequence);
+    }
+
+    /// Ends the wait of a stream for code: its context has failed.
+    pub(super) fn wake_from_code(self: &Arc<Self>) {
+        let awaited = match &self.state.lock().kept {
+            Some(Item { work: Work::Launch(kernel), .. }) => {
+                Some((Arc::clone(&kernel.placed), kernel.function))
+            }
+            _ => None,
+        };
+        self.wake_if(|_, kept| kept.is_some());
+        if let Some((placed, function)) = awaited {
+            placed.code(function).forget(self);
+        }
+    }
+
+    fn wake_if(self: &Arc<Self>, is_meant: impl FnOnce(u64, Option<&Item>) -> bool) {
         let mut state = self.state.lock();
         let Phase::Parked(sequence) = state.phase else { return };
+        if !is_meant(sequence, state.kept.as_ref()) {
+            return;
+        }
         state.phase = Phase::Ready;
-        state.items.push_front(Item { sequence, work: Work::Nothing });
+        let item = state.kept.take().unwrap_or(Item { sequence, work: Work::Nothing });
+        let weight = item.weight();
+        state.items.push_front(item);
         self.context.enter();
         drop(state);
-        self.context.queued();
+        self.context.queued(weight);
         self.context.engine.pool.submit(Arc::clone(self));
     }
 
@@ -167,9 +218,17 @@ impl Queue {
         let mut state = self.state.lock();
         let waiters = std::mem::take(&mut state.waiters);
         let dropped = std::mem::take(&mut state.items);
+        let kept = state.kept.take();
+        if kept.is_some() {
+            // Whoever would wake it finds nothing to wake.
+            state.phase = Phase::Idle;
+        }
         drop(state);
+        if let Some(Item { work: Work::Launch(kernel), .. }) = &kept {
+            kernel.placed.code(kernel.function).forget(self);
+        }
         drop(waiters);
-        self.context.taken(dropped.len());
+        self.context.taken(dropped.iter().map(Item::weight).sum());
     }
 
     /// Has `waiter`, which is parked, woken once entry `sequence` is complete. Whether it has to be.

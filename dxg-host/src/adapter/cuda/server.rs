@@ -4,10 +4,6 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::sync::atomic::AtomicUsize;
-use std::sync::atomic::Ordering;
-use std::thread;
-use std::time::Instant;
 
 use dxg_ptx::exec::Launch;
 use dxg_ptx::exec::Residency;
@@ -15,7 +11,6 @@ use dxg_wire::codec::Encoder;
 use dxg_wire::cuda;
 use dxg_wire::cuda::launch_flags;
 use dxg_wire::cuda::memory_kind;
-use parking_lot::Mutex;
 
 use super::super::AdapterIdentity;
 use super::super::SessionCalls;
@@ -26,16 +21,17 @@ use super::super::answer::Answer;
 use super::super::cell::Cell;
 use super::attributes::Machine;
 use super::attributes::attributes;
-use super::compile::Image;
 use super::context::Context;
 use super::context::Parts;
 use super::engine::Engine;
 use super::fifo::Fifo;
 use super::heap::Heap;
+use super::loading;
+use super::loading::Modules;
+use super::loading::Request;
+use super::loading::Text;
 use super::memory::MapError;
 use super::memory::Memory;
-use super::module::Loaded;
-use super::module::Placed;
 use super::places::cell_at;
 use super::places::memory_at;
 use super::places::status_at;
@@ -56,11 +52,6 @@ use super::work::Work;
 use super::workspace::Workspaces;
 use crate::failure::Violation;
 
-/// Modules that are compiled at once, beside the ring.
-const MOST_COMPILATIONS: usize = 4;
-/// Most modules of a context.
-const MOST_MODULES: usize = 1 << 16;
-
 /// Serves a stream until the client closes it.
 ///
 /// # Errors
@@ -72,24 +63,12 @@ pub(super) fn run(
     seat: StreamSeat,
 ) -> Result<(), StreamEnd> {
     let StreamSeat { mut consumer, windows, calls, closing, cuda: settings, .. } = seat;
-    let mut server = Server { engine, identity, machine, windows, calls, settings, closing, opened: None };
-    let around = (Arc::clone(&server.windows), Arc::clone(&server.closing));
+    let around = (Arc::clone(&windows), Arc::clone(&closing));
+    let mut server = Server::new(engine, identity, machine, Seat { windows, calls, settings, closing });
     let served = reader::run(&mut consumer, &around.0, &around.1, &mut server);
-    if let Some(opened) = server.opened.take() {
-        opened.context.end();
-    }
+    server.end();
     served
 }
-
-/// A module of the guest.
-#[derive(Debug)]
-enum Module {
-    Loading,
-    Loaded(Arc<Loaded>),
-    Placed(Arc<Placed>, Arc<Loaded>),
-}
-
-type Modules = Arc<Mutex<HashMap<u64, Module>>>;
 
 struct Stream {
     queue: Arc<Queue>,
@@ -102,11 +81,20 @@ struct Opened {
     context: Arc<Context>,
     compute_capability: u32,
     streams: HashMap<u32, Stream>,
-    modules: Modules,
-    compilations: Arc<AtomicUsize>,
+    modules: Arc<Modules>,
 }
 
-struct Server<'a> {
+/// What a context is served with.
+pub(super) struct Seat {
+    pub(super) windows: Arc<Windows>,
+    pub(super) calls: Arc<dyn SessionCalls>,
+    pub(super) settings: Settings,
+    /// Set when the client has closed the stream.
+    pub(super) closing: Arc<AtomicBool>,
+}
+
+/// What executes the commands of one context.
+pub(super) struct Server<'a> {
     engine: Arc<Engine>,
     identity: &'a AdapterIdentity,
     machine: Machine,
@@ -147,6 +135,28 @@ impl Commands for Server<'_> {
     }
 }
 
+impl<'a> Server<'a> {
+    pub(super) fn new(
+        engine: Arc<Engine>,
+        identity: &'a AdapterIdentity,
+        machine: Machine,
+        seat: Seat,
+    ) -> Self {
+        let Seat { windows, calls, settings, closing } = seat;
+        Self { engine, identity, machine, windows, calls, settings, closing, opened: None }
+    }
+
+    /// Ends the context, if there is one.
+    pub(super) fn end(&mut self) {
+        if let Some(opened) = self.opened.take() {
+            // Nothing is answered any more from here on.
+            opened.modules.close();
+            opened.context.end();
+            self.engine.jobs.sweep();
+        }
+    }
+}
+
 impl Server<'_> {
     fn opened(&mut self, op: &'static str) -> Result<&mut Opened, Violation> {
         self.opened.as_mut().ok_or(Violation::new(op, "no context"))
@@ -180,13 +190,8 @@ impl Server<'_> {
             calls: Arc::clone(&self.calls),
             closing: Arc::clone(&self.closing),
         });
-        self.opened = Some(Opened {
-            context,
-            compute_capability,
-            streams: HashMap::new(),
-            modules: Modules::default(),
-            compilations: Arc::default(),
-        });
+        self.opened =
+            Some(Opened { context, compute_capability, streams: HashMap::new(), modules: Arc::default() });
         let answer = describe(result::SUCCESS, compute_capability, self.identity, self.machine);
         Ok(Done::Answer(answer))
     }
@@ -220,46 +225,33 @@ impl Server<'_> {
 
     fn load(&mut self, load: cuda::LoadModule, answer: &mut Option<Answer>) -> Result<Done, Violation> {
         const OP: &str = "LOAD_MODULE";
-        let mut images = Vec::with_capacity(load.images.0.len());
+        let mut texts = Vec::with_capacity(load.images.0.len());
         for image in &load.images.0 {
-            let mut bytes = Vec::new();
-            if image.bytes != 0 {
-                let memory = memory_at(&self.windows, OP, image.io, image.bytes)?;
-                bytes.resize(memory.len(), 0);
-                memory.copy_out(0, &mut bytes).map_err(|_| Violation::new(OP, "no window at the address"))?;
-            }
+            let memory = match image.bytes {
+                0 => None,
+                bytes => Some(memory_at(&self.windows, OP, image.io, bytes)?),
+            };
             let name = String::from_utf8_lossy(&image.name).into_owned();
-            images.push(Image { kind: image.kind, name, bytes });
+            texts.push(Text { kind: image.kind, name, memory });
         }
         let opened = self.opened(OP)?;
-        {
-            let mut modules = opened.modules.lock();
-            if modules.len() >= MOST_MODULES {
-                return Err(Violation::new(OP, "too many modules"));
-            }
-            match modules.entry(load.module) {
-                Slot::Occupied(_) => return Err(Violation::new(OP, "the number is in use")),
-                Slot::Vacant(slot) => slot.insert(Module::Loading),
-            };
-        }
+        opened.modules.begin(OP, load.module)?;
         let Some(answer) = answer.take() else { return Err(Violation::new(OP, "no place for the answer")) };
-        let job = Compilation {
-            context: Arc::clone(&opened.context),
-            modules: Arc::clone(&opened.modules),
-            running: Arc::clone(&opened.compilations),
+        let request = Request {
             number: load.module,
             log_bytes: load.log_bytes as usize,
             compute_capability: opened.compute_capability,
-            images,
+            texts,
             answer,
         };
-        job.start();
+        loading::start(&opened.context, &opened.modules, request);
+        opened.context.wait_for_room();
         Ok(Done::Later)
     }
 
     fn read_module(&mut self, read: &cuda::ReadModule) -> Result<Done, Violation> {
         const OP: &str = "READ_MODULE";
-        let loaded = self.opened(OP)?.loaded(OP, read.module)?;
+        let loaded = self.opened(OP)?.modules.loaded(OP, read.module)?;
         let start = usize::try_from(read.offset).ok().filter(|start| *start <= loaded.info.len());
         let start = start.ok_or(Violation::new(OP, "behind the end"))?;
         let end = usize::try_from(read.bytes).ok().and_then(|bytes| start.checked_add(bytes));
@@ -271,12 +263,8 @@ impl Server<'_> {
 
     fn place(&mut self, place: &cuda::PlaceModule) -> Result<(), Violation> {
         const OP: &str = "PLACE_MODULE";
-        let settings = self.settings;
         let opened = self.opened(OP)?;
-        let loaded = opened.loaded(OP, place.module)?;
-        if matches!(opened.modules.lock().get(&place.module), Some(Module::Placed(..))) {
-            return Err(Violation::new(OP, "it has a place"));
-        }
+        let loaded = opened.modules.unplaced(OP, place.module)?;
         let context = &opened.context;
         let (base, bytes) = (place.address, loaded.variables.bytes);
         if bytes != 0
@@ -284,10 +272,11 @@ impl Server<'_> {
         {
             return Err(Violation::new(OP, "no memory for the variables"));
         }
-        match loaded.place(base, &context.memory, settings.executor) {
+        match loaded.place(base, &context.memory, &context.engine.improved) {
             Ok(placed) => {
-                let placed = Module::Placed(Arc::new(placed), loaded);
-                opened.modules.lock().insert(place.module, placed);
+                let placed = Arc::new(placed);
+                opened.modules.place(place.module, &placed, loaded);
+                placed.make_ahead(context);
                 Ok(())
             }
             Err(refused) => {
@@ -299,13 +288,7 @@ impl Server<'_> {
 
     fn unload(&mut self, module: u64) -> Result<(), Violation> {
         const OP: &str = "UNLOAD_MODULE";
-        let opened = self.opened(OP)?;
-        let mut modules = opened.modules.lock();
-        match modules.remove(&module) {
-            Some(Module::Loading) => Err(Violation::new(OP, "it is being loaded")),
-            Some(_) => Ok(()),
-            None => Err(Violation::new(OP, "no such module")),
-        }
+        self.opened(OP)?.modules.remove(OP, module)
     }
 
     fn create_stream(&mut self, create: &cuda::CreateStream) -> Result<(), Violation> {
@@ -400,12 +383,7 @@ impl Server<'_> {
 
     fn kernel(&mut self, launch: cuda::Launch) -> Result<Kernel, Violation> {
         const OP: &str = "LAUNCH";
-        let modules = self.opened(OP)?.modules.lock();
-        let placed = match modules.get(&launch.module) {
-            Some(Module::Placed(placed, _)) => Arc::clone(placed),
-            Some(_) => return Err(Violation::new(OP, "the module has no place")),
-            None => return Err(Violation::new(OP, "no such module")),
-        };
+        let placed = self.opened(OP)?.modules.placed(OP, launch.module)?;
         let function = launch.function as usize;
         if function >= placed.entry_count() {
             return Err(Violation::new(OP, "no such function"));
@@ -424,16 +402,6 @@ impl Server<'_> {
     }
 }
 
-impl Opened {
-    fn loaded(&self, op: &'static str, module: u64) -> Result<Arc<Loaded>, Violation> {
-        match self.modules.lock().get(&module) {
-            Some(Module::Loaded(loaded) | Module::Placed(_, loaded)) => Ok(Arc::clone(loaded)),
-            Some(Module::Loading) => Err(Violation::new(op, "the module is being loaded")),
-            None => Err(Violation::new(op, "no such module")),
-        }
-    }
-}
-
 fn describe(result: i32, compute_capability: u32, identity: &AdapterIdentity, machine: Machine) -> Encoder {
     let description = cuda::Description {
         result,
@@ -447,83 +415,4 @@ fn describe(result: i32, compute_capability: u32, identity: &AdapterIdentity, ma
     let mut reply = Encoder::new();
     description.encode(&mut reply);
     reply
-}
-
-/// A module that is compiled beside the ring.
-struct Compilation {
-    context: Arc<Context>,
-    modules: Modules,
-    running: Arc<AtomicUsize>,
-    number: u64,
-    log_bytes: usize,
-    compute_capability: u32,
-    images: Vec<Image>,
-    answer: Answer,
-}
-
-impl Compilation {
-    /// Compiles on a thread of its own, or on this one when there are many already.
-    fn start(self) {
-        self.context.enter();
-        if self.running.fetch_add(1, Ordering::AcqRel) >= MOST_COMPILATIONS {
-            return self.run();
-        }
-        // What cannot be moved into a thread has to be done here.
-        let job = Arc::new(Mutex::new(Some(self)));
-        let moved = Arc::clone(&job);
-        let run = move |job: &Mutex<Option<Self>>| {
-            if let Some(job) = job.lock().take() {
-                job.run();
-            }
-        };
-        let spawned = thread::Builder::new().name("cuda compile".to_owned()).spawn(move || run(&moved));
-        if spawned.is_err() {
-            run(&job);
-        }
-    }
-
-    fn run(self) {
-        let since = Instant::now();
-        let loaded = Loaded::new(&self.images, self.compute_capability, &self.context.calls);
-        let nanoseconds = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let mut modules = self.modules.lock();
-        let answer = match loaded {
-            Ok(loaded) => {
-                let answer = cuda::ModuleLoaded {
-                    result: result::SUCCESS,
-                    variable_bytes: loaded.variables.bytes,
-                    variable_align: loaded.variables.align,
-                    info_bytes: loaded.info.len() as u64,
-                    nanoseconds,
-                    info_log: Vec::new(),
-                    error_log: Vec::new(),
-                };
-                modules.insert(self.number, Module::Loaded(Arc::new(loaded)));
-                answer
-            }
-            Err(refused) => {
-                modules.remove(&self.number);
-                let mut error_log = refused.log.into_bytes();
-                error_log.truncate(self.log_bytes);
-                cuda::ModuleLoaded {
-                    result: refused.result,
-                    variable_bytes: 0,
-                    variable_align: 0,
-                    info_bytes: 0,
-                    nanoseconds,
-                    info_log: Vec::new(),
-                    error_log,
-                }
-            }
-        };
-        drop(modules);
-        let mut reply = Encoder::new();
-        answer.encode(&mut reply);
-        if !self.answer.give(reply.as_slice()) {
-            // The slot was judged when the entry was read; one that takes not even a number deceives its own guest.
-            tracing::debug!("the answer to LOAD_MODULE found no room");
-        }
-        self.running.fetch_sub(1, Ordering::AcqRel);
-        self.context.leave();
-    }
 }

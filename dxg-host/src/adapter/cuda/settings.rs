@@ -2,14 +2,17 @@
 
 use std::time::Duration;
 
+use dxg_wire::control;
 use dxg_wire::session::CudaSettings;
 use serde::Deserialize;
+
+use crate::adapter::AdapterChoice;
 
 /// What runs kernels.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "lowercase")]
 pub enum Executor {
-    /// Code of this machine's processor, compiled when a module is loaded.
+    /// Code of this machine's processor.
     #[default]
     Native,
     /// The interpreter: slow, and what the compiler is compared with.
@@ -30,6 +33,20 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self { executor: Executor::default(), compute_capability: 75, watchdog: None }
+    }
+}
+
+impl Settings {
+    /// What the control protocol says of a virtual GPU of this adapter.
+    pub(crate) fn describe(self, choice: AdapterChoice) -> control::Cuda {
+        let watchdog_ms = CudaSettings::from(self).watchdog_ms;
+        let (executor, compute_capability) = match (choice, self.executor) {
+            (AdapterChoice::None, _) => return control::Cuda::default(),
+            (AdapterChoice::Cuda(_), _) => ("driver", 0),
+            (_, Executor::Native) => ("native", self.compute_capability),
+            (_, Executor::Interpreter) => ("interpreter", self.compute_capability),
+        };
+        control::Cuda { executor: executor.to_owned(), compute_capability, watchdog_ms }
     }
 }
 
@@ -82,5 +99,17 @@ mod tests {
         };
         assert_eq!(Settings::from(CudaSettings::from(settings)), settings);
         assert_eq!(Settings::from(CudaSettings::from(Settings::default())), Settings::default());
+    }
+
+    #[test]
+    fn settings_are_described_as_far_as_the_adapter_heeds_them() {
+        let settings = Settings { watchdog: Some(Duration::from_secs(3)), ..Settings::default() };
+        let said = |choice| {
+            let said = settings.describe(choice);
+            (said.executor, said.compute_capability, said.watchdog_ms)
+        };
+        assert_eq!(said(AdapterChoice::Cpu), ("native".to_owned(), 75, 3000));
+        assert_eq!(said(AdapterChoice::Cuda(uuid::Uuid::nil())), ("driver".to_owned(), 0, 3000));
+        assert_eq!(said(AdapterChoice::None), (String::new(), 0, 0));
     }
 }

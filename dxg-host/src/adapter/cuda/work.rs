@@ -1,14 +1,18 @@
 //! What the entries of a stream do, and the thread that does it.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use dxg_ptx::exec::Launch;
 use dxg_wire::cell::FenceCell;
 use dxg_wire::shm::SharedSlice;
 
+use super::code::Awaits;
 use super::grid::Grid;
 use super::grid::Left;
+use super::memory::Memory;
 use super::memory::NotMapped;
 use super::module::Placed;
 use super::queue::Item;
@@ -132,7 +136,8 @@ impl Work {
     /// Whether the thread that reads the ring should rather do it than pass it on: it is over before another thread were awake.
     pub(super) fn is_short(&self) -> bool {
         match self {
-            Self::Launch(kernel) => kernel.is_short(),
+            // To find out that its code is not ready takes no time.
+            Self::Launch(kernel) => !kernel.is_ready() || kernel.is_short(),
             Self::Copy { bytes, .. } => *bytes <= SMALL_BYTES,
             Self::Copy3d(copy) => {
                 let bytes = copy.width_bytes.saturating_mul(copy.height).saturating_mul(copy.depth);
@@ -145,6 +150,14 @@ impl Work {
         }
     }
 
+    /// Bytes that it holds beside itself.
+    pub(super) fn held_bytes(&self) -> usize {
+        match self {
+            Self::Launch(kernel) => kernel.launch.params.len(),
+            _ => 0,
+        }
+    }
+
     /// Whether it is done even when the context has failed: others may wait for it.
     fn survives_failure(&self) -> bool {
         matches!(self, Self::SignalCell { .. } | Self::Timestamp(_))
@@ -152,11 +165,14 @@ impl Work {
 }
 
 impl Kernel {
+    fn is_ready(&self) -> bool {
+        self.placed.code(self.function).is_ready()
+    }
+
     fn is_short(&self) -> bool {
-        self.placed
-            .cost(self.function)
-            .estimate(&self.launch)
-            .is_some_and(|estimate| estimate <= super::grid::SHORT)
+        let estimate = || self.placed.cost(self.function).estimate(&self.launch);
+        !self.placed.can_wait(self.function)
+            && estimate().is_some_and(|estimate| estimate <= super::grid::SHORT)
     }
 }
 
@@ -210,12 +226,19 @@ fn step(queue: &Arc<Queue>, item: Item, runner: Runner) -> After {
         return After::Next;
     }
     let memory = &context.memory;
+    let until = context.settings.watchdog.map(|limit| Instant::now() + limit);
+    let has_overrun = Cell::new(false);
+    // Numbers of the guest, which may name more bytes and rows than anybody waits for.
+    let is_over = || {
+        has_overrun.set(until.is_some_and(|until| Instant::now() >= until));
+        has_overrun.get() || context.is_over()
+    };
     let done = match work {
         Work::Nothing => Ok(()),
         Work::Launch(kernel) => return launch(queue, sequence, *kernel, runner),
-        Work::Copy { to, from, bytes } => memory.copy(to, from, bytes, &|| context.is_over()),
-        Work::Copy3d(copy) => copy_box(queue, &copy),
-        Work::Fill(rows) => fill_rows(queue, &rows),
+        Work::Copy { to, from, bytes } => memory.copy(to, from, bytes, &is_over),
+        Work::Copy3d(copy) => copy_box(memory, &copy, &is_over),
+        Work::Fill(rows) => fill_rows(memory, &rows, &is_over),
         Work::WaitStream { other, sequence: wanted } => {
             queue.park(sequence);
             if other.wake_after(wanted, queue) {
@@ -256,6 +279,9 @@ fn step(queue: &Arc<Queue>, item: Item, runner: Runner) -> After {
     if let Err(NotMapped { address }) = done {
         context.fail(result::ILLEGAL_ADDRESS, &format_args!("no memory at {address:#x}"));
     }
+    if has_overrun.get() {
+        context.fail(result::LAUNCH_TIMEOUT, &"a copy took longer than the watchdog allows");
+    }
     queue.complete(sequence);
     After::Next
 }
@@ -272,8 +298,29 @@ impl Awaited {
     }
 }
 
+/// Parks the stream before a launch whose code is not ready, or which is too long for the thread that came to it.
+fn put_off(queue: &Arc<Queue>, sequence: u64, kernel: Kernel) -> After {
+    let (placed, function) = (Arc::clone(&kernel.placed), kernel.function);
+    let context = &queue.context;
+    // A context that ends meanwhile waits for this.
+    context.enter();
+    queue.park_before(Item { sequence, work: Work::Launch(Box::new(kernel)) });
+    let awaits = placed.wake_when_ready(function, sequence, queue);
+    if context.is_failed() {
+        placed.code(function).forget(queue);
+    }
+    if awaits == Awaits::Nothing || context.is_failed() {
+        queue.wake_at(sequence);
+    }
+    context.leave();
+    After::Passed
+}
+
 fn launch(queue: &Arc<Queue>, sequence: u64, kernel: Kernel, runner: Runner) -> After {
     let context = &queue.context;
+    if !kernel.is_ready() || (runner == Runner::Reader && !kernel.is_short()) {
+        return put_off(queue, sequence, kernel);
+    }
     context.engine.watch.note_activity();
     let grid = match Grid::new(queue, sequence, kernel) {
         Ok(grid) => grid,
@@ -300,10 +347,7 @@ fn launch(queue: &Arc<Queue>, sequence: u64, kernel: Kernel, runner: Runner) -> 
     }
 }
 
-fn copy_box(queue: &Queue, copy: &Box3d) -> Result<(), NotMapped> {
-    let memory = &queue.context.memory;
-    // Numbers of the guest, which may name more rows than anybody waits for.
-    let is_over = || queue.context.is_over();
+fn copy_box(memory: &Memory, copy: &Box3d, is_over: &dyn Fn() -> bool) -> Result<(), NotMapped> {
     if copy.width_bytes == 0 || copy.height == 0 {
         return Ok(());
     }
@@ -319,11 +363,11 @@ fn copy_box(queue: &Queue, copy: &Box3d) -> Result<(), NotMapped> {
         let place = |side: &Side, y: u64| row(side, y).ok_or(NotMapped { address: side.at });
         if is_flat(&copy.to) && is_flat(&copy.from) {
             let bytes = copy.width_bytes.saturating_mul(copy.height);
-            memory.copy(place(&copy.to, 0)?, place(&copy.from, 0)?, bytes, &is_over)?;
+            memory.copy(place(&copy.to, 0)?, place(&copy.from, 0)?, bytes, is_over)?;
             continue;
         }
         for y in 0..copy.height {
-            memory.copy(place(&copy.to, y)?, place(&copy.from, y)?, copy.width_bytes, &is_over)?;
+            memory.copy(place(&copy.to, y)?, place(&copy.from, y)?, copy.width_bytes, is_over)?;
             if is_over() {
                 return Ok(());
             }
@@ -332,20 +376,18 @@ fn copy_box(queue: &Queue, copy: &Box3d) -> Result<(), NotMapped> {
     Ok(())
 }
 
-fn fill_rows(queue: &Queue, rows: &Rows) -> Result<(), NotMapped> {
-    let memory = &queue.context.memory;
-    let is_over = || queue.context.is_over();
+fn fill_rows(memory: &Memory, rows: &Rows, is_over: &dyn Fn() -> bool) -> Result<(), NotMapped> {
     if rows.row_bytes == 0 {
         return Ok(());
     }
     if rows.height == 1 || rows.pitch == rows.row_bytes {
         let bytes = rows.row_bytes.saturating_mul(rows.height);
-        return memory.fill(rows.to, bytes, rows.value, rows.unit, &is_over);
+        return memory.fill(rows.to, bytes, rows.value, rows.unit, is_over);
     }
     for y in 0..rows.height {
         let to = y.checked_mul(rows.pitch).and_then(|offset| rows.to.checked_add(offset));
         let to = to.ok_or(NotMapped { address: rows.to })?;
-        memory.fill(to, rows.row_bytes, rows.value, rows.unit, &is_over)?;
+        memory.fill(to, rows.row_bytes, rows.value, rows.unit, is_over)?;
         if is_over() {
             return Ok(());
         }

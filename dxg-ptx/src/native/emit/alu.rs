@@ -11,6 +11,7 @@ use cranelift_codegen::isa::CallConv;
 
 use super::Emitter;
 use super::Known;
+use super::half::half_of;
 use super::types::computed;
 use super::types::integer;
 use super::values::Extend;
@@ -19,6 +20,7 @@ use crate::ir::AluOp;
 use crate::ir::BoolOp;
 use crate::ir::Carry;
 use crate::ir::Compare;
+use crate::ir::Extra;
 use crate::ir::Guard;
 use crate::ir::Mods;
 use crate::ir::Operand;
@@ -72,7 +74,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Emits an instruction without a call. `Some(None)`: it has written its results itself.
-    fn inline_alu(&mut self, alu: &Alu, guard: Option<Guard>) -> Option<Option<Value>> {
+    pub(super) fn inline_alu(&mut self, alu: &Alu, guard: Option<Guard>) -> Option<Option<Value>> {
         if alu.ty == Scalar::Pred {
             return self.predicate(alu).map(Some);
         }
@@ -82,7 +84,7 @@ impl Emitter<'_, '_> {
                 let ty = self.move_type(alu);
                 let [a, b] = [0, 1].map(|index| self.src_as(alu, index, ty));
                 let c = self.src_as(alu, 2, types::I8);
-                return Some(Some(self.b.ins().select(c, a, b)));
+                return Some(Some(self.choose(c, a, b)));
             }
             AluOp::Setp(compare, combine) => {
                 return self.setp(alu, (compare, combine), guard).then_some(None);
@@ -97,6 +99,7 @@ impl Emitter<'_, '_> {
                 }
                 return Some(None);
             }
+            AluOp::CvtPair { from, extra: Extra::None } => return self.half_pair(alu, from).map(Some),
             AluOp::Add(carry) | AluOp::Sub(carry) | AluOp::Mad(_, carry) if carry != Carry::default() => {
                 return None;
             }
@@ -112,7 +115,7 @@ impl Emitter<'_, '_> {
             }
             Some(None)
         } else {
-            None
+            self.half(alu).map(Some)
         }
     }
 
@@ -129,7 +132,7 @@ impl Emitter<'_, '_> {
         let a = self.src(alu, 0);
         Some(match alu.op {
             AluOp::Mov => a,
-            AluOp::Not => self.b.ins().bxor_imm_u(a, 1),
+            AluOp::Not => self.opposite(a),
             AluOp::And => {
                 let b = self.src(alu, 1);
                 self.b.ins().band(a, b)
@@ -144,7 +147,7 @@ impl Emitter<'_, '_> {
             }
             AluOp::Selp => {
                 let [b, c] = [1, 2].map(|index| self.src(alu, index));
-                self.b.ins().select(c, a, b)
+                self.choose(c, a, b)
             }
             _ => return None,
         })
@@ -152,8 +155,12 @@ impl Emitter<'_, '_> {
 
     /// A comparison and its opposite as PTX says: 0 or 1.
     fn compare(&mut self, alu: &Alu, compare: Compare) -> Option<Value> {
-        if is_machine_float(alu.ty) {
-            let [mut a, mut b] = [0, 1].map(|index| self.src(alu, index));
+        let half = half_of(alu.ty).filter(|_| alu.mods.0 == 0);
+        if is_machine_float(alu.ty) || half.is_some() {
+            let [mut a, mut b] = [0, 1].map(|index| match half {
+                Some(half) => self.widened(alu, index, half),
+                None => self.src(alu, index),
+            });
             if alu.mods.has(Mods::FTZ) && alu.ty == Scalar::F32 {
                 a = self.flush(a);
                 b = self.flush(b);
@@ -197,6 +204,14 @@ impl Emitter<'_, '_> {
         Some(self.b.ins().icmp(condition, a, b))
     }
 
+    /// Where a predicate does not hold.
+    fn opposite(&mut self, holds: Value) -> Value {
+        match self.type_of(holds).is_vector() {
+            true => self.b.ins().bnot(holds),
+            false => self.b.ins().bxor_imm_u(holds, 1),
+        }
+    }
+
     fn combine(&mut self, alu: &Alu, value: Value, combine: Option<BoolOp>) -> Value {
         let Some(combine) = combine else { return value };
         let other = self.src_as(alu, 2, types::I8);
@@ -216,7 +231,7 @@ impl Emitter<'_, '_> {
         let Some(holds) = self.compare(alu, compare) else { return false };
         let first = self.combine(alu, holds, combine);
         let second = alu.dst2.map(|dst| {
-            let opposite = self.b.ins().bxor_imm_u(holds, 1);
+            let opposite = self.opposite(holds);
             (dst, self.combine(alu, opposite, combine))
         });
         let mut results = [alu.dst.map(|dst| (dst, first)), second];
@@ -248,7 +263,7 @@ impl Emitter<'_, '_> {
             _ => u64::MAX,
         };
         let [yes, no] = [one, 0].map(|bits| self.constant(bits, ty));
-        let value = self.b.ins().select(holds, yes, no);
+        let value = self.choose(holds, yes, no);
         self.write(dst, value, Extend::of(to), guard);
         true
     }

@@ -28,7 +28,13 @@ impl Emitter<'_, '_> {
         let mods = alu.mods;
         if is_integer(from) && is_integer(to) && mods.0 & Mods::SAT.0 == 0 {
             let a = self.src_as(alu, 0, integer(from));
-            return Some(self.convert(a, integer(to), Extend::of(from)));
+            return Some(match self.is_wide() {
+                true => a,
+                false => self.convert(a, integer(to), Extend::of(from)),
+            });
+        }
+        if let Some(value) = self.half_cvt(alu, from, integral) {
+            return Some(value);
         }
         let flush = mods.has(Mods::FTZ) && (from == Scalar::F32 || to == Scalar::F32);
         if mods.0 & !(Mods::FTZ.0 | Mods::SAT.0) != 0 {
@@ -62,9 +68,10 @@ impl Emitter<'_, '_> {
             if from.size_bytes() < 4 {
                 a = self.convert(a, types::I32, Extend::of(from));
             }
+            let ty = self.machine(computed(to));
             return Some(match from.is_signed() || from.size_bytes() < 4 {
-                true => self.b.ins().fcvt_from_sint(computed(to), a),
-                false => self.b.ins().fcvt_from_uint(computed(to), a),
+                true => self.b.ins().fcvt_from_sint(ty, a),
+                false => self.b.ins().fcvt_from_uint(ty, a),
             });
         }
         // From floats the result is clamped in any case; only what is no number needs care.
@@ -74,7 +81,7 @@ impl Emitter<'_, '_> {
                 a = self.flush(a);
             }
             let whole = if alu.round == Round::Zero { a } else { self.round(alu.round, a)? };
-            let ty = integer(to);
+            let ty = self.machine(integer(to));
             let value = match to.is_signed() {
                 true => self.b.ins().fcvt_to_sint_sat(ty, whole),
                 false => self.b.ins().fcvt_to_uint_sat(ty, whole),

@@ -24,6 +24,7 @@ use crate::native::callbacks::Helper;
 use crate::native::context::WAITING;
 use crate::native::context::fault;
 use crate::native::prepare::Unit;
+use crate::native::shapes::LANES;
 use crate::regions::PointKind;
 use crate::regions::TOP_OFFSET;
 use crate::regions::result_offsets;
@@ -34,10 +35,15 @@ const SPINS: u64 = 256;
 impl Emitter<'_, '_> {
     /// Finds the frame of the lane's running activation.
     pub(super) fn find_frame(&mut self) {
-        if self.unit.is_alone {
+        // Threads that never stop need frames for their variables only, as many as run at once.
+        let is_shared = self.unit.is_alone;
+        if is_shared && (self.unit.packets.is_none() || self.unit.function.local_bytes == 0) {
             return;
         }
-        let lane = self.b.ins().uextend(types::I64, self.lane);
+        let mut lane = self.b.ins().uextend(types::I64, self.lane);
+        if is_shared {
+            lane = self.b.ins().band_imm_u(lane, i64::from(LANES - 1));
+        }
         let known = self.known(Known::FrameStride);
         let offset = self.b.ins().imul(lane, known);
         let known = self.known(Known::Frames);
@@ -112,14 +118,14 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn reset_spins(&mut self) {
+    pub(super) fn reset_spins(&mut self) {
         if let Some(spins) = self.spins {
-            let value = self.constant(SPINS, types::I32);
+            let value = self.constant_of_type(SPINS, types::I32);
             self.b.def_var(spins, value);
         }
     }
 
-    fn slot(&self, reg: Reg) -> i32 {
+    pub(super) fn slot(&self, reg: Reg) -> i32 {
         let slot = self.unit.regions.frame.slots.get(reg.0 as usize).copied().flatten();
         i32::try_from(slot.unwrap_or(0)).unwrap_or(0)
     }
@@ -140,7 +146,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn store_live(&mut self, point: u32) {
+    pub(super) fn store_live(&mut self, point: u32) {
         let unit = self.unit;
         for &reg in &unit.regions.points[point as usize].stored {
             let value = self.read(reg);
@@ -165,23 +171,49 @@ impl Emitter<'_, '_> {
         self.write(dst, value, Extend::Zero, None);
     }
 
-    /// A synchronising instruction: the lane stops, and goes on in a new block.
-    pub(super) fn cut(&mut self, inst: &Inst, point: u32) {
-        let state = self.unit.first_point + point;
+    /// Puts the operands of a synchronising instruction where others find them. What the instruction itself says they know.
+    pub(super) fn send_operands(&mut self, inst: &Inst) {
+        let is_sent = |operand: &&Operand| !matches!(operand, Operand::Imm(_));
         match &inst.op {
             Op::Barrier { id, threads, src, .. } => {
-                self.send(0, *id);
-                self.send(1, threads.unwrap_or(Operand::Imm(0)));
-                self.send(2, src.unwrap_or(Operand::Imm(0)));
+                for (word, operand) in [Some(id), threads.as_ref(), src.as_ref()].into_iter().enumerate() {
+                    if let Some(operand) = operand.filter(is_sent) {
+                        self.send(word, *operand);
+                    }
+                }
             }
             Op::Warp { mask, srcs, .. } => {
-                self.send(0, mask.unwrap_or(Operand::Imm(0)));
-                for (index, src) in srcs.iter().enumerate() {
+                if let Some(mask) = mask.as_ref().filter(is_sent) {
+                    self.send(0, *mask);
+                }
+                for (index, src) in srcs.iter().enumerate().filter(|(_, src)| is_sent(src)) {
                     self.send(1 + index, *src);
                 }
             }
             _ => {}
         }
+    }
+
+    /// Takes the results of a synchronising instruction.
+    pub(super) fn receive_results(&mut self, inst: &Inst) {
+        match &inst.op {
+            Op::Barrier { dst: Some(dst), .. } => self.receive(0, *dst),
+            Op::Warp { dsts, .. } => {
+                for (index, dst) in dsts.iter().enumerate() {
+                    if let Some(dst) = dst {
+                        self.receive(1 + index, *dst);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A synchronising instruction: the lane stops, and goes on in a new block.
+    pub(super) fn cut(&mut self, inst: &Inst, point: u32) {
+        let state = self.unit.first_point + point;
+        self.mark_apart();
+        self.send_operands(inst);
         self.store_live(point);
         match &inst.op {
             Op::Call(call) => self.start_call(call, state),
@@ -196,16 +228,8 @@ impl Emitter<'_, '_> {
         }
         self.resume(point);
         match &inst.op {
-            Op::Barrier { dst: Some(dst), .. } => self.receive(0, *dst),
-            Op::Warp { dsts, .. } => {
-                for (index, dst) in dsts.iter().enumerate() {
-                    if let Some(dst) = dst {
-                        self.receive(1 + index, *dst);
-                    }
-                }
-            }
             Op::Call(call) => self.take_results(call),
-            _ => {}
+            _ => self.receive_results(inst),
         }
     }
 
@@ -352,9 +376,7 @@ impl Emitter<'_, '_> {
                     let is_over = self.b.ins().icmp_imm_u(IntCC::Equal, left, 0);
                     self.b.ins().brif(is_over, stop, &[], target, &[]);
                     self.b.switch_to_block(stop);
-                    self.store_live(point);
-                    self.store_state(self.unit.first_point + point);
-                    self.b.ins().jump(self.next_lane, &[]);
+                    self.stop_at_head(point);
                 }
                 _ => {
                     // Atomic, so that each iteration looks anew.
@@ -365,6 +387,18 @@ impl Emitter<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Ends the block: who runs stops at the head of a loop, to let others run.
+    fn stop_at_head(&mut self, point: u32) {
+        if self.is_wide() {
+            self.stop_together(point, None);
+            return;
+        }
+        self.mark_apart();
+        self.store_live(point);
+        self.store_state(self.unit.first_point + point);
+        self.b.ins().jump(self.next_lane, &[]);
     }
 
     /// What a helper does with the frame: `vprintf` and the like.

@@ -14,22 +14,28 @@ use crate::ir::AluOp;
 use crate::ir::Mods;
 use crate::ir::Round;
 use crate::ir::Scalar;
+use crate::semantics::approximate;
+use crate::semantics::approximate::Circle;
 
 impl Emitter<'_, '_> {
     /// A 32-bit float with zero in place of a subnormal.
     pub(super) fn flush(&mut self, value: Value) -> Value {
-        let bits = self.b.ins().bitcast(types::I32, MemFlagsData::new(), value);
-        let exponent = self.b.ins().band_imm_u(bits, 0x7f80_0000);
-        let is_small = self.b.ins().icmp_imm_u(IntCC::Equal, exponent, 0);
-        let sign = self.b.ins().band_imm_u(bits, 0x8000_0000);
-        let flushed = self.b.ins().select(is_small, sign, bits);
-        self.b.ins().bitcast(types::F32, MemFlagsData::new(), flushed)
+        let ty = self.type_of(value);
+        let int = self.machine(types::I32);
+        let bits = self.b.ins().bitcast(int, MemFlagsData::new(), value);
+        let [exponents, signs, zero] = [0x7f80_0000, 0x8000_0000, 0].map(|word| self.constant(word, int));
+        let exponent = self.b.ins().band(bits, exponents);
+        let is_small = self.b.ins().icmp(IntCC::Equal, exponent, zero);
+        let sign = self.b.ins().band(bits, signs);
+        let flushed = self.choose(is_small, sign, bits);
+        self.b.ins().bitcast(ty, MemFlagsData::new(), flushed)
     }
 
     /// The result, or nothing if it is not emitted inline.
     pub(super) fn float(&mut self, alu: &Alu) -> Option<Value> {
         let others = Mods(!(Mods::FTZ.0 | Mods::SAT.0));
-        if alu.mods.0 & others.0 != 0 || alu.round != Round::Nearest {
+        let is_directed = alu.round != Round::Nearest;
+        if alu.mods.0 & others.0 != 0 || is_directed && alu.ty != Scalar::F32 {
             return None;
         }
         let is_flushed = alu.mods.has(Mods::FTZ) && alu.ty == Scalar::F32;
@@ -40,6 +46,7 @@ impl Emitter<'_, '_> {
             AluOp::Fma if self.has_fma => 3,
             AluOp::Abs | AluOp::Neg => 1,
             AluOp::Sqrt | AluOp::Rcp | AluOp::Rsqrt => 1,
+            AluOp::Sin | AluOp::Cos | AluOp::Lg2 | AluOp::Ex2 | AluOp::Tanh if self.has_fma => 1,
             _ => return None,
         };
         // Approximate functions of doubles are rough by definition; `semantics` knows how.
@@ -54,7 +61,10 @@ impl Emitter<'_, '_> {
             let value = self.src(alu, index);
             operands.push(if is_flushed { self.flush(value) } else { value });
         }
-        let mut result = self.compute(alu, &operands)?;
+        let mut result = match is_directed {
+            true => self.directed(alu.op, alu.round, &operands)?,
+            false => self.compute(alu, &operands)?,
+        };
         if is_flushed && !matches!(alu.op, AluOp::Abs | AluOp::Neg | AluOp::Min | AluOp::Max) {
             result = self.flush(result);
         }
@@ -78,10 +88,9 @@ impl Emitter<'_, '_> {
                 let above = self.b.ins().fcmp(FloatCC::GreaterThan, size, limit);
                 let finite = self.b.ins().fcmp(FloatCC::LessThan, size, infinity);
                 let huge = self.b.ins().band(above, finite);
-                let zero = self.constant(0, types::F32);
-                let signed = self.b.ins().fcopysign(zero, b);
+                let signed = self.signed_zero(b);
                 let nothing = self.b.ins().fmul(a, signed);
-                self.b.ins().select(huge, nothing, quotient)
+                self.choose(huge, nothing, quotient)
             }
             (AluOp::Div, &[a, b]) => self.b.ins().fdiv(a, b),
             (AluOp::Fma, &[a, b, c]) => self.b.ins().fma(a, b, c),
@@ -92,31 +101,39 @@ impl Emitter<'_, '_> {
                 let one = self.float_one(a);
                 self.b.ins().fdiv(one, a)
             }
-            (AluOp::Rsqrt, &[a]) => {
-                // In double precision, so that the result is rounded once for all that matters.
-                let wide = self.b.ins().fpromote(types::F64, a);
-                let root = self.b.ins().sqrt(wide);
-                let one = self.float_one(root);
-                let inverse = self.b.ins().fdiv(one, root);
-                self.b.ins().fdemote(types::F32, inverse)
-            }
+            (AluOp::Rsqrt, &[a]) => approximate::rsqrt(self, a),
+            (AluOp::Sin, &[a]) => approximate::circle(self, Circle::Sine, a),
+            (AluOp::Cos, &[a]) => approximate::circle(self, Circle::Cosine, a),
+            (AluOp::Lg2, &[a]) => approximate::lg2(self, a),
+            (AluOp::Ex2, &[a]) => approximate::ex2(self, a),
+            (AluOp::Tanh, &[a]) => approximate::tanh(self, a),
             (AluOp::Min | AluOp::Max, &[a, b]) => {
                 // Where one is no number, the other; -0 is less than 0.
                 let least =
                     if alu.op == AluOp::Min { self.b.ins().fmin(a, b) } else { self.b.ins().fmax(a, b) };
                 let a_is_nan = self.b.ins().fcmp(FloatCC::Unordered, a, a);
                 let b_is_nan = self.b.ins().fcmp(FloatCC::Unordered, b, b);
-                let without_b = self.b.ins().select(b_is_nan, a, least);
-                self.b.ins().select(a_is_nan, b, without_b)
+                let without_b = self.choose(b_is_nan, a, least);
+                self.choose(a_is_nan, b, without_b)
             }
             _ => return None,
         })
     }
 
+    /// Zero of the same sign, of 32 bits.
+    fn signed_zero(&mut self, value: Value) -> Value {
+        let ty = self.type_of(value);
+        let int = self.machine(types::I32);
+        let bits = self.b.ins().bitcast(int, MemFlagsData::new(), value);
+        let signs = self.constant(0x8000_0000, int);
+        let sign = self.b.ins().band(bits, signs);
+        self.b.ins().bitcast(ty, MemFlagsData::new(), sign)
+    }
+
     fn float_one(&mut self, like: Value) -> Value {
         match self.type_of(like) {
-            types::F32 => self.b.ins().f32const(1.0_f32),
-            _ => self.b.ins().f64const(1.0_f64),
+            types::F64 => self.b.ins().f64const(1.0_f64),
+            ty => self.constant(u64::from(1.0_f32.to_bits()), ty),
         }
     }
 
@@ -126,8 +143,8 @@ impl Emitter<'_, '_> {
         let zero = self.constant(0, ty);
         let one = self.float_one(value);
         let is_positive = self.b.ins().fcmp(FloatCC::GreaterThan, value, zero);
-        let low = self.b.ins().select(is_positive, value, zero);
+        let low = self.choose(is_positive, value, zero);
         let is_below = self.b.ins().fcmp(FloatCC::LessThan, low, one);
-        self.b.ins().select(is_below, low, one)
+        self.choose(is_below, low, one)
     }
 }

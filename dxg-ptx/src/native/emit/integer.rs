@@ -51,10 +51,11 @@ impl Emitter<'_, '_> {
                 let (product, ty) = match part {
                     // Of uniform factors it is known before the loop over lanes.
                     Part::Low
-                        if factors
-                            .iter()
-                            .flatten()
-                            .all(|factor| self.is_uniform(*factor, integer(alu.ty))) =>
+                        if !self.is_wide()
+                            && factors
+                                .iter()
+                                .flatten()
+                                .all(|factor| self.is_uniform(*factor, integer(alu.ty))) =>
                     {
                         let [a, b] = self.two(alu);
                         (self.at_entry(|cursor| cursor.ins().imul(a, b)), alu.ty)
@@ -88,7 +89,7 @@ impl Emitter<'_, '_> {
                 let order = if is_signed { IntCC::SignedLessThan } else { IntCC::UnsignedLessThan };
                 let less = self.b.ins().icmp(order, a, b);
                 let [up, down] = [self.b.ins().isub(a, b), self.b.ins().isub(b, a)];
-                let distance = self.b.ins().select(less, down, up);
+                let distance = self.choose(less, down, up);
                 self.b.ins().iadd(distance, c)
             }
             AluOp::And => {
@@ -142,7 +143,7 @@ impl Emitter<'_, '_> {
             Part::Low => {
                 if let Some(factor) = self.constant_of(alu, 1).filter(|factor| factor.is_power_of_two()) {
                     let a = self.src(alu, 0);
-                    return Some((self.b.ins().ishl_imm_u(a, i64::from(factor.trailing_zeros())), alu.ty));
+                    return Some((self.shift_by(AluOp::Shl, false, a, factor.trailing_zeros()), alu.ty));
                 }
                 let [a, b] = self.two(alu);
                 Some((self.b.ins().imul(a, b), alu.ty))
@@ -230,6 +231,17 @@ impl Emitter<'_, '_> {
         }
     }
 
+    /// A shift by less than the width.
+    pub(super) fn shift_by(&mut self, direction: AluOp, is_signed: bool, value: Value, amount: u32) -> Value {
+        // One amount for all lanes of a vector.
+        let amount = self.b.ins().iconst(types::I32, i64::from(amount));
+        match (direction, is_signed) {
+            (AluOp::Shl, _) => self.b.ins().ishl(value, amount),
+            (_, true) => self.b.ins().sshr(value, amount),
+            (_, false) => self.b.ins().ushr(value, amount),
+        }
+    }
+
     /// Shifts with the amount clamped at the width.
     fn shift(&mut self, alu: &Alu, is_signed: bool, bits: u32) -> Value {
         let a = self.src(alu, 0);
@@ -238,12 +250,11 @@ impl Emitter<'_, '_> {
             let is_over = amount >= u64::from(bits);
             return match (alu.op, is_signed) {
                 (AluOp::Shr, true) => {
-                    let amount = if is_over { i64::from(bits) - 1 } else { amount as i64 };
-                    self.b.ins().sshr_imm_u(a, amount)
+                    let amount = if is_over { bits - 1 } else { amount as u32 };
+                    self.shift_by(AluOp::Shr, true, a, amount)
                 }
                 _ if is_over => self.constant(0, integer(alu.ty)),
-                (AluOp::Shl, _) => self.b.ins().ishl_imm_u(a, amount as i64),
-                _ => self.b.ins().ushr_imm_u(a, amount as i64),
+                _ => self.shift_by(alu.op, false, a, amount as u32),
             };
         }
         let amount = self.src_as(alu, 1, types::I32);

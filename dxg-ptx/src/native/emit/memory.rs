@@ -1,6 +1,5 @@
 //! Addresses, their checks, loads and stores.
 
-use cranelift_codegen::ir::BlockArg;
 use cranelift_codegen::ir::InstBuilder as _;
 use cranelift_codegen::ir::MemFlagsData;
 use cranelift_codegen::ir::TrapCode;
@@ -55,7 +54,7 @@ impl Emitter<'_, '_> {
     }
 
     /// How many places there are for a range of `bytes` aligned to `align` in a space; computed before the loop over lanes.
-    fn bound(&mut self, space: Space, bytes: u32, align: u32) -> Value {
+    pub(super) fn bound(&mut self, space: Space, bytes: u32, align: u32) -> Value {
         let key = (if matches!(space, Space::Shared) { 1 } else { 0 }, bytes, align);
         if let Some((_, value)) = self.bounds.iter().find(|(known, _)| *known == key) {
             return *value;
@@ -74,7 +73,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The start of the range, turned so that a misaligned start looks huge.
-    fn turned(&mut self, start: Value, align: u32) -> Value {
+    pub(super) fn turned(&mut self, start: Value, align: u32) -> Value {
         match align.trailing_zeros() {
             0 => start,
             bits => self.b.ins().rotr_imm_u(start, i64::from(bits)),
@@ -87,7 +86,7 @@ impl Emitter<'_, '_> {
     }
 
     /// Checks a range in a space, from a register's value.
-    fn check(&mut self, (space, guess): (Space, Option<Space>), value: Value, check: Check) {
+    pub(super) fn check(&mut self, (space, guess): (Space, Option<Space>), value: Value, check: Check) {
         let start = match check.low {
             0 => value,
             low => self.b.ins().iadd_imm_s(value, low),
@@ -155,6 +154,33 @@ impl Emitter<'_, '_> {
         }
     }
 
+    /// Whether a range is not where an access is expected; what else it may be, `check` knows.
+    pub(super) fn is_outside(
+        &mut self,
+        (space, guess): (Space, Option<Space>),
+        value: Value,
+        check: Check,
+    ) -> Value {
+        let start = match check.low {
+            0 => value,
+            low => self.b.ins().iadd_imm_s(value, low),
+        };
+        let (from, space) = match space {
+            Space::Shared => (start, space),
+            Space::Generic if guess == Some(Space::Shared) => {
+                let known = self.known(Known::Shared);
+                (self.b.ins().isub(start, known), Space::Shared)
+            }
+            _ => {
+                let known = self.known(Known::MemoryBase);
+                (self.b.ins().isub(start, known), Space::Global)
+            }
+        };
+        let turned = self.turned(from, check.align);
+        let bound = self.bound(space, check.bytes, check.align);
+        self.b.ins().icmp(IntCC::UnsignedGreaterThanOrEqual, turned, bound)
+    }
+
     /// A generic address that is not in global memory: a helper looks at the other spaces.
     fn check_elsewhere(&mut self, bad: Option<Value>, start: Value, check: Check) {
         let [slow, next] = [self.b.create_block(), self.b.create_block()];
@@ -179,7 +205,7 @@ impl Emitter<'_, '_> {
     }
 
     /// What is added to an address of the space to get a pointer.
-    fn origin(&mut self, space: Space) -> Option<Value> {
+    pub(super) fn origin(&mut self, space: Space) -> Option<Value> {
         match space {
             Space::Global | Space::Const | Space::Generic => None,
             Space::Shared => Some(self.known(Known::Shared)),
@@ -258,7 +284,7 @@ impl Emitter<'_, '_> {
         }
     }
 
-    fn pointer(&mut self, base: Value, offset: i64) -> Pointer {
+    pub(super) fn pointer(&mut self, base: Value, offset: i64) -> Pointer {
         match i32::try_from(offset) {
             Ok(offset) if offset < i32::MAX - 64 => Pointer { base, offset },
             _ => Pointer { base: self.b.ins().iadd_imm_s(base, offset), offset: 0 },
@@ -323,7 +349,7 @@ impl Emitter<'_, '_> {
             Space::Local => {
                 let bytes = self.known(Known::FrameStride);
                 let base = match self.unit.is_alone {
-                    true => self.known(Known::Frames),
+                    true => self.frame,
                     false => {
                         let lane = self.b.ins().uextend(types::I64, self.lane);
                         let offset = self.b.ins().imul(lane, bytes);
@@ -344,7 +370,7 @@ impl Emitter<'_, '_> {
     }
 
     /// The type in which a value of this scalar is loaded into a register.
-    fn loaded_type(&self, ty: Scalar, dst: Reg) -> Type {
+    pub(super) fn loaded_type(&self, ty: Scalar, dst: Reg) -> Type {
         let own = self.types[dst.0 as usize];
         let raw = integer(ty);
         if own.bits() == raw.bits() { own } else { raw }
@@ -406,81 +432,6 @@ impl Emitter<'_, '_> {
             0 => pointer.base,
             offset => self.b.ins().iadd_imm_s(pointer.base, i64::from(offset)),
         }
-    }
-
-    /// `cp.async`: copies at once.
-    pub(super) fn copy_async(&mut self, op: &Op) {
-        let Op::CopyAsync { to, to_space, from, from_space, bytes, read_bytes } = op else { return };
-        let unplanned = usize::MAX;
-        let to = self.checked_address(*to_space, *to, *bytes, unplanned);
-        let Some(read_bytes) = read_bytes else {
-            let from = self.checked_address(*from_space, *from, *bytes, unplanned);
-            self.copy(to, from, *bytes);
-            return;
-        };
-        // What is not read need not be there: nothing is touched if nothing is read.
-        let read = self.operand(*read_bytes, types::I32);
-        let all = self.b.ins().icmp_imm_u(IntCC::UnsignedGreaterThanOrEqual, read, i64::from(*bytes));
-        let [whole, part, next] = [self.b.create_block(), self.b.create_block(), self.b.create_block()];
-        self.b.ins().brif(all, whole, &[], part, &[]);
-        self.b.switch_to_block(whole);
-        self.b.seal_block(whole);
-        let source = self.checked_address(*from_space, *from, *bytes, unplanned);
-        self.copy(to, source, *bytes);
-        self.b.ins().jump(next, &[]);
-
-        self.b.switch_to_block(part);
-        self.b.seal_block(part);
-        let zero = self.constant(0, types::I32);
-        for step in 0..i32::try_from(*bytes / 4).unwrap_or(0) {
-            self.b.ins().store(program_flags(), zero, to, 4 * step);
-        }
-        let byte_loop = self.b.create_block();
-        let count = self.b.append_block_param(byte_loop, types::I32);
-        let start = self.constant(0, types::I32);
-        let any = self.b.ins().icmp_imm_u(IntCC::NotEqual, read, 0);
-        self.b.ins().brif(any, byte_loop, &[BlockArg::Value(start)], next, &[]);
-        self.b.switch_to_block(byte_loop);
-        let offset = self.b.ins().uextend(types::I64, count);
-        let base = self.checked_address_at(*from_space, *from, offset);
-        let byte = self.b.ins().load(types::I8, program_flags(), base, 0);
-        let target = self.b.ins().iadd(to, offset);
-        self.b.ins().store(program_flags(), byte, target, 0);
-        let more = self.b.ins().iadd_imm_s(count, 1);
-        let go_on = self.b.ins().icmp(IntCC::UnsignedLessThan, more, read);
-        self.b.ins().brif(go_on, byte_loop, &[BlockArg::Value(more)], next, &[]);
-        self.b.seal_block(byte_loop);
-        self.b.switch_to_block(next);
-        self.b.seal_block(next);
-    }
-
-    /// One byte at an address plus a value.
-    fn checked_address_at(&mut self, space: Space, address: Address, more: Value) -> Value {
-        let base = match address.base {
-            Base::Reg(reg) => {
-                let value = self.read(reg);
-                self.convert(value, types::I64, Extend::Zero)
-            }
-            Base::Symbol(symbol) => self.symbol(symbol),
-            Base::Zero => self.constant(0, types::I64),
-        };
-        let value = self.b.ins().iadd(base, more);
-        let value = self.b.ins().iadd_imm_s(value, address.offset);
-        self.check((space, None), value, Check { low: 0, bytes: 1, align: 1 });
-        match self.origin(space) {
-            Some(origin) => self.b.ins().iadd(origin, value),
-            None => value,
-        }
-    }
-
-    fn copy(&mut self, to: Value, from: Value, bytes: u32) {
-        let ty = match bytes {
-            4 => types::I32,
-            8 => types::I64,
-            _ => types::I128,
-        };
-        let value = self.b.ins().load(ty, program_flags(), from, 0);
-        self.b.ins().store(program_flags(), value, to, 0);
     }
 
     /// More memory in the frame: the lane's stack grows.

@@ -9,10 +9,15 @@ mod alu;
 mod atomic;
 mod checks;
 mod convert;
+mod copy;
 mod cuts;
+mod directed;
 mod float;
+mod half;
 mod integer;
+mod machine;
 mod memory;
+mod packet;
 mod special;
 mod types;
 mod values;
@@ -32,6 +37,7 @@ use cranelift_frontend::FunctionBuilderContext;
 use cranelift_frontend::Variable;
 
 use self::checks::Plan;
+use self::packet::Packet;
 use crate::ir::BlockId;
 use crate::ir::Inst;
 use crate::ir::Module;
@@ -39,11 +45,13 @@ use crate::ir::Op;
 use crate::ir::Reg;
 use crate::ir::Special;
 use crate::ir::Terminator;
+use crate::native::code::Targets;
 use crate::native::context::EXITED;
 use crate::native::context::at;
 use crate::native::context::fault;
 use crate::native::context::status;
 use crate::native::prepare::Prepared;
+use crate::native::prepare::Tier;
 use crate::native::prepare::Unit;
 
 /// Why a function could not be compiled.
@@ -138,17 +146,28 @@ pub(super) struct Emitter<'a, 'f> {
     has_fma: bool,
     has_round: bool,
     helper_signatures: [Option<ir::SigRef>; 8],
+    /// What the loop over lanes knows of packets, until they are emitted.
+    packets_planned: Option<packet::Planned>,
+    /// While code for four lanes at once is emitted.
+    packet: Option<Packet>,
+}
+
+/// Arguments for the parameters that `lane_params` adds.
+fn lane_args(used: [bool; 3], lane: Value, thread: [Value; 3]) -> Vec<BlockArg> {
+    let axes = (0..3).filter(|&axis| used[axis]).map(|axis| thread[axis]);
+    std::iter::once(lane).chain(axes).map(BlockArg::Value).collect()
 }
 
 pub(super) const READONLY: MemFlagsData = MemFlagsData::trusted().with_readonly().with_can_move();
 
 /// Compiles a unit.
 pub(crate) fn emit(
-    isa: &dyn TargetIsa,
+    targets: Targets<'_>,
     module: &Module,
     (prepared, unit): (&Prepared, &Unit),
     contexts: (&mut cranelift_codegen::Context, &mut FunctionBuilderContext),
 ) -> Result<Emitted, EmitError> {
+    let isa = targets.machine;
     let (context, builder_context) = contexts;
     context.clear();
     let mut signature = ir::Signature::new(isa.default_call_conv());
@@ -160,10 +179,15 @@ pub(crate) fn emit(
     let builder = FunctionBuilder::new(&mut context.func, builder_context);
     let mut emitter = Emitter::start(builder, isa, module, (prepared, unit));
     emitter.function();
+    emitter.packets();
     emitter.b.seal_all_blocks();
     emitter.b.finalize(isa.frontend_config());
     let fail = |what: String| EmitError { function: unit.function.name.clone(), what };
     let mut control = cranelift_codegen::control::ControlPlane::default();
+    let isa = match prepared.tier {
+        Tier::Scalar => targets.of_length(context.func.dfg.num_insts()),
+        Tier::Packets => targets.machine,
+    };
     let compiled = context.compile(isa, &mut control).map_err(|error| fail(format!("{:?}", error.inner)))?;
     if !compiled.buffer.relocs().is_empty() {
         return Err(fail("the code has relocations".to_owned()));
@@ -212,6 +236,8 @@ impl<'a, 'f> Emitter<'a, 'f> {
             has_fma: !is_x86 || is_set("has_fma"),
             has_round: !is_x86 || is_set("has_sse41"),
             helper_signatures: [None; 8],
+            packets_planned: None,
+            packet: None,
             b,
             isa,
             module,
@@ -247,55 +273,82 @@ impl<'a, 'f> Emitter<'a, 'f> {
 
     /// The loop over lanes, up to where a lane starts.
     fn lane_loop(&mut self, entry: ir::Block, begin: Value, first: [Value; 3]) {
-        use cranelift_codegen::ir::types::I32;
-        let [y_used, z_used] =
-            [self.reads_special(&[Special::TidY, Special::TidZ]), self.reads_special(&[Special::TidZ])];
-        let used = [y_used || self.reads_special(&[Special::TidX]), y_used, z_used];
+        let used = self.used_axes();
         let head = self.b.create_block();
-        let lane = self.b.append_block_param(head, I32);
-        let thread =
-            [0, 1, 2].map(|axis| if used[axis] { self.b.append_block_param(head, I32) } else { first[axis] });
-        let args = |lane: Value, thread: [Value; 3]| {
-            let axes = (0..3).filter(|&axis| used[axis]).map(|axis| thread[axis]);
-            std::iter::once(lane).chain(axes).map(BlockArg::Value).collect::<Vec<_>>()
-        };
+        let (lane, thread) = self.lane_params(head, first);
         let (end, point) = (self.b.block_params(entry)[2], self.b.block_params(entry)[3]);
-        self.entry_end = Some(self.b.ins().jump(head, &args(begin, first)));
+        let mut packets = self.unit.packets.is_some().then(|| self.plan_packets(head, end));
+        let args = lane_args(used, begin, first);
+        self.entry_end = Some(self.b.ins().jump(head, &args));
 
         self.b.switch_to_block(self.next_lane);
-        let next = self.b.ins().iadd_imm_s(lane, 1);
-        let mut next_thread = thread;
-        let mut carry = None;
-        for axis in 0..3 {
-            if !used[axis] {
-                break;
-            }
-            let step = match carry {
-                None => self.b.ins().iadd_imm_s(thread[axis], 1),
-                Some(carry) => {
-                    let carry = self.b.ins().uextend(I32, carry);
-                    self.b.ins().iadd(thread[axis], carry)
-                }
-            };
-            let extent = self.known(Known::BlockExtent(axis as u8));
-            let is_over = self.b.ins().icmp(IntCC::Equal, step, extent);
-            let zero = self.b.ins().iconst(I32, 0);
-            next_thread[axis] = self.b.ins().select(is_over, zero, step);
-            carry = Some(is_over);
+        let (next, next_thread) = self.advance(lane, thread, 1);
+        if let Some(packets) = &packets {
+            self.end_exit(packets, next);
         }
         let more = self.b.ins().icmp(IntCC::UnsignedLessThan, next, end);
         let done = self.b.create_block();
-        self.b.ins().brif(more, head, &args(next, next_thread), done, &[]);
+        let args = lane_args(used, next, next_thread);
+        self.b.ins().brif(more, head, &args, done, &[]);
 
         self.b.switch_to_block(done);
-        let ok = self.b.ins().iconst(I32, i64::from(status::DONE));
+        let ok = self.b.ins().iconst(ir::types::I32, i64::from(status::DONE));
         self.b.ins().return_(&[ok]);
 
         self.emit_fail();
         self.b.switch_to_block(head);
         (self.lane, self.thread) = (lane, thread);
         self.find_frame();
+        if let Some(packets) = &mut packets {
+            packets.done = Some(done);
+            self.choose_packet(packets);
+        }
         self.dispatch(point);
+        self.packets_planned = packets;
+    }
+
+    /// Which axes of `%tid` a lane needs.
+    fn used_axes(&self) -> [bool; 3] {
+        let [y_used, z_used] =
+            [self.reads_special(&[Special::TidY, Special::TidZ]), self.reads_special(&[Special::TidZ])];
+        [y_used || self.reads_special(&[Special::TidX]), y_used, z_used]
+    }
+
+    /// Adds the lane's number and `%tid` to the parameters of a block.
+    fn lane_params(&mut self, block: ir::Block, first: [Value; 3]) -> (Value, [Value; 3]) {
+        use cranelift_codegen::ir::types::I32;
+        let used = self.used_axes();
+        let lane = self.b.append_block_param(block, I32);
+        let thread = [0, 1, 2]
+            .map(|axis| if used[axis] { self.b.append_block_param(block, I32) } else { first[axis] });
+        (lane, thread)
+    }
+
+    /// The lane `step` further, which is in the same row or starts another.
+    fn advance(&mut self, lane: Value, thread: [Value; 3], step: u32) -> (Value, [Value; 3]) {
+        use cranelift_codegen::ir::types::I32;
+        let used = self.used_axes();
+        let next = self.b.ins().iadd_imm_s(lane, i64::from(step));
+        let mut next_thread = thread;
+        let mut carry = None;
+        for axis in 0..3 {
+            if !used[axis] {
+                break;
+            }
+            let stepped = match carry {
+                None => self.b.ins().iadd_imm_s(thread[axis], i64::from(step)),
+                Some(carry) => {
+                    let carry = self.b.ins().uextend(I32, carry);
+                    self.b.ins().iadd(thread[axis], carry)
+                }
+            };
+            let extent = self.known(Known::BlockExtent(axis as u8));
+            let is_over = self.b.ins().icmp(IntCC::Equal, stepped, extent);
+            let zero = self.b.ins().iconst(I32, 0);
+            next_thread[axis] = self.b.ins().select(is_over, zero, stepped);
+            carry = Some(is_over);
+        }
+        (next, next_thread)
     }
 
     /// Where failed checks go: kind, instruction, address, lane.
@@ -319,7 +372,7 @@ impl<'a, 'f> Emitter<'a, 'f> {
         self.b.ins().return_(&[failed]);
     }
 
-    fn fail_args(&mut self, kind: u32, address: Option<Value>) -> [BlockArg; 4] {
+    pub(super) fn fail_args(&mut self, kind: u32, address: Option<Value>) -> [BlockArg; 4] {
         use cranelift_codegen::ir::types::I32;
         let kind = self.b.ins().iconst(I32, i64::from(kind));
         let inst = self.b.ins().iconst(I32, i64::from(self.inst));

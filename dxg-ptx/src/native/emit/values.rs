@@ -14,6 +14,7 @@ use crate::ir::Guard;
 use crate::ir::Operand;
 use crate::ir::Reg;
 use crate::ir::Scalar;
+use crate::native::shapes::LANES;
 
 /// How a value is made wider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +45,19 @@ impl Emitter<'_, '_> {
         if let Some(value) = self.apart[reg.0 as usize] {
             return value;
         }
+        if self.packet.is_some() {
+            return self.read_lane(reg);
+        }
         let var = self.var(reg);
         self.b.use_var(var)
+    }
+
+    /// The type of a value for as many lanes as are emitted at once.
+    pub(super) fn machine(&self, ty: Type) -> Type {
+        match self.is_wide() {
+            true => ty.by(LANES).unwrap_or(ty),
+            false => ty,
+        }
     }
 
     pub(super) fn type_of(&self, value: Value) -> Type {
@@ -78,8 +90,17 @@ impl Emitter<'_, '_> {
         value
     }
 
-    /// Bits as a value of a type.
+    /// Bits as a value of a type, for as many lanes as are emitted at once.
     pub(super) fn constant(&mut self, bits: u64, ty: Type) -> Value {
+        if self.is_wide() || ty.is_vector() {
+            let lane = ty.lane_type();
+            return self.constant_vector(bits as u32, if lane.bits() < 32 { types::I32 } else { lane });
+        }
+        self.constant_of_type(bits, ty)
+    }
+
+    /// Bits as a value of a type, for one lane.
+    pub(super) fn constant_of_type(&mut self, bits: u64, ty: Type) -> Value {
         match ty {
             types::F32 => self.b.ins().f32const(Ieee32::with_bits(bits as u32)),
             types::F64 => self.b.ins().f64const(Ieee64::with_bits(bits)),
@@ -94,6 +115,9 @@ impl Emitter<'_, '_> {
 
     /// An operand in a type.
     pub(super) fn operand(&mut self, operand: Operand, ty: Type) -> Value {
+        if self.is_wide() {
+            return self.wide_operand(operand, ty);
+        }
         match operand {
             Operand::Imm(bits) => self.constant(bits, ty),
             Operand::Reg(reg) => {
@@ -122,6 +146,10 @@ impl Emitter<'_, '_> {
 
     /// Writes a register. Under a guard, lanes where it does not hold keep the old value.
     pub(super) fn write(&mut self, reg: Reg, value: Value, extend: Extend, guard: Option<Guard>) {
+        if self.packet.is_some() {
+            self.write_packet(reg, value, extend, guard);
+            return;
+        }
         let ty = self.types[reg.0 as usize];
         let mut value = self.convert(value, ty, extend);
         if self.unit.uniform.regs.has(reg) {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use dxg_wire::cuda::status;
 use dxg_wire::shm::SharedSlice;
@@ -59,6 +60,15 @@ pub(super) struct Nowhere {
     pub(super) address: u64,
 }
 
+/// Whose context it is.
+pub(super) struct Client {
+    pub(super) calls: Arc<dyn SessionCalls>,
+    /// Set when the client has closed the stream.
+    pub(super) closing: Arc<AtomicBool>,
+    /// How long a kernel may run.
+    pub(super) watchdog: Option<Duration>,
+}
+
 /// What the streams of a context share.
 pub(super) struct Context {
     pub(super) driver: Driver,
@@ -71,8 +81,7 @@ pub(super) struct Context {
     /// The sticky `CUresult`; 0 for none.
     error: AtomicU32,
     over: AtomicBool,
-    closing: Arc<AtomicBool>,
-    calls: Arc<dyn SessionCalls>,
+    client: Client,
     device: Mutex<BTreeMap<u64, Span>>,
 }
 
@@ -82,8 +91,7 @@ impl Context {
         device: i32,
         memory: Memory,
         status: SharedSlice,
-        calls: Arc<dyn SessionCalls>,
-        closing: Arc<AtomicBool>,
+        client: Client,
     ) -> Result<Arc<Self>, Code> {
         let handle = driver.create_context(device)?;
         let events = Arc::new(Events::default());
@@ -100,8 +108,7 @@ impl Context {
             status,
             error: AtomicU32::new(0),
             over: AtomicBool::new(false),
-            closing,
-            calls,
+            client,
             device: Mutex::default(),
         }))
     }
@@ -113,7 +120,7 @@ impl Context {
 
     /// Whether the client is gone.
     pub(super) fn is_over(&self) -> bool {
-        self.over.load(Ordering::Acquire) || self.closing.load(Ordering::Acquire)
+        self.over.load(Ordering::Acquire) || self.client.closing.load(Ordering::Acquire)
     }
 
     /// Work waits for nothing any more.
@@ -136,6 +143,18 @@ impl Context {
         } else {
             tracing::debug!(result, %why, "CUDA context failed");
         }
+    }
+
+    /// How long a kernel may run.
+    pub(super) fn watchdog(&self) -> Option<Duration> {
+        self.client.watchdog
+    }
+
+    /// A kernel has run for longer than it may. The driver cannot stop it: it ends with this process, and the process with the session.
+    pub(super) fn overrun(&self) {
+        const WHY: &str = "a kernel ran for longer than the watchdog allows";
+        self.fail(result::LAUNCH_TIMEOUT, &WHY);
+        self.client.calls.lose(WHY);
     }
 
     /// [`Self::fail`] where a call of the driver has.
@@ -170,8 +189,8 @@ impl Context {
 
     /// Allocates device memory that the client is charged for.
     pub(super) fn allocate(&self, bytes: u64) -> Result<u64, Code> {
-        self.calls.charge(bytes).map_err(|_| Code(result::OUT_OF_MEMORY))?;
-        let address = self.driver.allocate(bytes).inspect_err(|_| self.calls.uncharge(bytes))?;
+        self.client.calls.charge(bytes).map_err(|_| Code(result::OUT_OF_MEMORY))?;
+        let address = self.driver.allocate(bytes).inspect_err(|_| self.client.calls.uncharge(bytes))?;
         self.device.lock().insert(address, Span { bytes, owner: Owner::Guest });
         Ok(address)
     }
@@ -187,7 +206,7 @@ impl Context {
         };
         let Some(span) = span else { return false };
         self.check("free", self.driver.free(address));
-        self.calls.uncharge(span.bytes);
+        self.client.calls.uncharge(span.bytes);
         true
     }
 
@@ -232,6 +251,6 @@ impl Context {
         }
         let device = std::mem::take(&mut *self.device.lock());
         let charged = device.values().filter(|span| span.owner == Owner::Guest);
-        self.calls.uncharge(charged.fold(0, |sum, span| sum.saturating_add(span.bytes)));
+        self.client.calls.uncharge(charged.fold(0, |sum, span| sum.saturating_add(span.bytes)));
     }
 }

@@ -1,6 +1,7 @@
 //! A driver for tests: functions of the same signatures over memory of the test's process, which run everything at once.
 //!
-//! Its kernels go by their names: `add_one` (u64 address, u32 count) adds 1 to so many u32, `fault` touches what is not there.
+//! Its kernels go by their names: `add_one` (u64 address, u32 count) adds 1 to so many u32, `endless` is never complete, `fault` touches
+//! what is not there.
 
 // UNSAFETY: reads and writes where callers of a driver's functions say.
 #![expect(unsafe_code, reason = "a driver's functions take raw pointers")]
@@ -8,6 +9,7 @@
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ffi::CStr;
 use std::ffi::c_char;
 use std::ffi::c_void;
@@ -27,6 +29,7 @@ const INVALID_VALUE: i32 = 1;
 const OUT_OF_MEMORY: i32 = 2;
 const INVALID_PTX: i32 = 218;
 const NOT_FOUND: i32 = 500;
+const NOT_READY: i32 = 600;
 const ILLEGAL_ADDRESS: i32 = 700;
 /// Allocations above this fail.
 pub(super) const MOST_BYTES: usize = 1 << 20;
@@ -39,6 +42,8 @@ struct State {
     modules: HashMap<usize, HashMap<String, u64>>,
     functions: HashMap<usize, String>,
     events: HashMap<usize, Instant>,
+    /// Streams with a kernel that is never complete, and the events behind it.
+    endless: HashSet<usize>,
 }
 
 static STATE: Mutex<Option<State>> = Mutex::new(None);
@@ -370,11 +375,15 @@ extern "C" fn launch(
     _by: u32,
     _bz: u32,
     _shared: u32,
-    _stream: usize,
+    stream: usize,
     params: *mut *mut c_void,
     _extra: *mut *mut c_void,
 ) -> i32 {
     with(|state| {
+        if state.functions.get(&function).is_some_and(|name| name == "endless") {
+            state.endless.insert(stream);
+            return Ok(());
+        }
         if state.functions.get(&function).is_none_or(|name| name != "add_one") {
             state.errors.insert(CURRENT.get(), ILLEGAL_ADDRESS);
             return Ok(());
@@ -425,15 +434,20 @@ extern "C" fn event_create(at: *mut usize, _flags: u32) -> i32 {
     })
 }
 
-extern "C" fn event_record(event: usize, _stream: usize) -> i32 {
+extern "C" fn event_record(event: usize, stream: usize) -> i32 {
     with(|state| {
         state.events.insert(event, Instant::now());
+        if state.endless.contains(&stream) {
+            state.endless.insert(event);
+        } else {
+            state.endless.remove(&event);
+        }
         Ok(())
     })
 }
 
-extern "C" fn event_done(_event: usize) -> i32 {
-    with(|_| Ok(()))
+extern "C" fn event_done(event: usize) -> i32 {
+    with(|state| if state.endless.contains(&event) { Err(NOT_READY) } else { Ok(()) })
 }
 
 extern "C" fn elapsed(at: *mut f32, from: usize, to: usize) -> i32 {

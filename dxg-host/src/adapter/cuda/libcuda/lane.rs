@@ -17,6 +17,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::thread::JoinHandle;
 use std::time::Duration;
+use std::time::Instant;
 
 use dxg_wire::cell::FenceCell;
 use dxg_wire::shm::SharedSlice;
@@ -43,6 +44,8 @@ use super::submit::Kernel;
 const SPIN: Duration = Duration::from_micros(50);
 /// How often a thread that waits for a number in memory looks at it.
 const LOOK_EVERY: Duration = Duration::from_micros(100);
+/// How often a thread looks whether a kernel that may not run for long is complete, at most. It looks more often while the kernel is young.
+const LOOK_SELDOM: Duration = Duration::from_millis(5);
 
 /// What an entry does.
 #[derive(Debug)]
@@ -104,8 +107,8 @@ struct Running {
     /// None where the driver was not asked: the context has failed.
     event: Option<Arc<Event>>,
     after: After,
-    /// Not unloaded before.
-    _module: Option<Arc<Loaded>>,
+    /// What it launches, not unloaded before.
+    module: Option<Arc<Loaded>>,
 }
 
 #[derive(Debug, Default)]
@@ -261,7 +264,7 @@ impl Lane {
             _ => None,
         };
         let Some(stream) = self.stream.filter(|_| !context.is_failed()) else {
-            return Ok(Running { sequence, event: None, after, _module: module });
+            return Ok(Running { sequence, event: None, after, module });
         };
         let driver = &context.driver;
         let (op, called) = match work {
@@ -291,7 +294,7 @@ impl Lane {
             Ok(event)
         });
         let event = recorded.map_err(|code| context.fail(code.0, &op)).ok();
-        Ok(Running { sequence, event, after, _module: module })
+        Ok(Running { sequence, event, after, module })
     }
 
     fn run(&self, stream: StreamHandle) {
@@ -315,9 +318,10 @@ impl Lane {
             if let Some(running) = state.running.front() {
                 // It stays in the list until it is complete: other streams look for it there.
                 let event = running.event.clone();
+                let limit = self.context.watchdog().filter(|_| running.module.is_some());
                 if let Some(event) = event {
                     drop(state);
-                    self.wait_for(&event);
+                    self.wait_for(&event, limit);
                     state = self.state.lock();
                 }
                 // Only this thread takes them out.
@@ -337,7 +341,8 @@ impl Lane {
         }
     }
 
-    fn wait_for(&self, event: &Event) {
+    /// Waits until an event is complete, or the kernel before it has run for as long as it may.
+    fn wait_for(&self, event: &Event, limit: Option<Duration>) {
         let driver = &self.context.driver;
         let spin = Spin::begin();
         while spin.again(SPIN) {
@@ -348,7 +353,23 @@ impl Lane {
                 Err(_) => break,
             }
         }
-        self.context.check("wait for the device", driver.wait(event.handle));
+        let Some(limit) = limit else {
+            return self.context.check("wait for the device", driver.wait(event.handle));
+        };
+        // All before it on this stream is complete, so it runs since then, or waits for others on the device.
+        let since = Instant::now();
+        loop {
+            match driver.is_complete(event.handle) {
+                Ok(true) => return,
+                Ok(false) => {}
+                Err(code) => return self.context.check("wait for the device", Err(code)),
+            }
+            let elapsed = since.elapsed();
+            if elapsed >= limit {
+                return self.context.overrun();
+            }
+            thread::sleep((elapsed / 16).clamp(LOOK_EVERY, LOOK_SELDOM));
+        }
     }
 
     /// An entry is complete.

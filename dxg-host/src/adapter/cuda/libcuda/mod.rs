@@ -160,8 +160,8 @@ impl Adapter for Device {
         if !self.serves(seat.kind) {
             return Err(StreamEnd::Unsupported);
         }
-        let StreamSeat { mut consumer, windows, calls, closing, .. } = seat;
-        let mut server = Server::new(self, Arc::clone(&windows), calls, Arc::clone(&closing));
+        let StreamSeat { mut consumer, windows, calls, closing, cuda, .. } = seat;
+        let mut server = Server::new(self, Arc::clone(&windows), calls, Arc::clone(&closing), cuda.watchdog);
         let served = reader::run(&mut consumer, &windows, &closing, &mut server);
         server.close();
         served

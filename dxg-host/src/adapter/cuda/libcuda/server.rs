@@ -30,6 +30,7 @@ use super::super::validate::Task;
 use super::super::work::Box3d;
 use super::super::work::Side;
 use super::Device;
+use super::context::Client;
 use super::context::Context;
 use super::context::Nowhere;
 use super::context::Place;
@@ -75,6 +76,7 @@ pub(super) struct Server<'a> {
     windows: Arc<Windows>,
     calls: Arc<dyn SessionCalls>,
     closing: Arc<AtomicBool>,
+    watchdog: Option<Duration>,
     opened: Option<Opened>,
 }
 
@@ -139,8 +141,9 @@ impl<'a> Server<'a> {
         windows: Arc<Windows>,
         calls: Arc<dyn SessionCalls>,
         closing: Arc<AtomicBool>,
+        watchdog: Option<Duration>,
     ) -> Self {
-        Self { device, windows, calls, closing, opened: None }
+        Self { device, windows, calls, closing, watchdog, opened: None }
     }
 
     /// Ends what was opened: work waits for nothing any more, and what the driver runs is waited for.
@@ -176,9 +179,9 @@ impl<'a> Server<'a> {
                 return refused(result::OUT_OF_MEMORY);
             }
         };
-        let (driver, calls) = (self.device.driver, Arc::clone(&self.calls));
-        let closing = Arc::clone(&self.closing);
-        let context = match Context::new(driver, self.device.ordinal, memory, status, calls, closing) {
+        let (calls, closing) = (Arc::clone(&self.calls), Arc::clone(&self.closing));
+        let client = Client { calls, closing, watchdog: self.watchdog };
+        let context = match Context::new(self.device.driver, self.device.ordinal, memory, status, client) {
             Ok(context) => context,
             Err(code) => {
                 tracing::warn!(%code, "no context");

@@ -54,7 +54,7 @@ const SOURCE: &str = ".version 8.0\n.global .u32 counter;\n.entry add_one(.param
 static NEXT_RANGE: AtomicU64 = AtomicU64::new(0x3000_0000_0000);
 
 #[derive(Default)]
-struct Ledger(AtomicU64);
+struct Ledger(AtomicU64, AtomicBool);
 
 impl SessionCalls for Ledger {
     fn charge(&self, bytes: u64) -> Result<(), Reason> {
@@ -64,6 +64,10 @@ impl SessionCalls for Ledger {
 
     fn uncharge(&self, bytes: u64) {
         self.0.fetch_sub(bytes, Ordering::SeqCst);
+    }
+
+    fn lose(&self, _why: &str) {
+        self.1.store(true, Ordering::SeqCst);
     }
 }
 
@@ -82,6 +86,11 @@ struct Guest<'a> {
 impl<'a> Guest<'a> {
     /// A context with two streams, a module, and mapped memory.
     fn new(device: &'a Device) -> Self {
+        Self::watched(device, None)
+    }
+
+    /// The same, whose kernels may not run for longer than this.
+    fn watched(device: &'a Device, watchdog: Option<Duration>) -> Self {
         let memfd = create_sealed("guest", WINDOW_BYTES).unwrap();
         let mapping =
             Mapping::map(memfd.as_fd(), 0, WINDOW_BYTES as usize, Access::ReadWrite, Populate::Lazy).unwrap();
@@ -89,7 +98,7 @@ impl<'a> Guest<'a> {
         windows.insert(IoAddress(IO), Arc::clone(&mapping));
         let ledger = Arc::new(Ledger::default());
         let calls: Arc<dyn SessionCalls> = Arc::clone(&ledger) as _;
-        let server = Server::new(device, windows, calls, Arc::new(AtomicBool::new(false)));
+        let server = Server::new(device, windows, calls, Arc::new(AtomicBool::new(false)), watchdog);
         let staging = NEXT_RANGE.fetch_add(1 << 32, Ordering::Relaxed);
         let memory = SharedSlice::whole(&mapping);
         let mut guest = Self { server, ledger, memory, staging, last: [0; 2] };
@@ -416,4 +425,28 @@ fn attributes_hide_what_needs_shared_memory() {
     let device = device();
     assert_eq!(device.compute_capability, 86);
     assert!(device.attributes.iter().all(|one| one.attribute != 83));
+}
+
+#[test]
+fn kernel_that_runs_for_too_long_ends_the_session() {
+    let device = device();
+    let mut guest = Guest::watched(&device, Some(Duration::from_millis(10)));
+    assert_eq!(guest.load(1, ".version 8.0\n.entry endless() { ret; }\n").result, 0);
+    guest.run(1, Task::Copy { to: guest.staging + 64, from: guest.staging, bytes: 4 });
+    guest.launch(0, 0, Vec::new());
+    guest.finish(0);
+    assert_eq!((guest.error(), guest.ledger.1.load(Ordering::SeqCst)), (702, true));
+    guest.server.close();
+}
+
+#[test]
+fn kernels_that_end_in_time_are_not_the_watchdogs_concern() {
+    let device = device();
+    let mut guest = Guest::watched(&device, Some(Duration::from_secs(3600)));
+    assert_eq!(guest.load(1, SOURCE).result, 0);
+    let at = guest.allocate(4096).address;
+    (0..100).for_each(|_| guest.launch(0, 0, params(at, 2)));
+    guest.finish(0);
+    assert_eq!((guest.error(), guest.ledger.1.load(Ordering::SeqCst)), (0, false));
+    guest.server.close();
 }
