@@ -348,7 +348,8 @@ impl Prepared {
     /// Whether code of the second tier is better: it runs four threads at once, or may be spent more time on.
     pub(crate) fn is_improvable(&self) -> bool {
         let insts: u32 = self.units.iter().filter_map(|unit| unit.inst_bases.last()).sum();
-        (MOST_QUICK_INSTS..MOST_BETTER_INSTS).contains(&insts) || self.units.iter().any(|unit| unit.packets.is_some())
+        (MOST_QUICK_INSTS..MOST_BETTER_INSTS).contains(&insts)
+            || self.units.iter().any(|unit| unit.packets.is_some())
     }
 
     pub(crate) fn unit_of(&self, id: FuncId) -> Option<&Unit> {
