@@ -30,7 +30,8 @@
 //!
 //! # Invariants
 //!
-//! - There is no global state: everything hangs on a [`Node`], and several nodes live in one process.
+//! - There is no global state but the count of forks ([`ForkGeneration`]): everything hangs on a [`Node`], and several nodes live
+//!   in one process.
 //! - Everything is `Send` and `Sync`.
 //! - Once a node is lost, every call and wait on it says [`ErrorKind::DeviceLost`]; dropping objects stays harmless.
 //! - Memory that the device can write is only copied to and from, never borrowed.
@@ -45,6 +46,7 @@ mod discover;
 mod errno;
 mod error;
 mod fence;
+mod fork;
 mod host;
 mod kernel;
 mod maps;
@@ -98,6 +100,7 @@ pub use crate::error::Error;
 pub use crate::error::ErrorKind;
 pub use crate::fence::Fence;
 pub use crate::fence::QueueFence;
+pub use crate::fork::ForkGeneration;
 pub use crate::host::ConnectOptions;
 pub use crate::host::LostReason;
 pub use crate::node::Node;

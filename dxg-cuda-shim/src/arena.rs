@@ -36,8 +36,8 @@ pub const ALIGN_BYTES: u64 = 256;
 const BLOCK_ALIGN_BYTES: u64 = 1 << 16;
 /// Shared blocks: the largest allocation that lies in one, and its bytes.
 const CLASSES: [(u64, u64); 2] = [(64 << 10, 2 << 20), (4 << 20, 32 << 20)];
-/// Where ranges are looked for first.
-const FIRST_RANGE: u64 = 0x2000_0000_0000;
+/// Where ranges are looked for: first far from all else, then where processes end at 2^39, as on small aarch64 machines.
+const FIRST_RANGES: [u64; 2] = [0x2000_0000_0000, 0x0020_0000_0000];
 /// How far apart.
 const RANGE_STEP: u64 = 0x0010_0000_0000;
 /// How many places are tried.
@@ -60,6 +60,8 @@ pub enum Kind {
     Managed,
     /// `cuMemAllocAsync`.
     Pooled,
+    /// The same, of a pool that other processes may open or that is of another process.
+    Shared,
     /// Memory of a node of a graph.
     Graph,
     /// Memory of the program, given to the device.
@@ -167,7 +169,10 @@ pub fn reserve(quota_bytes: u64) -> Option<Reserved> {
     let mut bytes = quota_bytes.saturating_mul(4).clamp(64 << 30, 1 << 40).next_power_of_two();
     while bytes >= LEAST_RANGE_BYTES {
         let step = RANGE_STEP.max(bytes);
-        let found = (0..RANGE_TRIES).find_map(|index| Reserved::at(FIRST_RANGE + index * step, bytes));
+        let mut places = FIRST_RANGES
+            .into_iter()
+            .flat_map(|first| (0..RANGE_TRIES).map(move |index| first + index * step));
+        let found = places.find_map(|start| Reserved::at(start, bytes));
         if found.is_some() {
             return found;
         }
@@ -320,6 +325,18 @@ impl Arena {
         Ok(start)
     }
 
+    /// The first bytes of an allocation that is a mapping of its own are none of the program's: it begins behind them.
+    pub fn begin_at(&self, start: u64, skipped: u64) {
+        let state = &mut *self.state.lock();
+        if skipped != 0
+            && let Some(mut allocation) = state.allocations.remove(&start)
+        {
+            allocation.start += skipped;
+            allocation.bytes -= skipped;
+            state.allocations.insert(allocation.start, allocation);
+        }
+    }
+
     fn map(&self, state: &mut State, ring: &Ring, window: Window, part: Part) -> Answer<u64> {
         let Part { offset, bytes, at, class } = part;
         state.reclaim(ring.consumed());
@@ -379,8 +396,10 @@ impl Arena {
         let found = state.allocations.get(&start).filter(|found| kinds.contains(&found.kind));
         let allocation = *found.ok_or(CUresult::ERROR_INVALID_VALUE)?;
         state.allocations.remove(&start);
-        let is_ours =
-            matches!(allocation.kind, Kind::Mapped | Kind::Imported | Kind::External | Kind::Registered);
+        let is_ours = matches!(
+            allocation.kind,
+            Kind::Mapped | Kind::Imported | Kind::External | Kind::Registered | Kind::Shared
+        );
         let Some(block) = state.blocks.get_mut(&allocation.block) else { return Ok(allocation) };
         let (class, is_remote) = (block.class, block.backing.is_remote());
         if !is_ours {

@@ -18,6 +18,7 @@ use std::thread::ThreadId;
 use dxg_wire::cuda;
 use dxg_wire::cuda::op;
 use parking_lot::Mutex;
+use parking_lot::MutexGuard;
 
 use crate::arena::Arena;
 use crate::arena::Kind;
@@ -36,7 +37,9 @@ use crate::registered::Pieces;
 use crate::ring::Batch;
 use crate::ring::Ring;
 use crate::types::Answer;
+use crate::work;
 use crate::work::HostCall;
+use crate::work::Launch;
 use crate::work::Work;
 
 static IDS: AtomicU64 = AtomicU64::new(1);
@@ -49,6 +52,12 @@ const HEAP_BYTES: u64 = 8 << 20;
 const FIFO_BYTES: u64 = 1 << 20;
 /// Ranges that the host is asked for.
 const RANGE_TRIES: usize = 16;
+/// Work is posted when there are so many bytes of it, for the host to begin: first a few, then more each time.
+const FIRST_PART_BYTES: usize = 512;
+const MOST_PART_BYTES: usize = 16 << 10;
+/// Places for values of conditions that are made at once, and how far they are apart.
+const VALUES: u64 = 64;
+const VALUE_STRIDE_BYTES: u64 = 64;
 /// Things that wait for work are looked through when there are so many.
 const MANY_KEPT: usize = 256;
 
@@ -121,6 +130,96 @@ impl Order {
     }
 }
 
+/// Work in the making, for one stream or several: while it lives, nobody else's comes between.
+#[derive(Debug)]
+pub struct Posting<'a> {
+    context: &'a Context,
+    order: MutexGuard<'a, Order>,
+    batch: Batch<'a>,
+    part_bytes: usize,
+    /// Streams that have new work, with its last number.
+    ahead: Vec<(Arc<Lane>, u64)>,
+}
+
+impl Posting<'_> {
+    /// The stream with its next number.
+    fn next(&mut self, lane: &Arc<Lane>) -> Answer<u64> {
+        if self.batch.len() > self.part_bytes {
+            self.push()?;
+            self.part_bytes = (self.part_bytes * 2).min(MOST_PART_BYTES);
+        }
+        let sequence = self.begin(lane);
+        *sequence += 1;
+        Ok(*sequence)
+    }
+
+    /// Puts work on a stream.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub fn put(&mut self, lane: &Arc<Lane>, work: &Work) -> Answer {
+        let sequence = self.next(lane)?;
+        work.put(&mut self.batch, lane.number, sequence);
+        Ok(())
+    }
+
+    /// Puts a grid on a stream.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub fn launch(&mut self, lane: &Arc<Lane>, launch: &Launch) -> Answer {
+        let sequence = self.next(lane)?;
+        work::put_launch(launch, &mut self.batch, lane.number, sequence);
+        Ok(())
+    }
+
+    /// Makes a stream wait for work of another.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub fn wait(&mut self, lane: &Arc<Lane>, other: &Arc<Lane>, sequence: u64) -> Answer {
+        if Arc::ptr_eq(lane, other) || other.is_done(sequence) {
+            return Ok(());
+        }
+        self.put(lane, &Work::Wait(Arc::clone(other), sequence))
+    }
+
+    /// The number of the last work on a stream.
+    #[must_use]
+    pub fn last(&self, lane: &Arc<Lane>) -> u64 {
+        let found = self.ahead.iter().find(|(one, _)| Arc::ptr_eq(one, lane));
+        found.map_or_else(|| lane.last(), |(_, sequence)| *sequence)
+    }
+
+    /// Makes a stream wait for what the legacy stream has, if it goes with that. Answers the place of its last number.
+    pub fn begin(&mut self, lane: &Arc<Lane>) -> &mut u64 {
+        let Self { context, order, batch, ahead, .. } = self;
+        let at = ahead.iter().position(|(one, _)| Arc::ptr_eq(one, lane)).unwrap_or_else(|| {
+            let mut sequence = lane.last();
+            put_legacy_waits(order, &context.legacy, lane, batch, &mut sequence);
+            ahead.push((Arc::clone(lane), sequence));
+            ahead.len() - 1
+        });
+        &mut ahead[at].1
+    }
+
+    fn push(&mut self) -> Answer {
+        self.batch.push()?;
+        for (lane, sequence) in &self.ahead {
+            lane.last.store(*sequence, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Posts all of it.
+    ///
+    /// # Errors
+    /// The device is gone.
+    pub fn finish(mut self) -> Answer {
+        self.push()
+    }
+}
+
 /// Something that must stay until work is complete.
 struct Kept {
     lane: Arc<Lane>,
@@ -155,6 +254,10 @@ pub struct Context {
     limits: Mutex<HashMap<i32, u64>>,
     /// Memory of the program that the device has.
     pub registered: Pieces,
+    /// Streams for branches of graphs that nobody has now.
+    tracks: Mutex<Vec<Arc<Lane>>>,
+    /// Places for values of conditions that nobody has now.
+    values: Mutex<Vec<u64>>,
     destroyed: AtomicBool,
 }
 
@@ -192,6 +295,8 @@ impl Context {
             heap: Mutex::default(),
             limits: Mutex::default(),
             registered: Pieces::default(),
+            tracks: Mutex::default(),
+            values: Mutex::default(),
             destroyed: AtomicBool::new(false),
         }))
     }
@@ -218,6 +323,9 @@ impl Context {
     pub fn destroy(&self) {
         if self.destroyed.swap(true, Ordering::Relaxed) {
             return;
+        }
+        for lane in self.lanes() {
+            crate::capture::leave(&lane);
         }
         // What still runs uses the memory. An error of the work is no reason to keep it.
         let _ = self.settle();
@@ -277,6 +385,61 @@ impl Context {
     pub fn submit(&self, lane: &Arc<Lane>, works: &[Work]) -> Answer<u64> {
         let order = self.order.lock();
         self.submit_in(&order, lane, works)
+    }
+
+    /// Begins to put work on streams.
+    ///
+    /// # Errors
+    /// What earlier work has met; the device is gone.
+    pub fn posting(&self) -> Answer<Posting<'_>> {
+        let order = self.order.lock();
+        self.check()?;
+        Ok(Posting {
+            context: self,
+            order,
+            batch: self.ring.batch(),
+            part_bytes: FIRST_PART_BYTES,
+            ahead: Vec::new(),
+        })
+    }
+
+    /// Streams for the branches of a graph: nobody else has them until they are given back.
+    ///
+    /// # Errors
+    /// Out of memory, or the device is gone.
+    pub fn take_tracks(&self, count: usize) -> Answer<Vec<Arc<Lane>>> {
+        let mut tracks = {
+            let mut free = self.tracks.lock();
+            let kept = free.len().saturating_sub(count);
+            free.split_off(kept)
+        };
+        while tracks.len() < count {
+            tracks.push(self.new_lane(Blocking::No, 0)?);
+        }
+        Ok(tracks)
+    }
+
+    /// Gives them back. What is queued on them still runs.
+    pub fn give_tracks(&self, tracks: Vec<Arc<Lane>>) {
+        self.tracks.lock().extend(tracks);
+    }
+
+    /// A place that kernels see for a value of four bytes.
+    ///
+    /// # Errors
+    /// Out of memory, or the device is gone.
+    pub fn take_value(&self) -> Answer<u64> {
+        let mut values = self.values.lock();
+        if values.is_empty() {
+            let start = self.arena.allocate(&self.ring, VALUES * VALUE_STRIDE_BYTES, Kind::Own, 0)?;
+            values.extend((0..VALUES).rev().map(|at| start + at * VALUE_STRIDE_BYTES));
+        }
+        values.pop().ok_or(CUresult::ERROR_OUT_OF_MEMORY)
+    }
+
+    /// Gives it back, for others of its kind.
+    pub fn give_value(&self, place: u64) {
+        self.values.lock().push(place);
     }
 
     fn submit_in(&self, order: &Order, lane: &Arc<Lane>, works: &[Work]) -> Answer<u64> {

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::sync::OnceLock;
 
+use dxg_core::ForkGeneration;
 use dxg_core::Transport;
 use parking_lot::Mutex;
 
 use crate::device::Device;
 use crate::ffi::exit;
-use crate::ffi::fork::Generation;
 use crate::generated::enums::CUresult;
 use crate::settings;
 use crate::types::Answer;
@@ -22,7 +22,7 @@ static INITIALISING: Mutex<()> = Mutex::new(());
 /// What `cuInit` found.
 #[derive(Debug)]
 pub struct Driver {
-    generation: Generation,
+    generation: ForkGeneration,
     devices: Vec<Arc<Device>>,
 }
 
@@ -81,7 +81,7 @@ pub fn initialise() -> Answer {
 fn adopt(devices: Vec<Arc<Device>>) {
     exit::watch();
     // Another thread cannot have been faster: the caller holds the lock.
-    let _ = DRIVER.set(Driver { generation: Generation::current(), devices });
+    let _ = DRIVER.set(Driver { generation: ForkGeneration::current(), devices });
 }
 
 impl Driver {

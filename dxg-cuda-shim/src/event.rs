@@ -8,10 +8,10 @@ use dxg_core::Fence;
 use dxg_core::FenceValue;
 use parking_lot::Mutex;
 
+use crate::capture::Session;
 use crate::cells::Cell;
 use crate::context::Context;
 use crate::generated::enums::CUresult;
-use crate::graph::Graph;
 use crate::lane::Lane;
 use crate::types::Answer;
 use crate::work::Work;
@@ -27,7 +27,7 @@ pub enum Recorded {
     /// On a stream, after work with this number; with the slot of the time.
     On(Arc<Lane>, u64, Option<Arc<Cell>>),
     /// In a capture: the nodes that came before.
-    Captured(Arc<Graph>, Vec<usize>),
+    Captured(Arc<Session>, Vec<usize>),
 }
 
 /// An event that other processes see: a fence, and how far it was recorded in the fence's page.
@@ -73,6 +73,12 @@ impl Shared {
     pub fn is_done(&self) -> bool {
         self.fence.value().0 >= self.recorded()
     }
+}
+
+/// Whether work is over that is only recorded cannot be told: who asks has not understood, and the capture is worth nothing.
+fn captured(session: &Session) -> CUresult {
+    session.spoil();
+    CUresult::ERROR_CAPTURED_EVENT
 }
 
 /// An event.
@@ -141,7 +147,7 @@ impl Event {
     /// Whether all before the last record is complete.
     ///
     /// # Errors
-    /// Not ready; invalid value for an event of a capture; what the work has met.
+    /// Not ready; captured event, and the capture is broken; what the work has met.
     pub fn query(&self) -> Answer {
         self.context.check()?;
         if let Some(shared) = &self.shared {
@@ -149,7 +155,7 @@ impl Event {
         }
         match &*self.recorded.lock() {
             None => Ok(()),
-            Some(Recorded::Captured(..)) => Err(CUresult::ERROR_CAPTURED_EVENT),
+            Some(Recorded::Captured(session, _)) => Err(captured(session)),
             Some(Recorded::On(lane, sequence, _)) if lane.is_done(*sequence) => Ok(()),
             Some(Recorded::On(..)) => Err(CUresult::ERROR_NOT_READY),
         }
@@ -169,7 +175,7 @@ impl Event {
         let recorded = self.recorded.lock().clone();
         match recorded {
             None => Ok(()),
-            Some(Recorded::Captured(..)) => Err(CUresult::ERROR_CAPTURED_EVENT),
+            Some(Recorded::Captured(session, _)) => Err(captured(&session)),
             Some(Recorded::On(lane, sequence, _)) => self.context.wait(&lane, sequence),
         }
     }
@@ -177,7 +183,7 @@ impl Event {
     /// The time of the last record, in nanoseconds of the host's clock.
     ///
     /// # Errors
-    /// Not ready; invalid handle for an event without a time or that was not recorded.
+    /// Not ready; captured event; invalid handle for an event without a time or that was not recorded.
     pub fn time(&self) -> Answer<u64> {
         if self.flags & DISABLE_TIMING != 0 {
             return Err(CUresult::ERROR_INVALID_HANDLE);
@@ -190,6 +196,7 @@ impl Event {
                     Err(CUresult::ERROR_NOT_READY)
                 }
             }
+            Some(Recorded::Captured(session, _)) => Err(captured(session)),
             _ => Err(CUresult::ERROR_INVALID_HANDLE),
         }
     }

@@ -1,6 +1,6 @@
 //! Graphs: steps with an order, to be launched many times.
 //!
-//! *Why here.* A launch pushes the steps to a stream one after another: the host needs to know nothing of graphs.
+//! *Why here.* A launch puts the steps on streams, which wait for each other as the edges say: the host needs to know nothing of graphs.
 
 #![forbid(unsafe_code)]
 
@@ -12,8 +12,11 @@ use std::sync::atomic::Ordering;
 use parking_lot::Mutex;
 
 use crate::arena::Kind;
+use crate::condition::Condition;
+use crate::condition::Conditional;
+use crate::condition::Turn;
 use crate::context::Context;
-use crate::exec;
+use crate::context::Posting;
 use crate::generated::enums::CUgraphNodeType;
 use crate::generated::enums::CUresult;
 use crate::generated::handles::CUcontext;
@@ -68,6 +71,8 @@ pub enum Params {
     Free(u64),
     /// Waits and writes in memory.
     Values(CUcontext, Arc<[CUstreamBatchMemOpParams]>),
+    /// Graphs that run by a value.
+    Conditional(Arc<Conditional>),
 }
 
 impl Params {
@@ -88,6 +93,7 @@ impl Params {
             Self::Alloc(..) => CUgraphNodeType::MEM_ALLOC,
             Self::Free(_) => CUgraphNodeType::MEM_FREE,
             Self::Values(..) => CUgraphNodeType::BATCH_MEM_OP,
+            Self::Conditional(_) => CUgraphNodeType::CONDITIONAL,
         }
     }
 }
@@ -116,9 +122,20 @@ impl Child {
     /// # Errors
     /// Out of memory.
     pub fn of(graph: &Graph) -> Answer<Arc<Self>> {
-        let graph = graph.duplicate()?;
+        Ok(Arc::new(Self::named(graph.duplicate()?)?))
+    }
+
+    /// A graph without nodes.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn empty() -> Answer<Self> {
+        Self::named(Arc::new(Graph::default()))
+    }
+
+    fn named(graph: Arc<Graph>) -> Answer<Self> {
         let name = tables::GRAPHS.insert(Arc::clone(&graph))?;
-        Ok(Arc::new(Self { name, graph }))
+        Ok(Self { name, graph })
     }
 }
 
@@ -180,6 +197,8 @@ pub struct Graph {
     pub nodes: Mutex<Vec<Option<Node>>>,
     /// Things of the program that must stay as long as the graph.
     pub held: Held,
+    /// Values that decide for nodes.
+    pub conditions: Mutex<Vec<Arc<Condition>>>,
 }
 
 /// A node by its graph.
@@ -220,7 +239,8 @@ impl Default for Graph {
 
 impl Graph {
     fn cloned(origin: u64, held: Held) -> Self {
-        Self { id: IDS.fetch_add(1, Ordering::Relaxed), origin, nodes: Mutex::default(), held }
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        Self { id, origin, nodes: Mutex::default(), held, conditions: Mutex::default() }
     }
 }
 
@@ -285,7 +305,7 @@ impl Graph {
     /// A copy with nodes of its own.
     ///
     /// # Errors
-    /// Out of memory.
+    /// Out of memory; not supported with conditional nodes, whose values belong to the original.
     pub fn duplicate(&self) -> Answer<Arc<Self>> {
         let copy = Arc::new(Self::cloned(self.id, self.held.duplicate()));
         let nodes = self.nodes.lock();
@@ -299,6 +319,7 @@ impl Graph {
                     let node = node.clone();
                     let params = match node.params {
                         Params::Child(child) => Params::Child(Child::of(&child.graph)?),
+                        Params::Conditional(_) => return Err(CUresult::ERROR_NOT_SUPPORTED),
                         other => other,
                     };
                     Some(Node { name, params, pointers: None, original: index, ..node })
@@ -318,28 +339,40 @@ impl Drop for Graph {
     }
 }
 
-/// Appends a step that is nothing but work for the host; whether it is.
-pub(crate) fn as_works(step: &Step, works: &mut Vec<Work>) -> bool {
+/// Whether a step is nothing but work for the host.
+pub(crate) fn is_work(step: &Step) -> bool {
+    !matches!(
+        step,
+        Step::HostCopy(_)
+            | Step::Host(_)
+            | Step::Record(_)
+            | Step::Wait(_)
+            | Step::Graph(_)
+            | Step::Branch(_)
+    )
+}
+
+/// Puts a step that is nothing but work for the host on a stream.
+pub(crate) fn post(posting: &mut Posting<'_>, lane: &Arc<Lane>, step: &Step) -> Answer {
     match step {
-        Step::Empty | Step::Allocated(_) | Step::Freed(_) => {}
-        Step::Launch(launch) => works.push(Work::Launch(launch.clone())),
-        Step::Copy(copy) => works.push(match copy.as_line() {
-            Some(bytes) => Work::Copy(copy.to[0], copy.from[0], bytes),
-            None => Work::Copy3d(*copy),
+        Step::Launch(launch) => posting.launch(lane, launch),
+        Step::Copy(copy) => posting.put(
+            lane,
+            &match copy.as_line() {
+                Some(bytes) => Work::Copy(copy.to[0], copy.from[0], bytes),
+                None => Work::Copy3d(*copy),
+            },
+        ),
+        Step::Fill(fill) => posting.put(lane, &Work::Fill(*fill)),
+        Step::Values(values) => values.iter().try_for_each(|work| posting.put(lane, work)),
+        Step::Signal(signals) => signals.iter().try_for_each(|(one, value)| {
+            posting.put(lane, &Work::SignalCell(one.io(), one.signal_value(*value)))
         }),
-        Step::Fill(fill) => works.push(Work::Fill(*fill)),
-        Step::Values(values) => works.extend(values.iter().cloned()),
-        Step::Signal(signals) => {
-            works.extend(
-                signals.iter().map(|(one, value)| Work::SignalCell(one.io(), one.signal_value(*value))),
-            );
-        }
-        Step::Await(waits) => {
-            works.extend(waits.iter().map(|(one, value)| Work::WaitCell(one.io(), one.wait_value(*value))));
-        }
-        Step::HostCopy(_) | Step::Host(_) | Step::Record(_) | Step::Wait(_) | Step::Graph(_) => return false,
+        Step::Await(waits) => waits.iter().try_for_each(|(one, value)| {
+            posting.put(lane, &Work::WaitCell(one.io(), one.wait_value(*value)))
+        }),
+        _ => Ok(()),
     }
-    true
 }
 
 /// Runs a step on a stream.
@@ -349,18 +382,21 @@ pub(crate) fn as_works(step: &Step, works: &mut Vec<Work>) -> bool {
 pub fn run(context: &Arc<Context>, lane: &Arc<Lane>, step: &Step) -> Answer {
     match step {
         Step::HostCopy(copy) => context.submit_call(lane, crate::work::HostCall::Copy(*copy)).map(drop),
-        Step::Host(call) => context.submit_call(lane, *call).map(drop),
+        Step::Host(call) => context.submit_call(lane, call.clone()).map(drop),
+        Step::Branch(branches) => {
+            let call = crate::work::HostCall::Branch(Arc::clone(branches), Turn::First);
+            context.submit_call(lane, call).map(drop)
+        }
         Step::Record(event) => event.record(lane),
         Step::Wait(event) => match event.waits(context)? {
             Some(wait) => context.submit(lane, &[wait]).map(drop),
             None => Ok(()),
         },
-        Step::Graph(prepared) => exec::launch(context, lane, prepared),
-        Step::Launch(launch) => context.submit(lane, &[Work::Launch(launch.clone())]).map(drop),
+        Step::Graph(prepared) => prepared.steps.iter().try_for_each(|one| run(context, lane, &one.step)),
         other => {
-            let mut works = Vec::new();
-            as_works(other, &mut works);
-            if works.is_empty() { context.check() } else { context.submit(lane, &works).map(drop) }
+            let mut posting = context.posting()?;
+            post(&mut posting, lane, other)?;
+            posting.finish()
         }
     }
 }

@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 
 use crate::cells::Cell;
 use crate::cells::Cells;
+use crate::condition::Branches;
+use crate::condition::Turn;
 use crate::generated::enums::CUresult;
 use crate::lane::Lane;
 use crate::ring::Ring;
@@ -30,6 +32,8 @@ struct Pending {
     after: u64,
     number: u64,
     call: HostCall,
+    /// The stream that goes on when the call has returned.
+    then: Arc<Lane>,
 }
 
 #[derive(Debug, Default)]
@@ -75,7 +79,8 @@ impl HostCalls {
                 CUresult::ERROR_OUT_OF_MEMORY
             })?;
         }
-        state.pending.push(Pending { lane: Arc::clone(lane), after, number, call });
+        let (lane, then) = (Arc::clone(lane), Arc::clone(lane));
+        state.pending.push(Pending { lane, after, number, call, then });
         state.wake();
         Ok(())
     }
@@ -116,6 +121,14 @@ impl State {
     }
 }
 
+/// What a conditional node waits for next. One that cannot go on is over: its context has the error.
+fn advance(branches: &Branches, turn: Turn) -> Option<(Arc<Lane>, u64)> {
+    branches.advance(turn).unwrap_or_else(|error| {
+        tracing::error!(?error, "conditional node not run");
+        None
+    })
+}
+
 fn run(shared: &Shared) {
     loop {
         let (ready, heads, wake, wakes) = {
@@ -135,8 +148,17 @@ fn run(shared: &Shared) {
                 HostCall::Callback(function, data, stream) => function.call(stream, status, data),
                 HostCall::Copy(copy) if status == CUresult::SUCCESS => copy.copy_here(),
                 HostCall::Copy(_) => {}
+                HostCall::Branch(branches, turn) if status == CUresult::SUCCESS => {
+                    if let Some((lane, after)) = advance(&branches, turn) {
+                        let Pending { number, then, .. } = pending;
+                        let call = HostCall::Branch(branches, Turn::After);
+                        shared.state.lock().pending.push(Pending { lane, after, number, call, then });
+                        continue;
+                    }
+                }
+                HostCall::Branch(..) => {}
             }
-            pending.lane.host_done.words().publish(pending.number);
+            pending.then.host_done.words().publish(pending.number);
             continue;
         }
         let mut cells = vec![(wake.words(), wakes + 1)];

@@ -58,6 +58,18 @@ impl Ticket {
         bytes
     }
 
+    /// Whether both are of the same process.
+    #[must_use]
+    pub fn is_of(&self, other: &Self) -> bool {
+        (self.process, self.socket) == (other.process, other.socket)
+    }
+
+    /// The number of what it names.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.object
+    }
+
     /// Of 64 bytes.
     ///
     /// # Errors
@@ -86,7 +98,11 @@ fn address(process: u32, socket: u64) -> std::io::Result<SocketAddr> {
     SocketAddr::from_abstract_name(format!("dxg-cuda-ipc-{process}-{socket:016x}"))
 }
 
-fn random() -> Answer<u64> {
+/// A number that nobody guesses.
+///
+/// # Errors
+/// Operating system.
+pub fn random() -> Answer<u64> {
     let mut bytes = [0; 8];
     let file = std::fs::File::open("/dev/urandom");
     file.and_then(|mut file| file.read_exact(&mut bytes)).map_err(|_| CUresult::ERROR_OPERATING_SYSTEM)?;
@@ -153,6 +169,15 @@ pub fn withdraw(ticket: &Ticket) {
         let gone = server.objects.lock().remove(&ticket.object);
         drop(gone);
     }
+}
+
+/// A handle that says where this process hands objects out, and a number for something else.
+///
+/// # Errors
+/// Operating system.
+pub fn name(number: u64) -> Answer<Ticket> {
+    let socket = server()?.socket;
+    Ok(Ticket { process: std::process::id(), socket, object: number, offset: 0, bytes: 0 })
 }
 
 /// Makes another handle for an object that is known.

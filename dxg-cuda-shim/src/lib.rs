@@ -8,7 +8,8 @@
 //! - `generated::exports` are the exported functions, made from a table (`xtask/src/gen/cuda`). Each hands its parameters to a
 //!   function of `api`, which checks them and uses the parts below. `docs/cuda-coverage.md` lists them all.
 //! - `driver`, `device`, `context`, `current`: what there is, and what is current in a thread.
-//! - `arena`: memory. `lane`, `work`, `step`, `event`, `host_calls`: streams and what is put on them. `graph`, `capture`: graphs.
+//! - `arena`: memory. `lane`, `work`, `step`, `event`, `host_calls`: streams and what is put on them. `graph`, `exec`,
+//!   `plan`, `condition`, `capture`: graphs.
 //! - `module`, `image`: code. `pool`, `external`, `ipc`: memory of other kinds and of others.
 //! - `link`, `ring`, `cells`, `fifo`: what crosses to the host.
 //! - `ffi`: all that is unsafe.
@@ -24,6 +25,7 @@ pub mod api;
 pub mod arena;
 pub mod capture;
 pub mod cells;
+pub mod condition;
 pub mod context;
 pub mod current;
 pub mod device;
@@ -47,6 +49,7 @@ pub mod link;
 pub mod log;
 pub mod module;
 pub mod places;
+pub mod plan;
 pub mod pool;
 pub mod procs;
 pub mod ranges;

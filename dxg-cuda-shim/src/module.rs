@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use crate::arena::Kind;
 use crate::arena::Residence;
+use crate::condition;
 use crate::context::Context;
 use crate::ffi::memory;
 use crate::ffi::pointers::Address;
@@ -111,7 +112,11 @@ impl Module {
 
     fn load_as(context: &Arc<Context>, image: &Image, options: &Options, id: u64) -> Answer<Arc<Self>> {
         let mut staged = Vec::new();
-        let texts = image.texts.iter().map(|(name, text)| (cuda::image_kind::PTX, name.clone(), text));
+        let is_wanted = context.arena.residence() == Residence::Shared
+            && image.texts.iter().any(|(_, text)| condition::is_wanted(text));
+        let brought = is_wanted.then(|| (b"conditions".to_vec(), condition::TEXT.to_vec()));
+        let texts = image.texts.iter().chain(&brought);
+        let texts = texts.map(|(name, text)| (cuda::image_kind::PTX, name.clone(), text));
         let binary = image.binary.iter().map(|bytes| (cuda::image_kind::BINARY, Vec::new(), bytes));
         let answer = texts
             .chain(binary)

@@ -221,6 +221,18 @@ impl Batch<'_> {
         self.encoder.end(mark);
     }
 
+    /// Bytes that are not posted yet.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.encoder.len()
+    }
+
+    /// Whether all is posted.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Posts what was appended. Answers the position after it.
     ///
     /// # Errors
@@ -230,7 +242,7 @@ impl Batch<'_> {
             return Err(LOST);
         }
         let producer = self.ring.link.producer();
-        if self.encoder.as_slice().is_empty() {
+        if self.is_empty() {
             // Work that needs no host, such as an event that tells no time.
             return Ok(producer.position().0);
         }

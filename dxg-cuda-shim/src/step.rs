@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::condition::Branches;
 use crate::event::Event;
 use crate::exec::Prepared;
 use crate::external::Semaphore;
@@ -46,6 +47,8 @@ pub enum Step {
     Freed(u64),
     /// A graph within.
     Graph(Arc<Prepared>),
+    /// Graphs that run by a value.
+    Branch(Arc<Branches>),
 }
 
 impl Box3d {

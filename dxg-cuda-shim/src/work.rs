@@ -7,6 +7,8 @@ use std::sync::Arc;
 use dxg_wire::cuda;
 use dxg_wire::cuda::op;
 
+use crate::condition::Branches;
+use crate::condition::Turn;
 use crate::ffi::callbacks::HostFunction;
 use crate::ffi::callbacks::StreamCallback;
 use crate::ffi::pointers::Address;
@@ -86,7 +88,7 @@ pub enum Work {
 }
 
 /// A function of the program that runs between two pieces of work.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum HostCall {
     /// `cuLaunchHostFunc`.
     Function(HostFunction, Address),
@@ -94,6 +96,8 @@ pub enum HostCall {
     Callback(StreamCallback, Address, CUstream),
     /// A copy that only this process can make.
     Copy(Box3d),
+    /// A conditional node of a graph, before or after it has run something.
+    Branch(Arc<Branches>, Turn),
 }
 
 impl Work {
@@ -157,7 +161,7 @@ impl Work {
 }
 
 /// As `cuda::Launch` encodes, without a copy of the parameters first.
-fn put_launch(launch: &Launch, batch: &mut Batch<'_>, stream: u32, sequence: u64) {
+pub(crate) fn put_launch(launch: &Launch, batch: &mut Batch<'_>, stream: u32, sequence: u64) {
     let message = cuda::Launch {
         stream,
         flags: launch.flags,

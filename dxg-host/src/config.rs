@@ -36,6 +36,19 @@ pub enum ConfigError {
         /// Why.
         source: Box<toml::de::Error>,
     },
+    /// Too little code would be kept.
+    #[error("cuda.{key} is {bytes} and must be {least} at least")]
+    CodeBytes {
+        /// The key.
+        key: &'static str,
+        /// What it says.
+        bytes: u64,
+        /// Least that makes sense.
+        least: u64,
+    },
+    /// A directory is not an absolute path.
+    #[error("cuda.code_cache {0:?} is not an absolute path; \"\" keeps nothing")]
+    CodeDirectory(PathBuf),
     /// A mode is not an octal number.
     #[error("mode {0:?} is not octal, such as \"0660\"")]
     Mode(String),
@@ -61,8 +74,8 @@ pub struct Config {
     pub greeting_seconds: u64,
     /// Who may use a virtual GPU that says nothing else.
     pub access: Access,
-    /// How CUDA behaves on a virtual GPU that says nothing else.
-    pub cuda: CudaConfig,
+    /// How CUDA behaves, on a virtual GPU that says nothing else and for all.
+    pub cuda: CommonCuda,
     /// Virtual GPUs; without any, there is one for each adapter.
     pub vgpu: Vec<VgpuConfig>,
 }
@@ -78,7 +91,7 @@ impl Default for Config {
             sandbox_readable: Vec::new(),
             greeting_seconds: 10,
             access: Access::default(),
-            cuda: CudaConfig::default(),
+            cuda: CommonCuda::default(),
             vgpu: Vec::new(),
         }
     }
@@ -165,6 +178,75 @@ pub struct VgpuConfig {
     pub cuda: CudaConfig,
 }
 
+/// How CUDA behaves, and where its compiled code is kept.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct CommonCuda {
+    /// What runs kernels.
+    pub executor: Option<Executor>,
+    /// Compute capability that is reported, 10 * major + minor.
+    pub compute_capability: Option<u32>,
+    /// Milliseconds that a grid may run; 0 for as long as it likes.
+    pub watchdog_ms: Option<u32>,
+    /// Directory of compiled code; empty to keep none.
+    pub code_cache: Option<PathBuf>,
+    /// Bytes of compiled code of one user on one virtual GPU.
+    pub code_cache_bytes: Option<u64>,
+    /// Bytes of compiled code of all of them.
+    pub code_cache_total_bytes: Option<u64>,
+}
+
+/// Where compiled code is kept, and how much.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodeCache {
+    /// The directory; the usual one where it is not given, none where it is empty.
+    pub directory: Option<PathBuf>,
+    /// Bytes of one user on one virtual GPU.
+    pub place_bytes: u64,
+    /// Bytes of all of them.
+    pub total_bytes: u64,
+}
+
+/// Bytes of compiled code of one user on one virtual GPU where nothing else is configured: some thousand kernels.
+const CODE_BYTES: u64 = 256 << 20;
+/// What all of them have together, in multiples of one.
+const CODE_PLACES: u64 = 4;
+/// Less has no room for one large kernel.
+const LEAST_CODE_BYTES: u64 = 1 << 20;
+
+impl CommonCuda {
+    /// What a virtual GPU has that says nothing else.
+    #[must_use]
+    pub fn common(&self) -> CudaConfig {
+        CudaConfig {
+            executor: self.executor,
+            compute_capability: self.compute_capability,
+            watchdog_ms: self.watchdog_ms,
+        }
+    }
+
+    /// Where compiled code is kept.
+    ///
+    /// # Errors
+    /// The directory is no absolute path, or a size is too small.
+    pub fn code_cache(&self) -> Result<CodeCache, ConfigError> {
+        let directory = self.code_cache.clone();
+        if let Some(path) =
+            directory.as_ref().filter(|path| path.is_relative() && !path.as_os_str().is_empty())
+        {
+            return Err(ConfigError::CodeDirectory(path.clone()));
+        }
+        let at_least = |key, bytes, least| {
+            if bytes < least { Err(ConfigError::CodeBytes { key, bytes, least }) } else { Ok(bytes) }
+        };
+        let place_bytes = self.code_cache_bytes.unwrap_or(CODE_BYTES);
+        let place_bytes = at_least("code_cache_bytes", place_bytes, LEAST_CODE_BYTES)?;
+        let total_bytes = self.code_cache_total_bytes.unwrap_or(place_bytes.saturating_mul(CODE_PLACES));
+        let total_bytes = at_least("code_cache_total_bytes", total_bytes, place_bytes)?;
+        Ok(CodeCache { directory, place_bytes, total_bytes })
+    }
+}
+
 /// How CUDA behaves.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
@@ -230,7 +312,7 @@ mod tests {
         let (example, _) = rest.split_once("```").unwrap();
         let config: Config = toml::from_str(example).unwrap();
         assert_eq!(config.vgpu[0].max_clients, Some(64));
-        assert_eq!(config.vgpu[0].cuda.or(&config.cuda).watchdog_ms, Some(60_000));
+        assert_eq!(config.vgpu[0].cuda.or(&config.cuda.common()).watchdog_ms, Some(60_000));
         assert_eq!(config.sandbox_readable, [PathBuf::from("/srv/driver")]);
         assert_eq!(config.access.allowed_uids, Some(vec![1000, 1001]));
     }
@@ -241,11 +323,43 @@ mod tests {
             "[cuda]\nexecutor = \"interpreter\"\nwatchdog_ms = 0\n[[vgpu]]\ncuda = { compute_capability = 80, watchdog_ms = 5 }\n",
         )
         .unwrap();
-        let settings = config.vgpu[0].cuda.or(&config.cuda).settings();
+        let settings = config.vgpu[0].cuda.or(&config.cuda.common()).settings();
         assert_eq!(settings.executor, Executor::Interpreter);
         assert_eq!(settings.compute_capability, 80);
         assert_eq!(settings.watchdog, Some(Duration::from_millis(5)));
-        assert_eq!(config.cuda.settings().watchdog, None);
+        assert_eq!(config.cuda.common().settings().watchdog, None);
+    }
+
+    fn code_cache(text: &str) -> Result<CodeCache, ConfigError> {
+        toml::from_str::<Config>(text).unwrap().cuda.code_cache()
+    }
+
+    #[test]
+    fn compiled_code_is_kept_unless_its_directory_is_empty() {
+        let usual = code_cache("").unwrap();
+        assert_eq!(usual, CodeCache { directory: None, place_bytes: 256 << 20, total_bytes: 1 << 30 });
+        let off = code_cache("[cuda]\ncode_cache = \"\"\n").unwrap();
+        assert_eq!(off.directory, Some(PathBuf::new()));
+        let own = code_cache("[cuda]\ncode_cache = \"/c\"\ncode_cache_bytes = 2000000\n").unwrap();
+        assert_eq!(own.directory, Some(PathBuf::from("/c")));
+        assert_eq!((own.place_bytes, own.total_bytes), (2_000_000, 8_000_000));
+    }
+
+    #[test]
+    fn relative_directory_and_sizes_without_room_are_refused() {
+        assert!(matches!(code_cache("[cuda]\ncode_cache = \"code\"\n"), Err(ConfigError::CodeDirectory(_))));
+        assert!(matches!(
+            code_cache("[cuda]\ncode_cache_bytes = 4096\n"),
+            Err(ConfigError::CodeBytes { .. })
+        ));
+        let less = "[cuda]\ncode_cache_bytes = 2000000\ncode_cache_total_bytes = 1000000\n";
+        assert!(matches!(code_cache(less), Err(ConfigError::CodeBytes { .. })));
+    }
+
+    #[test]
+    fn directory_of_code_is_not_a_virtual_gpus_to_choose() {
+        let text = "[[vgpu]]\nadapter = 0\ncuda = { code_cache = \"/c\" }\n";
+        assert!(toml::from_str::<Config>(text).is_err());
     }
 
     #[test]

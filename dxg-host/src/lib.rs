@@ -8,6 +8,7 @@
 
 pub mod adapter;
 pub mod broker;
+pub mod code_store;
 pub mod config;
 pub mod failure;
 #[cfg(feature = "fuzzing")]

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::io::IsTerminal;
 use std::io::Write;
 use std::os::fd::RawFd;
@@ -18,6 +19,7 @@ use dxg_host::adapter::probe::Wanted;
 use dxg_host::broker;
 use dxg_host::broker::Leftovers;
 use dxg_host::broker::ServeOptions;
+use dxg_host::code_store;
 use dxg_host::config::Config;
 use dxg_host::sandbox;
 use dxg_host::sandbox::Policy;
@@ -52,6 +54,13 @@ enum Command {
         #[arg(long, value_name = "PATH")]
         host_libcuda: Option<PathBuf>,
     },
+    /// Keep compiled code for the daemon on the socket at descriptor 0. Started by the daemon.
+    #[command(hide = true)]
+    Keeper {
+        /// How far to close in.
+        #[arg(long, default_value = "best")]
+        sandbox: Policy,
+    },
     /// Print what adapters there are, as JSON.
     Probe {
         /// Which adapters to look for.
@@ -80,6 +89,9 @@ struct ServeArgs {
     /// Environment of the host driver, such as VK_DRIVER_FILES=/path. Workers get nothing else.
     #[arg(long, value_name = "KEY=VALUE")]
     host_env: Vec<String>,
+    /// Directory of compiled code, in the place of the configuration's; "" keeps none.
+    #[arg(long, value_name = "DIR")]
+    code_cache: Option<OsString>,
     /// Remove the runtime directory, with what the daemon made there, at the end.
     #[arg(long)]
     remove_dir: bool,
@@ -108,6 +120,7 @@ fn main() -> ExitCode {
         Command::Worker { adapter, sandbox, readable, host_libcuda } => {
             worker::run(adapter, sandbox, &readable, host_libcuda.as_deref()).context("worker")
         }
+        Command::Keeper { sandbox } => code_store::run(sandbox).context("keeper of code"),
         Command::Probe { adapter, host_libcuda } => print_probe(adapter, host_libcuda.as_deref()),
     };
     match done {
@@ -132,6 +145,7 @@ fn serve(args: ServeArgs) -> anyhow::Result<()> {
         let (key, value) = variable.split_once('=').context("--host-env wants KEY=VALUE")?;
         config.host_env.insert(key.to_owned(), value.to_owned());
     }
+    config.cuda.code_cache = args.code_cache.map(PathBuf::from).or(config.cuda.code_cache);
     let leftovers = if args.remove_dir { Leftovers::Remove } else { Leftovers::Keep };
     let options = ServeOptions {
         runtime_dir: args.runtime_dir,

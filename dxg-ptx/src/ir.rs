@@ -135,6 +135,8 @@ pub enum Scalar {
     F64,
     U16x2,
     S16x2,
+    U8x4,
+    S8x4,
     E4M3x2,
     E5M2x2,
     /// Two values of four bits, the second in the upper ones.
@@ -173,7 +175,9 @@ impl Scalar {
             | Self::TF32
             | Self::F32
             | Self::U16x2
-            | Self::S16x2 => 4,
+            | Self::S16x2
+            | Self::U8x4
+            | Self::S8x4 => 4,
             Self::B64 | Self::U64 | Self::S64 | Self::F32x2 | Self::F64 => 8,
             Self::B128 => 16,
         }
@@ -182,7 +186,7 @@ impl Scalar {
     /// Whether integer instructions treat it as signed.
     #[must_use]
     pub const fn is_signed(self) -> bool {
-        matches!(self, Self::S8 | Self::S16 | Self::S32 | Self::S64 | Self::S16x2)
+        matches!(self, Self::S8 | Self::S16 | Self::S32 | Self::S64 | Self::S16x2 | Self::S8x4)
     }
 
     /// Whether it is a floating-point type, packed ones included.

@@ -5,6 +5,9 @@
 //! kernels print. [`analysis`] simplifies functions, [`regions`] says where threads can stop, [`native`] makes machine code.
 //! [`outline`] reads declarations alone, for texts that somebody else compiles.
 
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("dxg-ptx makes machine code for x86_64 and aarch64 only");
+
 pub mod analysis;
 pub mod diagnostics;
 pub mod exec;

@@ -5,11 +5,14 @@ use std::collections::HashSet;
 
 use crate::diagnostics::Diagnostic;
 use crate::diagnostics::Diagnostics;
+use crate::ir::Block;
+use crate::ir::Call;
 use crate::ir::Callee;
 use crate::ir::FuncId;
 use crate::ir::Function;
 use crate::ir::Global;
 use crate::ir::GlobalId;
+use crate::ir::Inst;
 use crate::ir::Linkage;
 use crate::ir::LocalId;
 use crate::ir::Module;
@@ -17,6 +20,7 @@ use crate::ir::Op;
 use crate::ir::Place;
 use crate::ir::Space;
 use crate::ir::Symbol;
+use crate::ir::Terminator;
 
 /// Candidates of all indirect calls together.
 const MOST_CANDIDATES: usize = 1 << 20;
@@ -295,7 +299,8 @@ fn missing(module: &Module, symbol: Symbol, place: Place) -> Option<Diagnostic> 
     }
 }
 
-/// Makes calls and addresses of aliases mean their targets. For other modules an alias becomes a function that is as its target.
+/// Makes calls and addresses of aliases mean their targets. For other modules an alias becomes a function that calls its
+/// target.
 ///
 /// # Errors
 /// An alias of what is not defined.
@@ -325,13 +330,11 @@ pub(crate) fn apply_aliases(module: &mut Module, aliases: &[(FuncId, FuncId)]) -
         targets.insert(alias, target);
     }
     for (alias, target) in &targets {
-        let target = module.functions.get(target.0 as usize).cloned();
-        let (Some(target), Some(alias)) = (target, module.functions.get_mut(alias.0 as usize)) else {
-            continue;
-        };
-        if matches!(alias.linkage, Linkage::Visible | Linkage::Weak) {
-            let name = std::mem::take(&mut alias.name);
-            *alias = Function { name, linkage: alias.linkage, place: alias.place, ..target };
+        if let Some(alias) = module.functions.get_mut(alias.0 as usize)
+            && matches!(alias.linkage, Linkage::Visible | Linkage::Weak)
+            && !alias.is_entry
+        {
+            forward(alias, *target);
         }
     }
     let rename = |symbol: &mut Symbol| {
@@ -347,6 +350,19 @@ pub(crate) fn apply_aliases(module: &mut Module, aliases: &[(FuncId, FuncId)]) -
         inst.op.change_symbols(rename);
     }
     Ok(())
+}
+
+/// Makes a function that is only declared call another one and nothing else.
+fn forward(function: &mut Function, to: FuncId) {
+    let listed = Vec::new();
+    let (args, rets) = (function.args.clone(), function.rets.clone());
+    let call = Call { callee: Callee::Function(to), candidates: Vec::new(), listed, args, rets };
+    let call = Inst { guard: None, op: Op::Call(call), place: function.place };
+    let end_place = function.place;
+    function.blocks = vec![Block { insts: vec![call], end: Terminator::Return, end_place }];
+    let ends = function.locals.iter().map(|slot| slot.offset.saturating_add(slot.size));
+    function.local_align = function.locals.iter().map(|slot| slot.align).fold(16, u32::max);
+    function.local_bytes = ends.max().unwrap_or(0).next_multiple_of(function.local_align);
 }
 
 /// Bytes of each of these variables of a frame.

@@ -35,6 +35,10 @@ fn expanded(line: &str) -> Vec<String> {
     let Some((before, rest)) = line.split_once('<') else { return vec![line.to_owned()] };
     let (choices, after) = rest.split_once('>').unwrap_or_else(|| panic!("`{line}` has no `>`"));
     let tails = expanded(after);
+    if !choices.contains('|') {
+        // A family of registers.
+        return tails.iter().map(|tail| format!("{before}<{choices}>{tail}")).collect();
+    }
     choices
         .split('|')
         .flat_map(|choice| tails.iter().map(move |tail| format!("{before}{choice}{tail}")))
@@ -63,7 +67,7 @@ fn lines(kind: &str) -> Vec<(String, Option<String>)> {
 /// What the reader says about a statement.
 fn problem(statement: &str) -> Option<String> {
     let text = match statement.strip_prefix("module: ") {
-        Some(outside) => HEAD.replacen(".func (", &format!("{outside}\n.func ("), 1) + "ret;\n}\n",
+        Some(outside) => HEAD.replacen(".visible", &format!("{outside}\n.visible"), 1) + "ret;\n}\n",
         None => format!("{HEAD}L: {statement}\nM: ret;\n}}\n"),
     };
     dxg_ptx::load(text.as_bytes(), "text").err().map(|problems| problems.list[0].message.clone())

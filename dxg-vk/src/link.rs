@@ -100,11 +100,16 @@ impl HostLink {
     /// Opens a stream.
     ///
     /// # Errors
-    /// `ERROR_INITIALIZATION_FAILED` when the host refuses it, device lost when it is gone.
+    /// `ERROR_INCOMPATIBLE_DRIVER` when the adapter has no such streams, `ERROR_INITIALIZATION_FAILED` when the host refuses it, device
+    /// lost when it is gone.
     pub fn open(streams: &Streams, kind: StreamKind, ring_bytes: u32) -> Result<Self, vk::Result> {
         let handle = streams.open(kind, ring_bytes).map_err(|error| {
-            warn!(?kind, %error, "no stream");
+            // An adapter without streams of a kind is no failure: whoever asked says what it means.
+            if error.kind() != ErrorKind::NotSupported {
+                warn!(?kind, %error, "no stream");
+            }
             match error.kind() {
+                ErrorKind::NotSupported => vk::Result::ERROR_INCOMPATIBLE_DRIVER,
                 ErrorKind::DeviceLost | ErrorKind::WrongProcess => vk::Result::ERROR_DEVICE_LOST,
                 _ => vk::Result::ERROR_INITIALIZATION_FAILED,
             }

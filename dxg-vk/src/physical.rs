@@ -18,6 +18,7 @@ use dxg_wire::session::StreamKind;
 use dxg_wire::vulkan::op;
 use parking_lot::Mutex;
 use tracing::debug;
+use tracing::info;
 use tracing::warn;
 
 use crate::description::Description;
@@ -91,7 +92,11 @@ impl Physical {
         })?;
         let streams = node.streams().ok_or(Failure::ForGood)?;
         let physical = Self::over(node, streams.clone()).map_err(|error| {
-            warn!(%path, %error, "virtual GPU has no Vulkan device");
+            if error == vk::Result::ERROR_INCOMPATIBLE_DRIVER {
+                info!(%path, "virtual GPU left out: its adapter has no Vulkan, it is for CUDA");
+            } else {
+                warn!(%path, %error, "virtual GPU has no Vulkan device");
+            }
             if streams.is_lost() { Failure::Lost } else { Failure::ForGood }
         })?;
         debug!(%path, "virtual GPU described");

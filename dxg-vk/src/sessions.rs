@@ -18,13 +18,13 @@ use std::time::Duration;
 use std::time::Instant;
 
 use dxg_core::Candidate;
+use dxg_core::ForkGeneration;
 use dxg_core::spawn_without_signals;
 use parking_lot::Condvar;
 use parking_lot::Mutex;
 use tracing::debug;
 use tracing::warn;
 
-use crate::ffi::fork::Generation;
 use crate::physical::Physical;
 
 /// How long a session that no instance uses is kept for the next one.
@@ -51,7 +51,7 @@ impl Session for Physical {
 pub(crate) struct Shared<S: Session = Physical> {
     session: Arc<S>,
     table: &'static Table<S>,
-    generation: Generation,
+    generation: ForkGeneration,
 }
 
 impl<S: Session> Deref for Shared<S> {
@@ -73,7 +73,7 @@ impl<S: Session> Drop for Shared<S> {
 /// The session with a virtual GPU: the one that this process has, or a new one. `None`, with the reason logged, when
 /// the virtual GPU is of no use.
 pub(crate) fn open(candidate: &Candidate) -> Option<Shared> {
-    let generation = Generation::current();
+    let generation = ForkGeneration::current();
     let table = SESSIONS.get(generation.number() as usize % TABLES)?;
     table.open(candidate.path(), generation, || Physical::connect(candidate))
 }
@@ -81,7 +81,7 @@ pub(crate) fn open(candidate: &Candidate) -> Option<Shared> {
 #[derive(Debug)]
 struct Entry<S> {
     path: PathBuf,
-    generation: Generation,
+    generation: ForkGeneration,
     session: Arc<S>,
     /// Instances that use it.
     users: usize,
@@ -112,7 +112,7 @@ impl<S: Session> Table<S> {
     fn open(
         &'static self,
         path: &Path,
-        generation: Generation,
+        generation: ForkGeneration,
         connect: impl FnOnce() -> Option<S>,
     ) -> Option<Shared<S>> {
         let shared = |session| Shared { session, table: self, generation };
@@ -138,7 +138,7 @@ impl<S: Session> Table<S> {
         Some(shared(made))
     }
 
-    fn find(&self, path: &Path, generation: Generation) -> Option<Arc<S>> {
+    fn find(&self, path: &Path, generation: ForkGeneration) -> Option<Arc<S>> {
         let mut entries = self.entries.lock();
         let over = entries.remove_over();
         let found = entries.take(path, generation);
@@ -195,7 +195,7 @@ impl<S: Session> Table<S> {
 
 impl<S: Session> Entries<S> {
     /// The session at `path`, with one more user.
-    fn take(&mut self, path: &Path, generation: Generation) -> Option<Arc<S>> {
+    fn take(&mut self, path: &Path, generation: ForkGeneration) -> Option<Arc<S>> {
         let is_it = |entry: &&mut Entry<S>| {
             entry.path == path && entry.generation == generation && !entry.session.is_over()
         };
@@ -249,7 +249,7 @@ mod tests {
     }
 
     fn open(table: &'static Table<Fake>, path: &str) -> Shared<Fake> {
-        table.open(Path::new(path), Generation::current(), || Some(Fake::default())).unwrap()
+        table.open(Path::new(path), ForkGeneration::current(), || Some(Fake::default())).unwrap()
     }
 
     #[test]
@@ -296,7 +296,7 @@ mod tests {
     #[test]
     fn virtual_gpu_that_cannot_be_reached_is_asked_again() {
         let table = table();
-        let nothing = table.open(Path::new(PATH), Generation::current(), || None);
+        let nothing = table.open(Path::new(PATH), ForkGeneration::current(), || None);
         assert!(nothing.is_none());
         assert!(!open(table, PATH).is_over());
     }

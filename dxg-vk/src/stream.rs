@@ -12,6 +12,7 @@ use std::cell::OnceCell;
 use std::sync::Arc;
 
 use ash::vk;
+use dxg_core::ForkGeneration;
 use dxg_core::Sleeper;
 use dxg_wire::codec::DecodeError;
 use dxg_wire::codec::Decoder;
@@ -26,7 +27,6 @@ use parking_lot::Mutex;
 use tracing::error;
 use tracing::warn;
 
-use crate::ffi::fork;
 use crate::heap::Heap;
 use crate::heap::Piece;
 use crate::link::Block;
@@ -66,7 +66,7 @@ pub struct Stream {
     idle: Mutex<Vec<Slot>>,
     /// Leased memory for replies, cells and recordings.
     pub heap: Heap<Block>,
-    process: fork::Generation,
+    process: ForkGeneration,
     /// Whole entries that wait for the next push.
     held: Mutex<Encoder>,
     /// Who sleeps on memory of the host.
@@ -77,7 +77,7 @@ impl Stream {
     /// A stream over an open link.
     #[must_use]
     pub fn over(link: Box<dyn Link>) -> Self {
-        let process = fork::Generation::current();
+        let process = ForkGeneration::current();
         let sleepers = Arc::new(Sleepers::default());
         link.wake_when_lost(Arc::clone(&sleepers) as Arc<dyn Sleeper>);
         let heap = Heap::new(BLOCK_BYTES).keeping(SPARE_BLOCKS);

@@ -95,6 +95,8 @@ pub struct Daemon {
     pub uptime_seconds: u64,
     /// How far its workers are closed in: `full`, `partial` or `off`, and what of it. Empty until one has started.
     pub sandbox: String,
+    /// The directory in which compiled code is kept, or `off`, and why. Empty where the daemon does not say.
+    pub code_cache: String,
 }
 
 /// An adapter of the host.

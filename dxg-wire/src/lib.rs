@@ -6,6 +6,7 @@
 //! sides how far the device is. [`control`] is what the daemon says about itself.
 
 pub mod cell;
+pub mod code;
 pub mod codec;
 pub mod control;
 pub mod cuda;

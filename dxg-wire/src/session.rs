@@ -273,6 +273,8 @@ kinds! {
         DONE = 8, 0;
         /// [`SharedOpened`]: answer to [`WorkerMessage::OPEN_SHARED`], with private-data memfd and the memory's memfd.
         SHARED_OPENED = 9, 2;
+        /// [`Granted`]: answer to [`WorkerMessage::OPEN_CODE`], with a socket to the keeper of code ([`crate::code`]).
+        CODE_OPENED = 10, 1;
     }
 }
 
@@ -305,6 +307,9 @@ kinds! {
         END = 11, 0;
         /// [`Ack`]: the worker is alive and takes the client.
         BOUND = 12, 0;
+        /// [`Call`], once: where code of this client is kept. Answer: [`HostMessage::CODE_OPENED`], or [`HostMessage::DONE`]
+        /// with a reason.
+        OPEN_CODE = 13, 0;
     }
 }
 
@@ -320,6 +325,9 @@ macro_rules! body {
         impl Body for $name {}
     };
 }
+
+pub(crate) use body;
+pub(crate) use kinds;
 
 /// A type that is the body of a session message.
 pub trait Body: FromBytes + IntoBytes + Immutable + KnownLayout + Copy {}

@@ -106,10 +106,11 @@ fn document(answers: &[Answer]) -> serde_json::Value {
 fn gpu_lines(index: usize, gpu: &Vgpu, state: &State) -> String {
     let adapter = adapter_of(gpu, state);
     let mut text = format!(
-        "{index}  {}  {}  [{}]\n   driver {} {}, memory {} of {} in use, {}\n",
+        "{index}  {}  {}  [{}], for {}\n   driver {} {}, memory {} of {} in use, {}\n",
         gpu.uuid,
         or_unknown(&adapter.name),
         or_unknown(&adapter.kind),
+        purpose(&adapter),
         or_unknown(&adapter.driver_name),
         adapter.driver_version,
         bytes(gpu.used_bytes),
@@ -132,12 +133,13 @@ fn gpu_lines(index: usize, gpu: &Vgpu, state: &State) -> String {
 fn daemon_lines(answer: &Answer) -> String {
     let daemon = &answer.state.daemon;
     format!(
-        "daemon     dxgd {} (pid {}), up {}\nruntime    {}\nsandbox    {}\n",
+        "daemon     dxgd {} (pid {}), up {}\nruntime    {}\nsandbox    {}\ncode cache {}\n",
         daemon.version,
         daemon.pid,
         span(Duration::from_secs(daemon.uptime_seconds)),
         answer.runtime_dir.display(),
-        or_unknown(&printable(&daemon.sandbox))
+        or_unknown(&printable(&daemon.sandbox)),
+        or_unknown(&printable(&daemon.code_cache))
     )
 }
 
@@ -149,6 +151,7 @@ fn info_lines(gpu: &Vgpu, state: &State) -> String {
         let _ = writeln!(text, "  {title:<10} {value}");
     };
     row("adapter", format!("{} [{}]", or_unknown(&adapter.name), or_unknown(&adapter.kind)));
+    row("for", purpose(&adapter).to_owned());
     row("device", format!("{:04x}:{:04x}", adapter.vendor_id, adapter.device_id));
     row("driver", format!("{} {}", or_unknown(&adapter.driver_name), adapter.driver_version));
     for heap in &adapter.heaps {
@@ -183,6 +186,16 @@ fn info_lines(gpu: &Vgpu, state: &State) -> String {
         );
     }
     text
+}
+
+/// What programs can do with virtual GPUs of an adapter, beside memory and fences, which all have.
+fn purpose(adapter: &Adapter) -> &'static str {
+    match adapter.kind.as_str() {
+        "vulkan" => "Vulkan and CUDA",
+        "cpu" | "cuda" => "CUDA",
+        "none" => "memory and fences only",
+        _ => "what its driver can",
+    }
 }
 
 fn adapter_of(gpu: &Vgpu, state: &State) -> Adapter {
@@ -268,6 +281,20 @@ mod tests {
     }
 
     #[test]
+    fn info_says_how_long_kernels_may_run() {
+        let info = |executor: &str, compute_capability, watchdog_ms| {
+            let cuda = Cuda { executor: executor.to_owned(), compute_capability, watchdog_ms };
+            info_lines(&Vgpu { cuda, ..Vgpu::default() }, &State::default())
+        };
+        assert!(
+            info("native", 75, 0)
+                .contains("CUDA       native, compute capability 7.5, kernels run as long as they like\n")
+        );
+        assert!(info("driver", 0, 60_000).contains("CUDA       driver, kernels end after 60000 ms\n"));
+        assert!(!info("", 0, 0).contains("CUDA"));
+    }
+
+    #[test]
     fn documented_json_is_what_is_printed() {
         let manual = include_str!("../../docs/dxgctl.md");
         let (_, rest) = manual.split_once("```json\n").unwrap();
@@ -282,6 +309,22 @@ mod tests {
     }
 
     #[test]
+    fn list_and_info_say_what_a_virtual_gpu_is_for() {
+        for (kind, purpose) in [
+            ("cpu", "CUDA"),
+            ("cuda", "CUDA"),
+            ("vulkan", "Vulkan and CUDA"),
+            ("none", "memory and fences only"),
+        ] {
+            let adapter = Adapter { kind: kind.to_owned(), ..Adapter::default() };
+            let state = State { adapters: vec![adapter], ..State::default() };
+            let gpu = Vgpu::default();
+            assert!(gpu_lines(0, &gpu, &state).contains(&format!("[{kind}], for {purpose}\n")));
+            assert!(info_lines(&gpu, &state).contains(&format!("for        {purpose}\n")));
+        }
+    }
+
+    #[test]
     fn info_says_how_far_workers_are_closed_in() {
         let answer = |sandbox: &str| {
             let daemon = control::Daemon { sandbox: sandbox.to_owned(), ..control::Daemon::default() };
@@ -292,17 +335,10 @@ mod tests {
     }
 
     #[test]
-    fn info_says_how_long_kernels_may_run() {
-        let info = |executor: &str, compute_capability, watchdog_ms| {
-            let cuda = Cuda { executor: executor.to_owned(), compute_capability, watchdog_ms };
-            info_lines(&Vgpu { cuda, ..Vgpu::default() }, &State::default())
-        };
-        assert!(
-            info("native", 75, 0)
-                .contains("CUDA       native, compute capability 7.5, kernels run as long as they like\n")
-        );
-        assert!(info("driver", 0, 60_000).contains("CUDA       driver, kernels end after 60000 ms\n"));
-        assert!(!info("", 0, 0).contains("CUDA"));
+    fn info_says_where_compiled_code_is_kept() {
+        let daemon = control::Daemon { code_cache: "/var/cache/dxg/code".to_owned(), ..Default::default() };
+        let answer = Answer { runtime_dir: PathBuf::new(), state: State { daemon, ..State::default() } };
+        assert!(daemon_lines(&answer).contains("code cache /var/cache/dxg/code\n"));
     }
 
     #[test]

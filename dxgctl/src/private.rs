@@ -14,6 +14,7 @@ use std::os::fd::AsFd;
 use std::os::fd::AsRawFd as _;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -58,6 +59,7 @@ impl PrivateDaemon {
             .arg("--runtime-dir")
             .arg(runtime_dir)
             .arg("--remove-dir")
+            .args(code_cache().iter().flat_map(|path| [OsStr::new("--code-cache"), path.as_os_str()]))
             .args(host_env.iter().flat_map(|variable| [OsStr::new("--host-env"), variable.as_os_str()]))
             .process_group(0)
             .args(["--ready-fd", &ready_write.as_raw_fd().to_string()])
@@ -92,6 +94,21 @@ impl Drop for PrivateDaemon {
     }
 }
 
+/// Where the daemon keeps compiled code: with the user's other caches, also where the user is root, so that what one command
+/// compiled is there for the next. The daemon's own choice for a user who has no such place.
+fn code_cache() -> Option<PathBuf> {
+    let of = |name| usable(PathBuf::from(env::var_os(name)?));
+    let cache = of("XDG_CACHE_HOME").or_else(|| usable(of("HOME")?.join(".cache")))?;
+    Some(cache.join("dxg/code"))
+}
+
+/// A path that is absolute and no other user's: root with the environment of a user (`sudo -E`) would leave what that user cannot
+/// write.
+fn usable(path: PathBuf) -> Option<PathBuf> {
+    let is_ours = |found: fs::Metadata| found.uid() == rustix::process::geteuid().as_raw();
+    (path.is_absolute() && fs::metadata(&path).map_or(true, is_ours)).then_some(path)
+}
+
 /// Lets the next program have `fd`. This process starts one program and has one thread, so no other child gets it.
 fn inherit(fd: &impl AsFd) -> anyhow::Result<()> {
     rustix::io::fcntl_setfd(fd, FdFlags::empty()).context("cannot pass a descriptor to the daemon")
@@ -113,4 +130,20 @@ fn new_runtime_dir() -> anyhow::Result<PathBuf> {
         }
     }
     bail!("cannot find a free name for a runtime directory in {}", parent.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn place_of_another_user_and_a_relative_one_are_not_used() {
+        assert_eq!(usable(PathBuf::from("cache")), None);
+        let missing = env::temp_dir().join("dxgctl-nothing-is-here");
+        assert_eq!(usable(missing.clone()), Some(missing));
+        // It is root's.
+        let root = PathBuf::from("/");
+        let expected = rustix::process::geteuid().is_root().then(|| root.clone());
+        assert_eq!(usable(root), expected);
+    }
 }

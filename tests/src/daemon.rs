@@ -32,7 +32,7 @@ pub struct Daemon {
     directory: PathBuf,
     child: Child,
     /// Closing it ends the daemon.
-    _alive: OwnedFd,
+    alive: Option<OwnedFd>,
 }
 
 impl Daemon {
@@ -92,10 +92,13 @@ impl Daemon {
         for inherited in [&tell_ready, &watch] {
             rustix::io::fcntl_setfd(inherited, FdFlags::empty()).expect("a flag");
         }
+        // Tests find nothing of each other, and leave nothing to the user.
+        let keeps = arguments.contains(&"--code-cache");
         let child = Command::new(program)
             .args(["serve", "--foreground", "--runtime-dir"])
             .arg(&directory)
             .args(arguments)
+            .args(if keeps { [].as_slice() } else { &["--code-cache", ""] })
             .arg("--config")
             .arg(&config_path)
             .args(["--ready-fd", &tell_ready.as_raw_fd().to_string()])
@@ -105,7 +108,7 @@ impl Daemon {
             .spawn()
             .expect("the daemon starts");
         drop((tell_ready, watch));
-        let daemon = Self { directory, child, _alive: alive };
+        let daemon = Self { directory, child, alive: Some(alive) };
         let mut line = [0; 1];
         let told = fs::File::from(ready).read(&mut line).expect("the pipe");
         assert_ne!(told, 0, "the daemon ended before it was ready");
@@ -136,6 +139,16 @@ impl Daemon {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// Lets it end as it likes, and waits for that.
+    ///
+    /// # Panics
+    ///
+    /// When it says that it failed.
+    pub fn end(mut self) {
+        self.alive = None;
+        assert!(self.child.wait().expect("a child").success());
     }
 
     /// Kills it without a chance to say goodbye.

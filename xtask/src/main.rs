@@ -8,6 +8,7 @@
 
 mod artifacts;
 mod bench;
+mod cross;
 mod demo;
 mod fuzz;
 mod r#gen;
@@ -34,6 +35,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Bench(bench::Args),
+    Cross(cross::Args),
     Demo(demo::Args),
     #[command(hide = true)]
     DemoInner(demo::inner::Args),
@@ -49,6 +51,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Bench(args) => bench::run(&args),
+        Command::Cross(args) => cross::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::DemoInner(args) => demo::inner::run(&args),
         Command::Fuzz(args) => fuzz::run(&args),

@@ -155,10 +155,10 @@ pub fn synchronize() -> Answer {
 pub fn synchronize_v2(ctx: CUcontext) -> Answer {
     let context = named(ctx)?;
     context.check()?;
-    if context.lanes().iter().any(|lane| lane.is_capturing.load(Ordering::Relaxed)) {
-        return Err(CUresult::ERROR_STREAM_CAPTURE_UNSUPPORTED);
-    }
-    context.synchronize_all()
+    crate::capture::check_context(&context)?;
+    context.synchronize_all()?;
+    crate::pool::settle(&context);
+    Ok(())
 }
 
 /// `cuCtxSetLimit`.

@@ -72,6 +72,9 @@ pub fn run(
         return done;
     }
     let is_shared = matches!((to, from), (Place::Shared(_), Place::Shared(_)));
+    if when == When::Done {
+        super::stream::not_captured(lane)?;
+    }
     if lane.is_capturing.load(std::sync::atomic::Ordering::Relaxed) {
         let step = if is_shared { Step::Copy(copy) } else { Step::HostCopy(copy) };
         return graph::enqueue(context, lane, step, || params(copy));

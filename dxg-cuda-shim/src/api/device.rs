@@ -122,16 +122,36 @@ pub fn can_access_peer(can: Mut<i32>, dev: CUdevice, peer: CUdevice) -> Answer {
 /// `cuDeviceGetP2PAttribute`.
 pub fn p2p_attribute(
     value: Mut<i32>,
-    _attribute: CUdevice_P2PAttribute,
+    attribute: CUdevice_P2PAttribute,
     from: CUdevice,
     to: CUdevice,
 ) -> Answer {
-    device(from)?;
-    device(to)?;
-    if from == to {
-        return Err(CUresult::ERROR_INVALID_DEVICE);
+    value.given()?;
+    peers(from, to)?;
+    if !(1..=5).contains(&attribute.0) {
+        return Err(CUresult::ERROR_INVALID_VALUE);
     }
     value.set(0)
+}
+
+/// Two devices, which have nothing to do with each other.
+fn peers(from: CUdevice, to: CUdevice) -> Answer {
+    device(from)?;
+    device(to)?;
+    if from == to { Err(CUresult::ERROR_INVALID_DEVICE) } else { Ok(()) }
+}
+
+/// `cuDeviceGetP2PAtomicCapabilities`: none.
+pub fn p2p_atomics(
+    capabilities: Mut<u32>,
+    operations: crate::ffi::pointers::Ref<CUatomicOperation>,
+    count: u32,
+    from: CUdevice,
+    to: CUdevice,
+) -> Answer {
+    peers(from, to)?;
+    let operations = operations.list(count as usize)?;
+    (0..operations.len()).try_for_each(|at| capabilities.set_at(at, 0))
 }
 
 /// `cuDeviceGetExecAffinitySupport`.

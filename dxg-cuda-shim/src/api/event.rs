@@ -1,11 +1,14 @@
 //! Events.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
+use crate::capture;
 use crate::current;
 use crate::event::DISABLE_TIMING;
 use crate::event::Event;
 use crate::event::INTERPROCESS;
+use crate::event::Recorded;
 use crate::external;
 use crate::ffi::pointers::Mut;
 use crate::generated::enums::CUresult;
@@ -19,6 +22,8 @@ use crate::types::Answer;
 
 /// Flags of `cuEventCreate`.
 const FLAGS: u32 = 7;
+/// `CU_EVENT_RECORD_EXTERNAL` and `CU_EVENT_WAIT_EXTERNAL`.
+pub(super) const EXTERNAL: u32 = 1;
 
 /// `cuEventCreate`.
 pub fn create(out: Mut<CUevent>, flags: u32) -> Answer {
@@ -48,24 +53,46 @@ pub fn record(event: CUevent, stream: CUstream) -> Answer {
     graph::enqueue(&context, &lane, Step::Record(object), || Params::Record(event))
 }
 
-/// `cuEventRecordWithFlags`. Flag 1 asks for a node of its own in a capture.
+/// `cuEventRecordWithFlags`. Flag 1 asks for a node of its own, which only a capture makes.
 pub fn record_with_flags(event: CUevent, stream: CUstream, flags: u32) -> Answer {
-    if flags > 1 {
+    match flags {
+        0 => return record(event, stream),
+        EXTERNAL => {}
+        _ => return Err(CUresult::ERROR_INVALID_VALUE),
+    }
+    let object = tables::EVENTS.get(event)?;
+    let (context, lane) = current::stream(stream)?;
+    if context.id != object.context.id {
+        return Err(CUresult::ERROR_INVALID_HANDLE);
+    }
+    if !lane.is_capturing.load(Ordering::Relaxed) {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }
-    record(event, stream)
+    capture::add_node(&lane, Step::Record(object), Params::Record(event)).map(drop)
+}
+
+/// No capture sees what is asked of an event; of one that was captured itself that is said in its own way.
+fn unseen(event: &Event) -> Answer {
+    let is_captured = matches!(&*event.recorded.lock(), Some(Recorded::Captured(..)));
+    if is_captured { Ok(()) } else { capture::check_unseen() }
 }
 
 /// `cuEventQuery`.
 pub fn query(event: CUevent) -> Answer {
     crate::driver::driver()?;
-    tables::EVENTS.get(event)?.query()
+    let event = tables::EVENTS.get(event)?;
+    unseen(&event)?;
+    event.query()
 }
 
 /// `cuEventSynchronize`.
 pub fn synchronize(event: CUevent) -> Answer {
     crate::driver::driver()?;
-    tables::EVENTS.get(event)?.synchronize()
+    let event = tables::EVENTS.get(event)?;
+    unseen(&event)?;
+    event.synchronize()?;
+    crate::pool::settle(&event.context);
+    Ok(())
 }
 
 /// `cuEventElapsedTime` and `_v2`.

@@ -79,12 +79,10 @@ pub fn mapped_buffer(
     // Only whole pages can be mapped.
     let first = desc.offset / 4096 * 4096;
     let skipped = desc.offset - first;
-    if skipped != 0 {
-        return Err(CUresult::ERROR_NOT_SUPPORTED);
-    }
-    let part = (first, desc.size);
+    let part = (first, skipped + desc.size);
     let at = context.arena.map_window(&context.ring, memory.window.clone(), part, None, Kind::External)?;
-    out.set(CUdeviceptr(at))
+    context.arena.begin_at(at, skipped);
+    out.set(CUdeviceptr(at + skipped))
 }
 
 /// `cuDestroyExternalMemory`. What is mapped of it stays until it is freed.

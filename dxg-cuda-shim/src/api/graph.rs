@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use crate::condition::Condition;
 use crate::driver;
 use crate::ffi::callbacks::HostFunction;
 use crate::ffi::pointers::Address;
@@ -16,6 +17,7 @@ use crate::ffi::pointers::Text;
 use crate::generated::enums::CUgraphMem_attribute as M;
 use crate::generated::enums::CUgraphNodeType;
 use crate::generated::enums::CUresult;
+use crate::generated::handles::CUcontext;
 use crate::generated::handles::CUgraph;
 use crate::generated::handles::CUgraphNode;
 use crate::generated::handles::CUuserObject;
@@ -74,6 +76,22 @@ pub fn find_in_clone(out: Mut<CUgraphNode>, original: CUgraphNode, clone: CUgrap
     let nodes = clone.nodes.lock();
     let found = nodes.iter().flatten().find(|one| one.original == node.index);
     out.set(found.ok_or(CUresult::ERROR_INVALID_VALUE)?.name)
+}
+
+/// `cuGraphConditionalHandleCreate`. Flag 1: the value is the default at the begin of each launch.
+pub fn condition(out: Mut<u64>, name: CUgraph, ctx: CUcontext, default: u32, flags: u32) -> Answer {
+    let graph = graph(name)?;
+    out.given()?;
+    let context = nodes::context(ctx)?;
+    context.check()?;
+    context.device.want_shared_memory()?;
+    if flags > 1 {
+        return Err(CUresult::ERROR_INVALID_VALUE);
+    }
+    let made = Condition::new(&context, graph.id, (flags == 1).then_some(default))?;
+    out.set(made.address)?;
+    graph.conditions.lock().push(made);
+    Ok(())
 }
 
 /// `cuGraphDestroyNode`.

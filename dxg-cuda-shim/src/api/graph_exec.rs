@@ -127,6 +127,7 @@ pub fn launch(name: CUgraphExec, stream: CUstream) -> Answer {
     let exec = exec(name)?;
     let (context, lane) = current::stream(stream)?;
     if !lane.is_capturing.load(std::sync::atomic::Ordering::Relaxed) {
+        crate::capture::check_legacy(&context, &lane)?;
         return exec.launch(&context, &lane);
     }
     let prepared = exec.prepared();
@@ -143,6 +144,7 @@ fn update(name: CUgraphExec, graph: CUgraph) -> Answer<(U, CUgraphNode)> {
         Err(Mismatch::Topology(node)) => (U::ERROR_TOPOLOGY_CHANGED, node.unwrap_or_default()),
         Err(Mismatch::Kind(node)) => (U::ERROR_NODE_TYPE_CHANGED, node),
         Err(Mismatch::Function(node)) => (U::ERROR_UNSUPPORTED_FUNCTION_CHANGE, node),
+        Err(Mismatch::Conditional(node)) => (U::ERROR_NOT_SUPPORTED, node),
     })
 }
 
@@ -258,7 +260,9 @@ pub fn set_any(name: CUgraphExec, node: CUgraphNode, params: Mut<CUgraphNodePara
     let exec = exec(name)?;
     // Memory of a graph stays where it is.
     match params.read()?.kind {
-        CUgraphNodeType::MEM_ALLOC | CUgraphNodeType::MEM_FREE => return Err(CUresult::ERROR_INVALID_VALUE),
+        CUgraphNodeType::MEM_ALLOC | CUgraphNodeType::MEM_FREE | CUgraphNodeType::CONDITIONAL => {
+            return Err(CUresult::ERROR_INVALID_VALUE);
+        }
         _ => {}
     }
     let made = graph_nodes::any(params)?;

@@ -2,10 +2,12 @@
 
 use dxg_wire::cuda::launch_flags;
 
+use crate::condition::Conditional;
 use crate::driver;
 use crate::ffi::pointers::Address;
 use crate::ffi::pointers::Mut;
 use crate::ffi::pointers::Ref;
+use crate::generated::enums::CUgraphConditionalNodeType;
 use crate::generated::enums::CUgraphNodeType as T;
 use crate::generated::enums::CUlaunchAttributeID as L;
 use crate::generated::enums::CUresult;
@@ -40,6 +42,8 @@ use super::nodes::Made;
 
 /// Where in [`CUgraphNodeParams`] the parameters of the kind begin.
 const PARAMS_AT: usize = 16;
+/// Where in those of a conditional node the place of the graphs' names is.
+const NAMES_AT: usize = 16;
 
 fn add(
     out: Mut<CUgraphNode>,
@@ -57,6 +61,11 @@ fn add(
         return Err(CUresult::ERROR_INVALID_VALUE);
     }
     let Made { step, params, memory } = make()?;
+    if let Params::Conditional(said) = &params
+        && said.condition.graph != graph.id
+    {
+        return Err(CUresult::ERROR_INVALID_VALUE);
+    }
     let (name, index) = graph.add(step, params, before)?;
     if let Some(memory) = memory {
         note_memory(memory.context.device.ordinal);
@@ -263,10 +272,25 @@ fn alloc(params: Mut<CUDA_MEM_ALLOC_NODE_PARAMS>) -> Answer<Made> {
     Ok(made)
 }
 
+/// A node with graphs that run by a value. Words: handle, kind and size, where the graphs' names are, context.
+fn conditional(at: Address) -> Answer<Made> {
+    let [handle, kind, ..] = at.typed::<[u64; 4]>().read()?;
+    let made =
+        nodes::conditional(handle, CUgraphConditionalNodeType(kind as u32 as i32), (kind >> 32) as u32)?;
+    if let Params::Conditional(said) = &made.params {
+        at.plus(NAMES_AT).typed::<Address>().set(names_of(said))?;
+    }
+    Ok(made)
+}
+
+fn names_of(said: &Conditional) -> Address {
+    Address(said.names.as_ptr().expose_provenance())
+}
+
 /// A node of whatever kind the parameters say.
 ///
 /// # Errors
-/// Invalid value; not supported for conditional nodes.
+/// Invalid value.
 pub fn any(params: Mut<CUgraphNodeParams>) -> Answer<Made> {
     let at = params.given()?.address().plus(PARAMS_AT);
     match params.read()?.kind {
@@ -286,7 +310,7 @@ pub fn any(params: Mut<CUgraphNodeParams>) -> Answer<Made> {
         T::MEM_ALLOC => alloc(at.typed()),
         T::MEM_FREE => nodes::free(at.typed().read()?),
         T::BATCH_MEM_OP => nodes::values(&at.typed().read()?),
-        T::CONDITIONAL => Err(CUresult::ERROR_NOT_SUPPORTED),
+        T::CONDITIONAL => conditional(at),
         _ => Err(CUresult::ERROR_INVALID_VALUE),
     }
 }
@@ -366,12 +390,7 @@ fn keep_attribute(node: &mut Node, attribute: L, value: CUlaunchAttributeValue) 
         L::DEVICE_UPDATABLE_KERNEL_NODE | L::PROGRAMMATIC_EVENT | L::LAUNCH_COMPLETION_EVENT => {
             return Err(CUresult::ERROR_NOT_SUPPORTED);
         }
-        L::CLUSTER_DIMENSION => {
-            let [xy, z, ..] = value;
-            if [xy as u32, (xy >> 32) as u32, z as u32].iter().any(|one| *one > 1) {
-                return Err(CUresult::ERROR_INVALID_CLUSTER_SIZE);
-            }
-        }
+        L::CLUSTER_DIMENSION => super::launch::check_cluster(value)?,
         // Other wishes.
         _ => {}
     }
@@ -545,7 +564,7 @@ pub fn free_of(node: CUgraphNode, out: Mut<CUdeviceptr>) -> Answer {
 /// `cuGraphNodeSetParams` and `_v2`.
 pub fn set_any(node: CUgraphNode, params: Mut<CUgraphNodeParams>) -> Answer {
     match params.read()?.kind {
-        T::MEM_ALLOC | T::MEM_FREE => Err(CUresult::ERROR_INVALID_VALUE),
+        T::MEM_ALLOC | T::MEM_FREE | T::CONDITIONAL => Err(CUresult::ERROR_INVALID_VALUE),
         _ => replace(node, any(params)?),
     }
 }
@@ -574,6 +593,11 @@ pub fn any_of(node: CUgraphNode, out: Mut<CUgraphNodeParams>) -> Answer {
         T::MEM_ALLOC => alloc_of(node, at.typed()),
         T::MEM_FREE => free_of(node, at.typed()),
         T::BATCH_MEM_OP => values(node, at.typed()),
+        T::CONDITIONAL => {
+            let said = asked!(node, Params::Conditional(said) => std::sync::Arc::clone(said))?;
+            let kind = u64::from(said.kind.0 as u32) | (said.names.len() as u64) << 32;
+            at.typed().set([said.condition.address, kind, names_of(&said).0 as u64, 0])
+        }
         _ => Ok(()),
     }
 }

@@ -25,6 +25,7 @@ use crate::module::Function;
 use crate::step::Step;
 use crate::tables;
 use crate::types::Answer;
+use crate::types::CUlaunchAttributeValue;
 use crate::work::Launch;
 
 /// `CU_LAUNCH_PARAM_END`, `CU_LAUNCH_PARAM_BUFFER_POINTER`, `CU_LAUNCH_PARAM_BUFFER_SIZE`.
@@ -115,6 +116,16 @@ pub fn check(function: &Function, grid: [u32; 3], block: [u32; 3], shared_bytes:
     Ok(())
 }
 
+/// Clusters are of one block.
+///
+/// # Errors
+/// Invalid cluster size for more.
+pub fn check_cluster(value: CUlaunchAttributeValue) -> Answer {
+    let [xy, z, ..] = value;
+    let is_one = [xy as u32, (xy >> 32) as u32, z as u32].iter().all(|one| *one <= 1);
+    if is_one { Ok(()) } else { Err(CUresult::ERROR_INVALID_CLUSTER_SIZE) }
+}
+
 /// A launch before it has a stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -195,13 +206,7 @@ pub fn kernel_ex(
     for attribute in config.attrs.list(config.num_attrs as usize)? {
         match attribute.id {
             L::COOPERATIVE if attribute.value[0] as u32 != 0 => flags |= launch_flags::COOPERATIVE,
-            L::CLUSTER_DIMENSION => {
-                let [xy, z, ..] = attribute.value;
-                let is_one = [xy as u32, (xy >> 32) as u32, z as u32].iter().all(|one| *one <= 1);
-                if !is_one {
-                    return Err(CUresult::ERROR_INVALID_CLUSTER_SIZE);
-                }
-            }
+            L::CLUSTER_DIMENSION => check_cluster(attribute.value)?,
             L::PROGRAMMATIC_EVENT | L::LAUNCH_COMPLETION_EVENT | L::DEVICE_UPDATABLE_KERNEL_NODE => {
                 return Err(CUresult::ERROR_NOT_SUPPORTED);
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::arena::Kind;
+use crate::capture;
 use crate::context::Context;
 use crate::current;
 use crate::driver;
@@ -11,10 +12,13 @@ use crate::ffi::pointers::Address;
 use crate::ffi::pointers::Mut;
 use crate::generated::enums::CUmem_advise;
 use crate::generated::enums::CUmem_range_attribute as R;
+use crate::generated::enums::CUmemLocationType;
 use crate::generated::enums::CUresult;
 use crate::generated::handles::CUstream;
 use crate::generated::structs::CUmemLocation;
+use crate::lane::Blocking;
 use crate::places;
+use crate::pool;
 use crate::registered;
 use crate::tables;
 use crate::types::Answer;
@@ -27,6 +31,12 @@ const PITCH_BYTES: usize = 512;
 const HOST_FLAGS: u32 = 7;
 /// Flags of `cuMemHostRegister`.
 const REGISTER_FLAGS: u32 = 15;
+/// `CU_DEVICE_CPU`.
+const HOST: i32 = -1;
+/// `CU_MEM_ATTACH_GLOBAL`, `..._HOST`, `..._SINGLE`.
+const ATTACH_GLOBAL: u32 = 1;
+const ATTACH_HOST: u32 = 2;
+const ATTACH_SINGLE: u32 = 4;
 /// No device: `CU_DEVICE_INVALID`, for the last place of a prefetch that was not.
 const NO_PLACE: i32 = -2;
 
@@ -47,6 +57,7 @@ pub fn info(free: Mut<usize>, total: Mut<usize>) -> Answer {
 }
 
 fn allocate(context: &Arc<Context>, bytes: usize, kind: Kind, flags: u32) -> Answer<u64> {
+    capture::check_unseen()?;
     if bytes == 0 {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }
@@ -56,7 +67,7 @@ fn allocate(context: &Arc<Context>, bytes: usize, kind: Kind, flags: u32) -> Ans
     }
     // What pools and blocks hold without use may be all that is missing.
     context.synchronize_all()?;
-    tables::POOLS.all().iter().for_each(|pool| pool.trim());
+    pool::every().iter().for_each(|pool| pool.release(0));
     context.arena.trim(&context.ring);
     context.ring.drain()?;
     context.arena.reclaim(&context.ring);
@@ -94,11 +105,14 @@ pub fn free(ptr: CUdeviceptr) -> Answer {
     if ptr.0 == 0 {
         return Ok(());
     }
-    free_kinds(ptr.0, &[Kind::Device, Kind::Managed, Kind::Pooled, Kind::External, Kind::Graph])
+    const KINDS: [Kind; 6] =
+        [Kind::Device, Kind::Managed, Kind::Pooled, Kind::Shared, Kind::External, Kind::Graph];
+    free_kinds(ptr.0, &KINDS)
 }
 
 /// Frees once nothing runs any more.
 fn free_kinds(address: u64, kinds: &[Kind]) -> Answer {
+    capture::check_unseen()?;
     let context = places::owner(address).ok_or(CUresult::ERROR_INVALID_VALUE)?;
     let found =
         context.arena.find(address).filter(|found| found.start == address && kinds.contains(&found.kind));
@@ -108,8 +122,8 @@ fn free_kinds(address: u64, kinds: &[Kind]) -> Answer {
         // It stays with its graph.
         return Ok(());
     }
-    if found.kind == Kind::Pooled {
-        tables::POOLS.all().iter().any(|pool| pool.forget_address(address));
+    if pool::KINDS.contains(&found.kind) {
+        pool::every().iter().any(|pool| pool.forget_address(address));
     }
     context.arena.free(&context.ring, address, kinds)?;
     super::ipc::freed();
@@ -187,6 +201,7 @@ pub fn host_register(ptr: Address, bytes: usize, flags: u32) -> Answer {
     if places::find(ptr.0 as u64).is_some() {
         return Err(CUresult::ERROR_HOST_MEMORY_ALREADY_REGISTERED);
     }
+    capture::check_unseen()?;
     registered::register(&context, ptr, bytes as u64, flags)
 }
 
@@ -194,6 +209,7 @@ pub fn host_register(ptr: Address, bytes: usize, flags: u32) -> Answer {
 pub fn host_unregister(ptr: Address) -> Answer {
     let context = current::context()?;
     ptr.given()?;
+    capture::check_unseen()?;
     registered::unregister(&context, ptr)
 }
 
@@ -209,39 +225,87 @@ pub fn alloc_managed(out: Mut<CUdeviceptr>, bytes: usize, flags: u32) -> Answer 
 }
 
 /// Managed memory that holds a piece.
-fn managed(address: u64, bytes: usize) -> Answer<Arc<Context>> {
+///
+/// # Errors
+/// Invalid value where other memory is, or for no bytes.
+pub(super) fn managed(address: u64, bytes: usize) -> Answer<Arc<Context>> {
     driver::driver()?;
     let (context, found) = places::find(address).ok_or(CUresult::ERROR_INVALID_VALUE)?;
-    let fits = found.kind == Kind::Managed && address - found.start + bytes as u64 <= found.bytes;
+    let end = (address - found.start).checked_add(bytes as u64);
+    let fits = found.kind == Kind::Managed && end.is_some_and(|end| end <= found.bytes);
     if fits && bytes != 0 { Ok(context) } else { Err(CUresult::ERROR_INVALID_VALUE) }
 }
 
+/// A device, or the host.
+fn check_device(device: CUdevice) -> Answer {
+    if device.0 == HOST { driver::driver().map(drop) } else { driver::device(device).map(drop) }
+}
+
+/// A place that memory can be at, or none.
+///
+/// # Errors
+/// Invalid value, invalid device.
+pub(super) fn check_location(location: CUmemLocation) -> Answer {
+    match location.kind {
+        CUmemLocationType::DEVICE => driver::device(CUdevice(location.id)).map(drop),
+        CUmemLocationType::NONE
+        | CUmemLocationType::HOST
+        | CUmemLocationType::HOST_NUMA
+        | CUmemLocationType::HOST_NUMA_CURRENT => Ok(()),
+        _ => Err(CUresult::ERROR_INVALID_VALUE),
+    }
+}
+
+/// Whether advice is about a place.
+fn wants_place(advice: CUmem_advise) -> Answer<bool> {
+    match advice {
+        CUmem_advise::SET_PREFERRED_LOCATION
+        | CUmem_advise::SET_ACCESSED_BY
+        | CUmem_advise::UNSET_ACCESSED_BY => Ok(true),
+        CUmem_advise::SET_READ_MOSTLY
+        | CUmem_advise::UNSET_READ_MOSTLY
+        | CUmem_advise::UNSET_PREFERRED_LOCATION => Ok(false),
+        _ => Err(CUresult::ERROR_INVALID_VALUE),
+    }
+}
+
 /// `cuMemPrefetchAsync`: the memory is where it shall be.
-pub fn prefetch(ptr: CUdeviceptr, bytes: usize, _to: CUdevice, stream: CUstream) -> Answer {
+pub fn prefetch(ptr: CUdeviceptr, bytes: usize, to: CUdevice, stream: CUstream) -> Answer {
     current::stream(stream)?;
-    managed(ptr.0, bytes).map(drop)
+    managed(ptr.0, bytes)?;
+    check_device(to)
 }
 
 /// `cuMemPrefetchAsync_v2`.
 pub fn prefetch_v2(
     ptr: CUdeviceptr,
     bytes: usize,
-    _to: CUmemLocation,
-    _flags: u32,
+    to: CUmemLocation,
+    flags: u32,
     stream: CUstream,
 ) -> Answer {
     current::stream(stream)?;
-    managed(ptr.0, bytes).map(drop)
+    if flags != 0 || to.kind == CUmemLocationType::NONE {
+        return Err(CUresult::ERROR_INVALID_VALUE);
+    }
+    managed(ptr.0, bytes)?;
+    check_location(to)
 }
 
 /// `cuMemAdvise`: there is one place only.
-pub fn advise(ptr: CUdeviceptr, bytes: usize, _advice: CUmem_advise, _device: CUdevice) -> Answer {
-    managed(ptr.0, bytes).map(drop)
+pub fn advise(ptr: CUdeviceptr, bytes: usize, advice: CUmem_advise, device: CUdevice) -> Answer {
+    managed(ptr.0, bytes)?;
+    if wants_place(advice)? { check_device(device) } else { Ok(()) }
 }
 
 /// `cuMemAdvise_v2`.
-pub fn advise_v2(ptr: CUdeviceptr, bytes: usize, _advice: CUmem_advise, _to: CUmemLocation) -> Answer {
-    managed(ptr.0, bytes).map(drop)
+pub fn advise_v2(ptr: CUdeviceptr, bytes: usize, advice: CUmem_advise, to: CUmemLocation) -> Answer {
+    managed(ptr.0, bytes)?;
+    match (wants_place(advice)?, to.kind) {
+        (true, CUmemLocationType::NONE) => Err(CUresult::ERROR_INVALID_VALUE),
+        (true, _) => check_location(to),
+        _ => Ok(()),
+    }
 }
 
 /// `cuMemRangeGetAttribute`.
@@ -282,8 +346,17 @@ pub fn range_attributes(
 }
 
 /// `cuStreamAttachMemAsync`: managed memory belongs to everybody.
-pub fn attach(stream: CUstream, ptr: CUdeviceptr, _bytes: usize, _flags: u32) -> Answer {
-    current::stream(stream)?;
+pub fn attach(stream: CUstream, ptr: CUdeviceptr, bytes: usize, flags: u32) -> Answer {
+    let (_, lane) = current::stream(stream)?;
+    super::stream::not_captured(&lane)?;
     let (_, found) = places::find(ptr.0).ok_or(CUresult::ERROR_INVALID_VALUE)?;
-    if found.kind == Kind::Managed { Ok(()) } else { Err(CUresult::ERROR_INVALID_VALUE) }
+    let is_whole = found.start == ptr.0 && (bytes == 0 || bytes as u64 == found.bytes);
+    let is_for_one = flags == ATTACH_SINGLE;
+    let is_right = matches!(flags, ATTACH_GLOBAL | ATTACH_HOST | ATTACH_SINGLE)
+        && !(is_for_one && lane.blocking == Blocking::Legacy);
+    if found.kind == Kind::Managed && is_whole && is_right {
+        Ok(())
+    } else {
+        Err(CUresult::ERROR_INVALID_VALUE)
+    }
 }

@@ -3,6 +3,11 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::too_many_arguments, reason = "the signatures are those of the header")]
 
+pub mod batch;
+#[cfg(test)]
+mod batch_tests;
+#[cfg(test)]
+mod capture_tests;
 pub mod context;
 pub mod copy;
 pub mod copy_box;
@@ -25,6 +30,8 @@ pub mod nodes;
 pub mod occupancy;
 pub mod pointer;
 pub mod pool;
+#[cfg(test)]
+mod pool_tests;
 pub mod stream;
 pub mod vmm;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::arena::Kind;
 use crate::arena::Residence;
+use crate::condition::Conditional;
 use crate::context::Context;
 use crate::current;
 use crate::exec::Prepared;
@@ -11,6 +12,7 @@ use crate::external::Semaphore;
 use crate::ffi::callbacks::HostFunction;
 use crate::ffi::pointers::Mut;
 use crate::ffi::pointers::Ref;
+use crate::generated::enums::CUgraphConditionalNodeType;
 use crate::generated::enums::CUmemLocationType;
 use crate::generated::enums::CUresult;
 use crate::generated::handles::CUcontext;
@@ -63,7 +65,10 @@ fn made(step: Step, params: Params) -> Made {
 }
 
 /// The context that a program names, or the current one.
-fn context(name: CUcontext) -> Answer<Arc<Context>> {
+///
+/// # Errors
+/// Invalid context.
+pub(super) fn context(name: CUcontext) -> Answer<Arc<Context>> {
     if name == CUcontext::NULL { current::context() } else { tables::context(name) }
 }
 
@@ -172,6 +177,14 @@ pub fn child(graph: CUgraph) -> Answer<Made> {
     let child = Child::of(&*tables::GRAPHS.get(graph)?)?;
     let step = Step::Graph(Arc::new(Prepared::of(&child.graph)?));
     Ok(made(step, Params::Child(child)))
+}
+
+/// Graphs that run by a value.
+///
+/// # Errors
+/// Invalid value.
+pub fn conditional(handle: u64, kind: CUgraphConditionalNodeType, size: u32) -> Answer<Made> {
+    Ok(made(Step::Empty, Params::Conditional(Conditional::new(handle, kind, size)?)))
 }
 
 /// Nothing.

@@ -6,6 +6,7 @@ use crate::ffi::pointers::Address;
 use crate::ffi::pointers::Mut;
 use crate::ffi::pointers::Ref;
 use crate::generated::enums::CUdevice_attribute as A;
+use crate::generated::enums::CUlaunchAttributeID as L;
 use crate::generated::enums::CUresult;
 use crate::generated::handles::CUfunction;
 use crate::generated::structs::CUlaunchConfig;
@@ -128,8 +129,28 @@ pub fn available_shared(bytes: Mut<usize>, function: CUfunction, blocks: i32, bl
 }
 
 /// `cuOccupancyMaxPotentialClusterSize`: clusters are of one block.
-pub fn max_cluster_size(size: Mut<i32>, function: CUfunction, _config: Ref<CUlaunchConfig>) -> Answer {
+pub fn max_cluster_size(size: Mut<i32>, function: CUfunction, config: Ref<CUlaunchConfig>) -> Answer {
     let context = current::context()?;
+    size.given()?;
+    config.read()?;
     super::launch::function(&context, function)?;
     size.set(1)
+}
+
+/// `cuOccupancyMaxActiveClusters`: as many as blocks, for clusters of one.
+pub fn max_active_clusters(count: Mut<i32>, function: CUfunction, config: Ref<CUlaunchConfig>) -> Answer {
+    let context = current::context()?;
+    count.given()?;
+    let config = config.read()?;
+    let function = super::launch::function(&context, function)?;
+    for attribute in config.attrs.list(config.num_attrs as usize)? {
+        if attribute.id == L::CLUSTER_DIMENSION {
+            super::launch::check_cluster(attribute.value)?;
+        }
+    }
+    let threads = [config.block_dim_x, config.block_dim_y, config.block_dim_z];
+    let threads = threads.into_iter().try_fold(1_i32, |all, one| all.checked_mul(i32::try_from(one).ok()?));
+    let threads = threads.ok_or(CUresult::ERROR_INVALID_VALUE)?;
+    let blocks = active_blocks(&function, threads, config.shared_mem_bytes as usize)?;
+    count.set(blocks.saturating_mul(context.device.attribute(A::MULTIPROCESSOR_COUNT)))
 }

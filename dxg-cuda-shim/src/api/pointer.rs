@@ -14,6 +14,7 @@ use crate::generated::enums::CUresult;
 use crate::generated::handles::CUcontext;
 use crate::generated::handles::CUmemoryPool;
 use crate::places;
+use crate::pool;
 use crate::tables;
 use crate::types::Answer;
 use crate::types::CUdeviceptr;
@@ -77,11 +78,11 @@ fn write(data: Address, attribute: P, known: Option<&Known>) -> Answer {
         P::RANGE_START_ADDR => word(known.map_or(0, |known| known.allocation.start)),
         P::RANGE_SIZE => word(known.map_or(0, |known| known.allocation.bytes)),
         P::MAPPED => byte(known.is_some()),
-        P::ALLOWED_HANDLE_TYPES => word(u64::from(kind == Some(Kind::Mapped))),
+        P::ALLOWED_HANDLE_TYPES => word(u64::from(matches!(kind, Some(Kind::Mapped | Kind::Shared)))),
         P::ACCESS_FLAGS => number(if known.is_some() { 3 } else { 0 }),
         P::MEMPOOL_HANDLE => {
             let start = known
-                .filter(|known| known.allocation.kind == Kind::Pooled)
+                .filter(|known| pool::KINDS.contains(&known.allocation.kind))
                 .map(|known| known.allocation.start);
             let pool = start.and_then(|start| tables::POOLS.all().into_iter().find(|pool| pool.holds(start)));
             let name = pool.and_then(|pool| tables::POOLS.name_of(&pool));

@@ -1,5 +1,6 @@
 //! Pools and allocation in the order of a stream.
 
+use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 
 use crate::arena::Kind;
@@ -7,10 +8,12 @@ use crate::context::Context;
 use crate::current;
 use crate::driver;
 use crate::driver::device;
+use crate::ffi::descriptors;
 use crate::ffi::pointers::Address;
 use crate::ffi::pointers::Mut;
 use crate::ffi::pointers::Ref;
 use crate::generated::enums::CUmemAccess_flags;
+use crate::generated::enums::CUmemAllocationHandleType as H;
 use crate::generated::enums::CUmemAllocationType;
 use crate::generated::enums::CUmemLocationType;
 use crate::generated::enums::CUmemPool_attribute as P;
@@ -20,11 +23,14 @@ use crate::generated::handles::CUstream;
 use crate::generated::structs::CUmemAccessDesc;
 use crate::generated::structs::CUmemLocation;
 use crate::generated::structs::CUmemPoolProps;
+use crate::generated::structs::CUmemPoolPtrExportData;
 use crate::graph::Params;
 use crate::lane::Lane;
 use crate::places;
 use crate::pool;
 use crate::pool::Pool;
+use crate::pool::Scope;
+use crate::step::Step;
 use crate::tables;
 use crate::types::Answer;
 use crate::types::CUdevice;
@@ -43,7 +49,8 @@ pub fn current(out: Mut<CUmemoryPool>, dev: CUdevice) -> Answer {
 /// `cuDeviceSetMemPool`.
 pub fn set_current(dev: CUdevice, pool: CUmemoryPool) -> Answer {
     let device = device(dev)?;
-    if tables::POOLS.get(pool)?.device.ordinal != device.ordinal {
+    let object = tables::POOLS.get(pool)?;
+    if object.device.ordinal != device.ordinal || matches!(object.scope, Scope::Imported(_)) {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }
     *device.current_pool.lock() = Some(pool);
@@ -58,11 +65,16 @@ pub fn create(out: Mut<CUmemoryPool>, props: Ref<CUmemPoolProps>) -> Answer {
     if props.alloc_type != CUmemAllocationType::PINNED || props.location.kind != CUmemLocationType::DEVICE {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }
-    if props.handle_types.0 != 0 {
-        return Err(CUresult::ERROR_NOT_SUPPORTED);
-    }
     let device = device(CUdevice(props.location.id))?;
-    out.set(tables::POOLS.insert(Arc::new(Pool::new(device, props.handle_types.0)))?)
+    let scope = match props.handle_types {
+        H::NONE => Scope::Private,
+        H::POSIX_FILE_DESCRIPTOR => Scope::Exported,
+        _ => return Err(CUresult::ERROR_NOT_SUPPORTED),
+    };
+    if scope == Scope::Exported {
+        device.want_shared_memory()?;
+    }
+    out.set(tables::POOLS.insert(Pool::new(device, scope, props.max_size as u64))?)
 }
 
 /// `cuMemPoolDestroy`.
@@ -77,14 +89,15 @@ pub fn destroy(pool: CUmemoryPool) -> Answer {
     if *current == Some(pool) {
         *current = None;
     }
-    object.trim();
+    drop(current);
+    object.end();
     Ok(())
 }
 
 /// `cuMemPoolTrimTo`.
-pub fn trim(pool: CUmemoryPool, _keep: usize) -> Answer {
+pub fn trim(pool: CUmemoryPool, keep: usize) -> Answer {
     driver::driver()?;
-    tables::POOLS.get(pool)?.trim();
+    tables::POOLS.get(pool)?.release(keep as u64);
     Ok(())
 }
 
@@ -144,6 +157,79 @@ pub fn access(flags: Mut<CUmemAccess_flags>, pool: CUmemoryPool, location: Mut<C
     flags.set(if is_own { CUmemAccess_flags::READWRITE } else { CUmemAccess_flags::NONE })
 }
 
+/// `cuMemPoolExportToShareableHandle`.
+pub fn export(out: Address, pool: CUmemoryPool, kind: H, flags: u64) -> Answer {
+    driver::driver()?;
+    out.given()?;
+    let pool = tables::POOLS.get(pool)?;
+    if kind != H::POSIX_FILE_DESCRIPTOR || flags != 0 {
+        return Err(CUresult::ERROR_INVALID_VALUE);
+    }
+    out.typed::<i32>().set(pool.export()?.into_raw_fd())
+}
+
+/// `cuMemPoolImportFromShareableHandle`. The descriptor stays the program's.
+pub fn import(out: Mut<CUmemoryPool>, handle: Address, kind: H, flags: u64) -> Answer {
+    driver::driver()?;
+    out.given()?;
+    if kind != H::POSIX_FILE_DESCRIPTOR || flags != 0 {
+        return Err(CUresult::ERROR_INVALID_VALUE);
+    }
+    let descriptor = descriptors::duplicate(handle.0 as u32 as i32)?;
+    let (device, whose) = pool::identify(descriptor)?;
+    device.want_shared_memory()?;
+    out.set(tables::POOLS.insert(Pool::new(&device, Scope::Imported(whose), 0))?)
+}
+
+/// `cuMemPoolExportPointer`.
+pub fn export_pointer(out: Mut<CUmemPoolPtrExportData>, ptr: CUdeviceptr) -> Answer {
+    driver::driver()?;
+    out.given()?;
+    let pool = pool::every().into_iter().find(|pool| pool.holds(ptr.0));
+    let reserved = pool.ok_or(CUresult::ERROR_INVALID_VALUE)?.export_pointer(ptr.0)?;
+    out.set(CUmemPoolPtrExportData { reserved })
+}
+
+/// `cuMemPoolImportPointer`: mapped in the current context.
+pub fn import_pointer(
+    out: Mut<CUdeviceptr>,
+    pool: CUmemoryPool,
+    data: Mut<CUmemPoolPtrExportData>,
+) -> Answer {
+    let context = current::context()?;
+    out.given()?;
+    let pool = tables::POOLS.get(pool)?;
+    if pool.device.ordinal != context.device.ordinal {
+        return Err(CUresult::ERROR_INVALID_DEVICE);
+    }
+    out.set(CUdeviceptr(pool.import_pointer(&context, &data.read()?.reserved)?))
+}
+
+/// The device whose memory a place is; only that has pools.
+fn device_at(location: Mut<CUmemLocation>, kind: CUmemAllocationType) -> Answer<CUdevice> {
+    driver::driver()?;
+    let location = location.read()?;
+    match (location.kind, kind) {
+        (CUmemLocationType::DEVICE, CUmemAllocationType::PINNED) => Ok(CUdevice(location.id)),
+        _ => Err(CUresult::ERROR_NOT_SUPPORTED),
+    }
+}
+
+/// `cuMemGetDefaultMemPool`.
+pub fn default_at(out: Mut<CUmemoryPool>, location: Mut<CUmemLocation>, kind: CUmemAllocationType) -> Answer {
+    default(out, device_at(location, kind)?)
+}
+
+/// `cuMemGetMemPool`.
+pub fn current_at(out: Mut<CUmemoryPool>, location: Mut<CUmemLocation>, kind: CUmemAllocationType) -> Answer {
+    current(out, device_at(location, kind)?)
+}
+
+/// `cuMemSetMemPool`.
+pub fn set_current_at(location: Mut<CUmemLocation>, kind: CUmemAllocationType, pool: CUmemoryPool) -> Answer {
+    set_current(device_at(location, kind)?, pool)
+}
+
 fn allocate(context: &Arc<Context>, lane: &Arc<Lane>, pool: CUmemoryPool, bytes: usize) -> Answer<u64> {
     let pool = tables::POOLS.get(pool)?;
     if bytes == 0 {
@@ -162,11 +248,10 @@ fn allocate(context: &Arc<Context>, lane: &Arc<Lane>, pool: CUmemoryPool, bytes:
 fn captured(context: &Arc<Context>, lane: &Arc<Lane>, bytes: u64) -> Answer<u64> {
     let address = context.arena.allocate(&context.ring, bytes, Kind::Graph, 0)?;
     let memory = Arc::new(crate::graph::GraphMemory { context: Arc::clone(context), address });
-    crate::capture::add(lane, crate::step::Step::Allocated(address), Params::Alloc(address, bytes))?;
+    let index = crate::capture::add_node(lane, Step::Allocated(address), Params::Alloc(address, bytes))?;
     let capture = lane.capture.lock();
     if let Some(capture) = &*capture
-        && let Some(index) = capture.before.first()
-        && let Some(Some(node)) = capture.graph.nodes.lock().get_mut(*index)
+        && let Some(Some(node)) = capture.session.graph.nodes.lock().get_mut(index)
     {
         node.memory = Some(memory);
     }
@@ -188,14 +273,14 @@ pub fn alloc_from(out: Mut<CUdeviceptr>, bytes: usize, pool: CUmemoryPool, strea
 
 /// `cuMemFreeAsync`.
 pub fn free(ptr: CUdeviceptr, stream: CUstream) -> Answer {
-    let (context, lane) = current::stream(stream)?;
+    let (_, lane) = current::stream(stream)?;
     if ptr.0 == 0 {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }
     if lane.is_capturing.load(std::sync::atomic::Ordering::Relaxed) {
-        return crate::capture::add(&lane, crate::step::Step::Freed(ptr.0), Params::Free(ptr.0));
+        return crate::capture::add(&lane, Step::Freed(ptr.0), Params::Free(ptr.0));
     }
-    if tables::POOLS.all().iter().any(|pool| pool.free(&context, &lane, ptr.0)) {
+    if pool::every().iter().any(|pool| pool.free(&lane, ptr.0)) {
         return Ok(());
     }
     // Memory of `cuMemAlloc` may be freed here too.

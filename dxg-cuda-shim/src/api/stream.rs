@@ -34,6 +34,7 @@ use crate::lane::Blocking;
 use crate::lane::Lane;
 use crate::places;
 use crate::places::Place;
+use crate::pool;
 use crate::step::Step;
 use crate::tables;
 use crate::tables::Stream;
@@ -43,6 +44,8 @@ use crate::types::CUdeviceptr;
 use crate::types::CUlaunchAttributeValue;
 use crate::work::HostCall;
 use crate::work::Work;
+
+use super::event::EXTERNAL;
 
 /// The least urgent priority.
 pub const LEAST_PRIORITY: i32 = 0;
@@ -74,6 +77,7 @@ pub fn create_with_priority(out: Mut<CUstream>, flags: u32, priority: i32) -> An
 pub fn destroy(stream: CUstream) -> Answer {
     crate::driver::driver()?;
     let stream = tables::STREAMS.remove(stream)?;
+    capture::leave(&stream.lane);
     stream.context.end_lane(&stream.lane);
     Ok(())
 }
@@ -82,7 +86,11 @@ fn is_capturing(lane: &Lane) -> bool {
     lane.is_capturing.load(Ordering::Relaxed)
 }
 
-fn not_captured(lane: &Lane) -> Answer {
+/// For what cannot be captured.
+///
+/// # Errors
+/// Capture unsupported, and the capture is broken.
+pub(super) fn not_captured(lane: &Lane) -> Answer {
     if !is_capturing(lane) {
         return Ok(());
     }
@@ -94,6 +102,7 @@ fn not_captured(lane: &Lane) -> Answer {
 pub fn query(stream: CUstream) -> Answer {
     let (context, lane) = current::stream(stream)?;
     not_captured(&lane)?;
+    capture::check_legacy(&context, &lane)?;
     if context.is_ready_for(&lane) { Ok(()) } else { Err(CUresult::ERROR_NOT_READY) }
 }
 
@@ -101,15 +110,24 @@ pub fn query(stream: CUstream) -> Answer {
 pub fn synchronize(stream: CUstream) -> Answer {
     let (context, lane) = current::stream(stream)?;
     not_captured(&lane)?;
-    context.synchronize_for(&lane)
+    capture::check_legacy(&context, &lane)?;
+    context.synchronize_for(&lane)?;
+    pool::settle(&context);
+    Ok(())
 }
 
 /// `cuStreamWaitEvent`.
-pub fn wait_event(stream: CUstream, event: CUevent, _flags: u32) -> Answer {
+pub fn wait_event(stream: CUstream, event: CUevent, flags: u32) -> Answer {
     let (context, lane) = current::stream(stream)?;
     let event_object = tables::EVENTS.get(event)?;
-    if !is_capturing(&lane) && capture::follow(&context, &lane, &event_object)? {
-        return Ok(());
+    match (flags, is_capturing(&lane)) {
+        // A node of its own, which only a capture makes.
+        (EXTERNAL, true) => {
+            return capture::add_node(&lane, Step::Wait(event_object), Params::Wait(event)).map(drop);
+        }
+        (0, false) if capture::follow(&lane, &event_object)? => return Ok(()),
+        (0, _) => {}
+        _ => return Err(CUresult::ERROR_INVALID_VALUE),
     }
     graph::enqueue(&context, &lane, Step::Wait(event_object), || Params::Wait(event))
 }
@@ -317,15 +335,18 @@ pub fn begin_capture_to_graph(
 ) -> Answer {
     let (_, lane) = current::stream(stream)?;
     let graph = tables::GRAPHS.get(graph)?;
+    if !(0..=2).contains(&mode.0) {
+        return Err(CUresult::ERROR_INVALID_VALUE);
+    }
     let before = graph.places(&dependencies.list(count)?)?;
     capture::begin(&lane, graph, before, mode)
 }
 
 /// `cuStreamEndCapture`.
 pub fn end_capture(stream: CUstream, out: Mut<CUgraph>) -> Answer {
-    let (context, lane) = current::stream(stream)?;
+    let (_, lane) = current::stream(stream)?;
     out.given()?;
-    match capture::end(&context, &lane) {
+    match capture::end(&lane) {
         Ok(graph) => {
             let known = tables::GRAPHS.name_of(&graph);
             out.set(match known {
@@ -342,15 +363,25 @@ pub fn end_capture(stream: CUstream, out: Mut<CUgraph>) -> Answer {
 
 /// `cuStreamIsCapturing`.
 pub fn capturing(stream: CUstream, status: Mut<CUstreamCaptureStatus>) -> Answer {
-    let (_, lane) = current::stream(stream)?;
+    let (context, lane) = current::stream(stream)?;
+    status.given()?;
+    can_be_told(&context, &lane)?;
     let capture = lane.capture.lock();
     status.set(status_of(capture.as_ref()))
+}
+
+/// Whether the legacy stream is captured is no question while it would come after a capture.
+fn can_be_told(context: &Context, lane: &Lane) -> Answer {
+    if capture::is_in_way_of(context, lane) {
+        return Err(CUresult::ERROR_STREAM_CAPTURE_IMPLICIT);
+    }
+    Ok(())
 }
 
 fn status_of(capture: Option<&Capture>) -> CUstreamCaptureStatus {
     match capture {
         None => CUstreamCaptureStatus::NONE,
-        Some(capture) if capture.is_broken => CUstreamCaptureStatus::INVALIDATED,
+        Some(capture) if capture.session.is_broken() => CUstreamCaptureStatus::INVALIDATED,
         Some(_) => CUstreamCaptureStatus::ACTIVE,
     }
 }
@@ -387,14 +418,16 @@ pub fn capture_info_v3(
     edges: Mut<Address>,
     count: Mut<usize>,
 ) -> Answer {
-    let (_, lane) = current::stream(stream)?;
+    let (context, lane) = current::stream(stream)?;
+    status.given()?;
+    can_be_told(&context, &lane)?;
     let capture = lane.capture.lock().clone();
     status.set(status_of(capture.as_ref()))?;
-    let Some(capture) = capture else { return Ok(()) };
-    id.put(capture.id);
+    let Some(capture) = capture.filter(|capture| !capture.session.is_broken()) else { return Ok(()) };
+    id.put(capture.session.id);
     edges.put(Address::NULL);
     let names: Vec<usize> = {
-        let nodes = capture.graph.nodes.lock();
+        let nodes = capture.session.graph.nodes.lock();
         capture.before.iter().filter_map(|at| Some(nodes.get(*at)?.as_ref()?.name.0)).collect()
     };
     count.put(names.len());
@@ -407,9 +440,9 @@ pub fn capture_info_v3(
         dependencies.put(kept.unwrap_or_default());
     }
     if !graph.is_null() {
-        let name = match tables::GRAPHS.name_of(&capture.graph) {
+        let name = match tables::GRAPHS.name_of(&capture.session.graph) {
             Some(name) => name,
-            None => tables::GRAPHS.insert(Arc::clone(&capture.graph))?,
+            None => tables::GRAPHS.insert(Arc::clone(&capture.session.graph))?,
         };
         graph.set(name)?;
     }
@@ -421,7 +454,10 @@ pub fn update_dependencies(stream: CUstream, list: Mut<CUgraphNode>, count: usiz
     let (_, lane) = current::stream(stream)?;
     let mut capture = lane.capture.lock();
     let capture = capture.as_mut().ok_or(CUresult::ERROR_ILLEGAL_STATE)?;
-    let places = capture.graph.places(&list.list(count)?)?;
+    if capture.session.is_broken() {
+        return Err(CUresult::ERROR_STREAM_CAPTURE_INVALIDATED);
+    }
+    let places = capture.session.graph.places(&list.list(count)?)?;
     match flags {
         0 => {
             for place in places {
@@ -454,10 +490,5 @@ pub fn exchange_mode(mode: Mut<CUstreamCaptureMode>) -> Answer {
     if !(0..=2).contains(&new.0) {
         return Err(CUresult::ERROR_INVALID_VALUE);
     }
-    let old = MODE.try_with(|now| now.replace(new)).unwrap_or(CUstreamCaptureMode::GLOBAL);
-    mode.set(old)
-}
-
-thread_local! {
-    static MODE: std::cell::Cell<CUstreamCaptureMode> = const { std::cell::Cell::new(CUstreamCaptureMode::GLOBAL) };
+    mode.set(capture::exchange_mode(new))
 }

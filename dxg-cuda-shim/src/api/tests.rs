@@ -35,6 +35,11 @@ struct Session {
     _one: MutexGuard<'static, ()>,
 }
 
+/// Keeps the tests of this file from running: some of them need all of the memory.
+pub(super) fn alone() -> MutexGuard<'static, ()> {
+    ONE.lock()
+}
+
 /// A place that the API writes to.
 fn out<T>(place: &mut T) -> Mut<T> {
     Address(std::ptr::from_mut(place).expose_provenance()).typed()
@@ -54,6 +59,8 @@ fn text(bytes: &'static [u8]) -> Text {
 
 fn session() -> Session {
     let one = ONE.lock();
+    // Captures of tests that run at the same time are none of ours.
+    crate::capture::exchange_mode(CUstreamCaptureMode::THREAD_LOCAL);
     driver::for_tests();
     let mut name = CUcontext::NULL;
     device::primary_retain(out(&mut name), CUdevice(0)).unwrap();

@@ -1,10 +1,9 @@
-//! The C side: pointers of the program, its functions, memory by address, forks and the end of the process.
+//! The C side: pointers of the program, its functions, memory by address, and the end of the process.
 
 pub mod callbacks;
 pub mod descriptors;
 pub mod entry;
 pub mod exit;
-pub mod fork;
 pub mod mark;
 pub mod memory;
 pub mod pointers;

@@ -111,6 +111,8 @@ pub(super) struct Bound {
     pub(super) shares: BTreeMap<u32, u64>,
     /// Bytes that the worker charged for its driver: it can give back no more than that.
     pub(super) driver_bytes: u64,
+    /// Whether its worker has asked where code is kept.
+    pub(super) has_asked_for_code: bool,
     next_base: u64,
     next_stream: u32,
 }
@@ -125,6 +127,7 @@ impl Bound {
             streams: BTreeMap::new(),
             shares: BTreeMap::new(),
             driver_bytes: 0,
+            has_asked_for_code: false,
             next_base: first_base,
             next_stream: 1,
         }

@@ -17,6 +17,7 @@ use dxg_wire::session::Lease;
 use dxg_wire::session::Leased;
 use dxg_wire::session::OpenStream;
 use dxg_wire::session::Reason;
+use dxg_wire::session::StreamKind;
 use dxg_wire::session::StreamOpened;
 use dxg_wire::session::StreamRef;
 use dxg_wire::session::Window;
@@ -258,7 +259,7 @@ impl Broker {
         &mut self,
         id: ClientId,
         request: u32,
-        kind: dxg_wire::session::StreamKind,
+        kind: StreamKind,
         ring_bytes: u32,
         reason: Reason,
     ) {

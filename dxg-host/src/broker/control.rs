@@ -169,6 +169,7 @@ impl Broker {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 uptime_seconds: self.started.elapsed().as_secs(),
                 sandbox: self.sandbox_level.clone(),
+                code_cache: self.code.state().to_owned(),
             },
             adapters: self.adapters.iter().map(|found| found.identity.describe(found.choice)).collect(),
             vgpus: self.seen_by(peer).map(|(index, vgpu)| self.describe_vgpu(index, vgpu)).collect(),

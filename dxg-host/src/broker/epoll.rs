@@ -40,6 +40,10 @@ pub(super) enum Source {
     WorkerDeath(WorkerId),
     /// The last descriptor of a shared object.
     SharedObject(u32),
+    /// The socket of the keeper of code.
+    Keeper,
+    /// Its process.
+    KeeperDeath,
 }
 
 /// What a descriptor is ready for.

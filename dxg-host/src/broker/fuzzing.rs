@@ -19,6 +19,7 @@ use dxg_wire::shm::socket;
 use uuid::Uuid;
 
 use super::Broker;
+use super::code::CodeKeeping;
 use super::control::ControlPort;
 use super::descriptors::Descriptors;
 use super::epoll::Poller;
@@ -126,6 +127,7 @@ impl BrokerStage {
             violation_log: Default::default(),
             spare: None,
             worker_ids: Counter::default(),
+            code: CodeKeeping::off(""),
         };
         Ok(Self { broker, dir, clients: Vec::new(), puppets: BTreeMap::new() })
     }

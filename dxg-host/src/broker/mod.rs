@@ -9,6 +9,7 @@
 mod accept;
 mod client;
 mod client_messages;
+mod code;
 mod control;
 mod deadlines;
 mod demand;
@@ -49,6 +50,7 @@ use dxg_wire::session::HostMessage;
 use dxg_wire::session::Reason;
 
 use self::client::Client;
+use self::code::CodeKeeping;
 use self::control::ControlPort;
 use self::deadlines::Deadlines;
 use self::demand::Demand;
@@ -119,6 +121,8 @@ struct Broker {
     worker_ids: Counter,
     /// How far the last worker that started is closed in, in its words.
     sandbox_level: String,
+    /// Where compiled code is kept.
+    code: CodeKeeping,
 }
 
 impl Broker {
@@ -133,6 +137,7 @@ impl Broker {
             self.poller.watch(&vgpu.listener, Source::Listener(vgpu.id))?;
         }
         self.fill_pool();
+        self.start_keeper();
         loop {
             self.say_ready();
             let fewer = self.demand.values().filter_map(Demand::next).min();
@@ -160,6 +165,8 @@ impl Broker {
             Source::Worker(worker) => self.worker_ready(worker, readiness),
             Source::WorkerDeath(worker) => self.worker_died(worker),
             Source::SharedObject(share) => self.share_hung_up(share),
+            Source::Keeper => self.keeper_ready(readiness),
+            Source::KeeperDeath => self.keeper_died(),
         }
         Turn::Continue
     }

@@ -11,6 +11,7 @@ use dxg_wire::runtime_dir;
 use rustix::net::SocketType;
 
 use super::Broker;
+use super::code::CodeKeeping;
 use super::control::ControlPort;
 use super::deadlines::Deadlines;
 use super::descriptors::Descriptors;
@@ -52,6 +53,12 @@ pub struct ServeOptions {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
+    /// Guests and host name memory by pages of 4 KiB, and map it so.
+    #[error("this kernel has pages of {page_bytes} bytes; only pages of 4096 bytes are supported")]
+    PageSize {
+        /// What it has.
+        page_bytes: usize,
+    },
     /// There is nowhere to put the sockets.
     #[error("no runtime directory: set DXG_RUNTIME_DIR or XDG_RUNTIME_DIR")]
     NoRuntimeDir,
@@ -80,6 +87,11 @@ pub(super) struct Ready {
     dir: PathBuf,
 }
 
+// See docs/decisions/pages-are-four-kibibytes.md.
+fn check_pages(page_bytes: usize) -> Result<(), ServeError> {
+    if page_bytes == 4096 { Ok(()) } else { Err(ServeError::PageSize { page_bytes }) }
+}
+
 impl Broker {
     /// Tells whoever waits for it that clients find workers, once those that start first have done so or failed.
     pub(super) fn say_ready(&mut self) {
@@ -96,6 +108,7 @@ impl Broker {
 /// # Errors
 /// Why it does not start, or what broke its loop.
 pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
+    check_pages(rustix::param::page_size())?;
     let signals = TerminationSignals::watch()?;
     sandbox::harden_broker()?;
     let user = DaemonUser::current();
@@ -112,6 +125,7 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
     let vgpus = startup::vgpus(&options.config, &found, &mut runtime, user)?;
     let control = Permissions { mode: options.config.access.mode_bits(user)?, owner: None, group: None };
     let control = runtime.listen(&runtime_dir::control_socket(&dir), SocketType::STREAM, control)?;
+    let code = CodeKeeping::open(&options.config.cuda.code_cache()?, vgpus.values());
     let mut ledger = Ledger::default();
     for vgpu in vgpus.values() {
         ledger.open_vgpu(vgpu.id, vgpu.quota_bytes);
@@ -142,7 +156,20 @@ pub fn serve(options: ServeOptions) -> Result<(), ServeError> {
         spare: dxg_wire::doorbell::create().ok(),
         worker_ids: Counter::default(),
         sandbox_level: String::new(),
+        code,
     };
     tracing::info!(dir = %dir.display(), "serving");
     Ok(broker.run()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn larger_pages_are_refused_with_their_size() {
+        assert!(check_pages(4096).is_ok());
+        let refused = check_pages(65536).unwrap_err().to_string();
+        assert!(refused.contains("65536"), "{refused}");
+    }
 }

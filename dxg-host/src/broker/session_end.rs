@@ -114,6 +114,7 @@ impl Broker {
             worker.child.wait();
         }
         self.workers.clear();
+        self.end_keeper();
         self.runtime.clear();
     }
 }

@@ -124,7 +124,7 @@ pub(super) fn vgpus(
             client_quota_bytes: wanted.client_quota_bytes.unwrap_or(quota_bytes).min(quota_bytes),
             max_clients: wanted.max_clients.unwrap_or(DEFAULT_MAX_CLIENTS),
             allowed_uids: access.allowed_uids.clone(),
-            cuda: wanted.cuda.or(&config.cuda).settings(),
+            cuda: wanted.cuda.or(&config.cuda.common()).settings(),
             listener,
             path,
         };

@@ -117,6 +117,7 @@ impl Broker {
                 }
             }
             WorkerMessage::OPEN_SHARED => self.open_shared(client, id, &message.body()),
+            WorkerMessage::OPEN_CODE => self.open_code(client, id, &message.body()),
             WorkerMessage::CLOSE_SHARED => {
                 let call: Call = message.body();
                 self.close_shared(client, call.value);

@@ -1,6 +1,7 @@
 //! The steps that close a worker in, in their order, and what to do when one fails.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -24,6 +25,15 @@ pub enum Policy {
     Require,
     /// Nothing: to find out whether the sandbox breaks a driver.
     Off,
+}
+
+/// Who makes code in a process that is closed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compilers {
+    /// Nobody but us: no memory is writable and executable at once, and no more files become code.
+    OurOwn,
+    /// Drivers of others, too, whose ways are theirs.
+    OfDrivers,
 }
 
 /// Why a worker does not go on.
@@ -62,13 +72,34 @@ pub fn enclose(policy: Policy, readable: &[PathBuf]) -> Result<Enclosure, Enclos
     Ok(Enclosure { policy, level })
 }
 
+/// Closes a keeper in: what is in `directory` is all that it reaches, in one step, for it loads nothing. It must be
+/// single-threaded and hardened.
+///
+/// # Errors
+/// [`EncloseError::NotWhole`] where the policy requires what the system does not give.
+pub fn enclose_keeper(policy: Policy, directory: &OwnedFd) -> Result<Level, EncloseError> {
+    if policy == Policy::Off {
+        return Ok(Level::OFF);
+    }
+    let unprivileged = step("capabilities", harden::drop_capabilities()).is_some();
+    let file_system = step("landlock", files::restrict_to(directory)).unwrap_or(FileSystem::Open);
+    let stages = [Stage::Load, Stage::Keep];
+    let filters = stages.iter().filter(|stage| step("seccomp", filter::install(**stage)).is_some()).count();
+    let level =
+        Level { wanted: true, file_system, filters: u8::try_from(filters).unwrap_or(0), unprivileged };
+    if policy == Policy::Require && !level.is_full() {
+        return Err(EncloseError::NotWhole(level));
+    }
+    Ok(level)
+}
+
 impl Enclosure {
     /// Takes away, from all threads, what only loading a driver needs. Answers how far the process is closed in.
     ///
     /// # Errors
     /// [`EncloseError::NotWhole`] where the policy requires what the system does not give.
-    pub fn tighten(mut self) -> Result<Level, EncloseError> {
-        if self.policy != Policy::Off && step("seccomp", filter::install(Stage::Serve)).is_some() {
+    pub fn tighten(mut self, compilers: Compilers) -> Result<Level, EncloseError> {
+        if self.policy != Policy::Off && step("seccomp", filter::install(Stage::Serve(compilers))).is_some() {
             self.level.filters += 1;
         }
         if self.policy == Policy::Require && !self.level.is_full() {

@@ -137,6 +137,22 @@ pub(super) fn restrict(readable: &[PathBuf]) -> io::Result<FileSystem> {
     rules.extend(DEVICE_TREES.iter().filter_map(|path| rule(Path::new(path), device | AccessFs::ReadDir)));
     rules.extend(DEVICES.iter().filter_map(|path| rule(Path::new(path), device)));
     rules.extend(numbered_nodes().iter().filter_map(|path| rule(path, device)));
+    enforce(rules)
+}
+
+/// Leaves this process a directory: files in it are made, read, written and removed, and directories too.
+pub(super) fn restrict_to(directory: &OwnedFd) -> io::Result<FileSystem> {
+    let access = AccessFs::ReadFile
+        | AccessFs::ReadDir
+        | AccessFs::WriteFile
+        | AccessFs::MakeReg
+        | AccessFs::MakeDir
+        | AccessFs::RemoveFile
+        | AccessFs::RemoveDir;
+    enforce(vec![PathBeneath::new(directory.try_clone()?, access)])
+}
+
+fn enforce(rules: Vec<PathBeneath<OwnedFd>>) -> io::Result<FileSystem> {
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))

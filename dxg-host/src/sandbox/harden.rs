@@ -9,6 +9,8 @@ use rustix::process::Signal;
 use rustix::thread::CapabilitySet;
 use rustix::thread::CapabilitySets;
 
+/// Most descriptors of a keeper: one for each client, and some.
+const KEEPER_FILES: u64 = 16_384;
 /// Most descriptors of a worker.
 const WORKER_FILES: u64 = 256;
 /// Most bytes that a worker locks into memory: drivers lock a few pages for what the GPU reads without faults.
@@ -24,6 +26,22 @@ pub fn harden_broker() -> io::Result<()> {
     no_core()
 }
 
+/// What a worker takes for itself at most: stacks of its threads, what the compiler and rings hold, code.
+const OWN_BYTES: u64 = 2 << 30;
+/// And for each core: what the threads of a block hold while they run.
+const OWN_BYTES_PER_CORE: u64 = 256 << 20;
+
+/// Limits the private memory of a worker without a foreign driver to what the client may be charged and what the worker itself
+/// needs. What asks for more fails, and ends this process at worst.
+///
+/// # Errors
+/// What the system says.
+pub fn limit_memory(charged_bytes: u64) -> io::Result<()> {
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    let own_bytes = OWN_BYTES.saturating_add(OWN_BYTES_PER_CORE.saturating_mul(cores));
+    lower(Resource::Data, charged_bytes.saturating_add(own_bytes))
+}
+
 /// Takes from a worker what it does not need: core files, many descriptors, much locked memory, message queues, priority
 /// over others, debuggers, gains by exec, and life without the broker.
 ///
@@ -33,10 +51,23 @@ pub fn harden_broker() -> io::Result<()> {
 /// # Errors
 /// What the system says.
 pub fn harden_worker() -> io::Result<()> {
+    harden(WORKER_FILES)
+}
+
+/// The same for a keeper. A limit on the size of files ends a write, not the process.
+///
+/// # Errors
+/// What the system says.
+pub fn harden_keeper() -> io::Result<()> {
+    super::signals::ignore_file_limit()?;
+    harden(KEEPER_FILES)
+}
+
+fn harden(files: u64) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     rustix::thread::set_no_new_privs(true)?;
     rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    lower(Resource::Nofile, WORKER_FILES)?;
+    lower(Resource::Nofile, files)?;
     lower(Resource::Memlock, WORKER_LOCKED_BYTES)?;
     lower(Resource::Msgqueue, 0)?;
     lower(Resource::Rtprio, 0)?;

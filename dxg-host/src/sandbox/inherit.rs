@@ -24,3 +24,14 @@ pub fn inherited(fd: RawFd) -> io::Result<OwnedFd> {
     rustix::io::fcntl_setfd(borrowed, FdFlags::CLOEXEC)?;
     Ok(rustix::io::fcntl_dupfd_cloexec(borrowed.as_fd(), 3)?)
 }
+
+/// The socket at descriptor 0, which nothing else reads from here on.
+///
+/// # Errors
+/// Descriptor 0 is closed, or there are no descriptors.
+pub fn take_stdin() -> io::Result<OwnedFd> {
+    let socket = io::stdin().as_fd().try_clone_to_owned()?;
+    let null = std::fs::File::open("/dev/null")?;
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(socket)
+}

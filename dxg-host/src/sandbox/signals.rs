@@ -1,4 +1,4 @@
-//! SIGTERM, SIGINT and SIGHUP as a descriptor, so that the event loop sees them in its turn.
+//! SIGTERM, SIGINT and SIGHUP as a descriptor, so that the event loop sees them in its turn, and SIGXFSZ as an error.
 
 // UNSAFETY: signal masks and signalfd have no safe wrapper here.
 #![expect(unsafe_code, reason = "signalfd and signal masks are raw system calls")]
@@ -10,6 +10,16 @@ use std::os::fd::BorrowedFd;
 use std::os::fd::FromRawFd;
 use std::os::fd::OwnedFd;
 use std::ptr;
+
+/// Makes writes beyond the largest file that is allowed fail, instead of ending the process.
+///
+/// # Errors
+/// What the system says.
+pub(super) fn ignore_file_limit() -> io::Result<()> {
+    // SAFETY: takes numbers only: to ignore a signal runs no code of ours.
+    let before = unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
+    if before == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
 
 /// Readable once the process was asked to end.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! Starts this very program again, as a worker or a probe, with nothing inherited.
+//! Starts this very program again, as a worker, a probe or a keeper of code, with nothing inherited.
 //!
 //! *Invariants.* The child runs the executable that runs now, not what a path names later. Its environment is exactly
 //! what the caller lists. It has descriptors 0 to 2 and no other, no blocked signals, and dies with the broker.
@@ -31,6 +31,8 @@ pub enum Role {
     Worker,
     /// Looks for adapters.
     Probe,
+    /// Keeps code on disk.
+    Keeper,
 }
 
 impl Role {
@@ -38,11 +40,12 @@ impl Role {
         match self {
             Self::Worker => "worker",
             Self::Probe => "probe",
+            Self::Keeper => "keeper",
         }
     }
 }
 
-/// Descriptor 0 of the child: a worker's session socket.
+/// Descriptor 0 of the child: a worker's or keeper's socket.
 #[derive(Debug)]
 pub enum Stdin {
     /// Nothing to read.

@@ -42,6 +42,8 @@ pub(super) enum Answer {
     Window(Granted, Arc<Mapping>),
     /// A shared object: private data, memory.
     Shared(SharedOpened, OwnedFd, OwnedFd),
+    /// A socket to the keeper of code.
+    Code(OwnedFd),
 }
 
 /// A shared object of another session, opened here.
@@ -190,7 +192,21 @@ impl BrokerLink {
                 Ok((granted.base, mapping))
             }
             Answer::Done(granted) => Err(refusal(granted.reason)),
-            Answer::Shared(..) => Err(Reason::INVALID),
+            Answer::Shared(..) | Answer::Code(_) => Err(Reason::INVALID),
+        }
+    }
+
+    /// A socket to the keeper of code, to be asked for once.
+    ///
+    /// # Errors
+    /// The broker's reason.
+    pub(super) fn open_code(&self) -> Result<OwnedFd, Reason> {
+        let call = self.begin();
+        self.tell(WorkerMessage::OPEN_CODE, &Call { call, value: 0, size_bytes: 0, base: IoAddress(0) });
+        match self.wait(call) {
+            Answer::Code(socket) => Ok(socket),
+            Answer::Done(granted) => Err(refusal(granted.reason)),
+            _ => Err(Reason::INVALID),
         }
     }
 
@@ -236,7 +252,7 @@ impl BrokerLink {
                 Ok(OpenedShare { kind: opened.kind, base: opened.base, memory, private })
             }
             Answer::Done(granted) => Err(refusal(granted.reason)),
-            Answer::Window(..) => Err(Reason::INVALID),
+            Answer::Window(..) | Answer::Code(_) => Err(Reason::INVALID),
         }
     }
 

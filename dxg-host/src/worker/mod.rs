@@ -45,9 +45,11 @@ use crate::adapter::cuda;
 use crate::adapter::cuda::libcuda;
 use crate::adapter::null::NullAdapter;
 use crate::adapter::vulkan;
+use crate::code_store::Asking;
 use crate::failure::Failure;
 use crate::failure::Fault;
 use crate::sandbox;
+use crate::sandbox::Compilers;
 use crate::sandbox::Level;
 use crate::sandbox::Policy;
 use crate::session;
@@ -88,7 +90,7 @@ pub fn run(
     host_libcuda: Option<&Path>,
 ) -> Result<(), WorkerError> {
     sandbox::harden_worker().map_err(WorkerError::Harden)?;
-    let socket = take_stdin().map_err(WorkerError::Socket)?;
+    let socket = sandbox::take_stdin().map_err(WorkerError::Socket)?;
     let link = Arc::new(BrokerLink::new(socket, Arc::new(Windows::new())));
     let (adapter, level) = match load(choice, policy, readable, host_libcuda) {
         Ok(loaded) => loaded,
@@ -99,19 +101,11 @@ pub fn run(
     };
     // The broker tells people how far the worker is closed in.
     link.tell(WorkerMessage::READY, &ready(Reason::NONE, &level.to_string()));
-    Worker { link, state: State::Unbound(adapter) }.run()
+    Worker { link, compilers: compilers(choice), state: State::Unbound(adapter) }.run()
 }
 
 fn ready(reason: Reason, sentence: &str) -> WorkerReady {
     WorkerReady { reason, reserved: 0, text: text(sentence) }
-}
-
-/// The socket at descriptor 0, which nothing else reads from here on.
-fn take_stdin() -> io::Result<OwnedFd> {
-    let socket = io::stdin().as_fd().try_clone_to_owned()?;
-    let null = std::fs::File::open("/dev/null")?;
-    rustix::stdio::dup2_stdin(&null)?;
-    Ok(socket)
 }
 
 /// Loads the adapter in a process that is closed in before, and further once it is loaded.
@@ -123,8 +117,16 @@ fn load(
 ) -> Result<(Arc<dyn Adapter>, Level), String> {
     let enclosure = sandbox::enclose(policy, readable).map_err(|error| error.to_string())?;
     let adapter = open(choice, host_libcuda).map_err(|fault| fault.to_string())?;
-    let level = enclosure.tighten().map_err(|error| error.to_string())?;
+    let level = enclosure.tighten(compilers(choice)).map_err(|error| error.to_string())?;
     Ok((adapter, level))
+}
+
+/// Whose code there is in a worker of an adapter.
+fn compilers(choice: AdapterChoice) -> Compilers {
+    match choice {
+        AdapterChoice::Cpu | AdapterChoice::None => Compilers::OurOwn,
+        AdapterChoice::Cuda(_) | AdapterChoice::Vulkan(_) => Compilers::OfDrivers,
+    }
 }
 
 /// Loads the adapter.
@@ -145,6 +147,7 @@ enum State {
 
 struct Worker {
     link: Arc<BrokerLink>,
+    compilers: Compilers,
     state: State,
 }
 
@@ -209,6 +212,13 @@ impl Worker {
                 self.link.answered(granted.call, Answer::Done(granted));
                 Ok(())
             }
+            (State::Bound(..), HostMessage::CODE_OPENED) => {
+                let granted: Granted = message.body();
+                if let Some(socket) = message.into_fd() {
+                    self.link.answered(granted.call, Answer::Code(socket));
+                }
+                Ok(())
+            }
             (State::Bound(..), HostMessage::SHARED_OPENED) => {
                 let opened: SharedOpened = message.body();
                 if let Ok([private, memory]) = <[OwnedFd; 2]>::try_from(message.fds) {
@@ -223,6 +233,10 @@ impl Worker {
     fn bind(&mut self, adapter: Arc<dyn Adapter>, message: Message) -> Result<(), WorkerError> {
         let broken = |what: &str| WorkerError::Protocol(what.to_owned());
         let bind: Bind = message.body();
+        // What drivers take is theirs to know; what we take is known.
+        if self.compilers == Compilers::OurOwn {
+            sandbox::limit_memory(bind.quota_bytes).map_err(WorkerError::Harden)?;
+        }
         // The client is welcomed from here on, and greets the session while it begins.
         self.link
             .tell(WorkerMessage::BOUND, &Ack { subject: bind.session, reason: Reason::NONE, reserved: 0 });
@@ -241,6 +255,8 @@ impl Worker {
                 Failure::Violation(violation) => self.link.end(Reason::VIOLATION, &violation.to_string()),
                 other => WorkerError::Protocol(other.to_string()),
             })?;
+        let link = Arc::clone(&self.link);
+        cuda::keep_code(Arc::new(Asking::new(move || link.open_code().ok())));
         self.state = State::Bound(
             Streams::new(adapter, Arc::clone(&self.link), bind.cuda.into()),
             Released::new(bind.quota_bytes),

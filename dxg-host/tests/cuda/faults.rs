@@ -207,6 +207,25 @@ fn grid_that_waits_for_another_stream_does_not_keep_it_from_running() {
 }
 
 #[test]
+fn kernel_that_was_short_may_wait_for_another_stream() {
+    let (mut context, module, mut stream) = faulty();
+    let base = context.base;
+    context.memory(0, 4).write(0, &1_u32).unwrap();
+    for _ in 0..64 {
+        context.launch(&mut stream, &module, "spin", ONE, &[base]);
+        context.synchronise(&stream);
+    }
+    context.memory(0, 4).write(0, &0_u32).unwrap();
+    context.launch(&mut stream, &module, "spin", ONE, &[base]);
+    // What it waits for comes behind it in the ring.
+    let mut other = context.stream();
+    context.launch(&mut other, &module, "store", ONE, &[base, 1]);
+    context.synchronise(&stream);
+    assert_eq!(context.error(), 0);
+    context.close();
+}
+
+#[test]
 fn launch_that_cannot_be_is_an_error_of_the_context() {
     let cases = [
         ([[1, 1, 1], [1025, 1, 1]], 0, 1),

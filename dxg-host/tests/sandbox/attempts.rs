@@ -37,6 +37,7 @@ pub(crate) struct Prepared {
     memory: OwnedFd,
     program: OwnedFd,
     parent: i64,
+    library: PathBuf,
 }
 
 impl Prepared {
@@ -51,6 +52,7 @@ impl Prepared {
             memory: create_sealed("test", 1 << 16).unwrap(),
             program: rustix::fs::memfd_create("program", rustix::fs::MemfdFlags::empty()).unwrap(),
             parent: i64::from(std::os::unix::process::parent_id()),
+            library: library(),
         }
     }
 }
@@ -81,7 +83,6 @@ fn files(had: &Prepared) -> Vec<(&'static str, i32)> {
     let (secret_name, fresh_name) = (text(&secret), text(&fresh));
     let (secret_at, fresh_at) = (secret_name.as_ptr() as i64, fresh_name.as_ptr() as i64);
     let here = i64::from(libc::AT_FDCWD);
-    let library = library();
     let unnamed =
         OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(&had.directory);
     let parent = had.parent;
@@ -90,7 +91,7 @@ fn files(had: &Prepared) -> Vec<(&'static str, i32)> {
         ("read_of_the_password_file", read(Path::new("/etc/passwd"))),
         ("listing_of_a_directory_outside", code(std::fs::read_dir(&had.directory))),
         ("write_to_a_file_outside", both(&secret)),
-        ("write_to_a_library", both(&library)),
+        ("write_to_a_library", both(&had.library)),
         ("memory_of_the_parent", read(&PathBuf::from(format!("/proc/{parent}/mem")))),
         ("environment_of_the_parent", read(&PathBuf::from(format!("/proc/{parent}/environ")))),
         ("creating_a_file", code(OpenOptions::new().write(true).create(true).truncate(true).open(&fresh))),
@@ -220,6 +221,42 @@ fn this_process() -> Vec<(&'static str, i32)> {
     ]
 }
 
+/// Ways to memory that is writable and executable, and to files as code.
+pub(crate) fn executable_memory() -> Vec<(&'static str, i32)> {
+    let (all, code) =
+        (libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC, libc::PROT_READ | libc::PROT_EXEC);
+    let private = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    let shared = rustix::fs::memfd_create("code", rustix::fs::MemfdFlags::CLOEXEC).unwrap();
+    rustix::fs::ftruncate(&shared, 4096).unwrap();
+    let shared = i64::from(shared.as_raw_fd());
+    let map = |access: i32, flags: i32, fd: i64| {
+        call(libc::SYS_mmap, &[0, 4096, i64::from(access), i64::from(flags), fd, 0])
+    };
+    let file = std::fs::File::open(library()).unwrap();
+    vec![
+        ("page_for_everything", map(all, private, -1)),
+        ("page_of_code_at_once", map(code, private, -1)),
+        ("shared_page_for_everything", map(all, libc::MAP_SHARED, shared)),
+        ("shared_page_of_code", map(code, libc::MAP_SHARED, shared)),
+        ("further_library_as_code", map(code, libc::MAP_PRIVATE, i64::from(file.as_raw_fd()))),
+        ("page_that_becomes_everything", become_everything(libc::SYS_mprotect)),
+        ("page_with_a_key_that_becomes_everything", become_everything(libc::SYS_pkey_mprotect)),
+    ]
+}
+
+/// Changes a page of our own, which is aligned and stays for the time of the call.
+fn become_everything(number: libc::c_long) -> i32 {
+    let all = i64::from(libc::PROT_READ | libc::PROT_WRITE | libc::PROT_EXEC);
+    let pages = vec![0_u8; 2 * 4096];
+    let start = (pages.as_ptr() as i64 + 4095) / 4096 * 4096;
+    let done = call(number, &[start, 4096, all, -1]);
+    // For the sake of who gets the memory next.
+    if done == 0 {
+        call(libc::SYS_mprotect, &[start, 4096, i64::from(libc::PROT_READ | libc::PROT_WRITE)]);
+    }
+    done
+}
+
 /// What a worker lives by.
 pub(crate) fn needed(had: &Prepared) -> Vec<(&'static str, i32)> {
     let own = i64::from(std::process::id());
@@ -233,7 +270,7 @@ pub(crate) fn needed(had: &Prepared) -> Vec<(&'static str, i32)> {
         ("compiled_code_runs", i32::from(run_compiled() != 42)),
         ("memory_of_a_descriptor_is_mapped", map(&had.memory)),
         ("received_descriptor_is_mapped", receive_and_map(had)),
-        ("library_is_read", code(std::fs::File::open(library()))),
+        ("library_is_read", code(std::fs::File::open(&had.library))),
         ("library_is_loaded", load_library()),
         (
             "device_node_is_opened_for_both_ways",

@@ -56,3 +56,12 @@ pub(crate) fn run_compiled() -> i32 {
     let function = unsafe { std::mem::transmute::<*mut libc::c_void, extern "C" fn() -> i32>(page) };
     function()
 }
+
+/// Reads where nothing is.
+pub(crate) fn fault() {
+    let nowhere: *const u8 = ptr::without_provenance(16);
+    // SAFETY:
+    // - nothing is ever mapped there: the processor faults, which is what the test is about, and nothing is read.
+    let read = unsafe { ptr::read_volatile(nowhere) };
+    println!("read {read}");
+}

@@ -2,8 +2,16 @@
 #![allow(clippy::unwrap_used, reason = "a test fails where something is not there")]
 
 mod attempts;
+#[path = "../cuda/context.rs"]
+#[expect(dead_code, reason = "the tests of CUDA streams use more of it")]
+mod context;
+mod cuda;
 mod daemon;
+#[path = "../vulkan/guest.rs"]
+#[expect(dead_code, reason = "the tests of streams use more of it")]
+mod guest;
 mod inside;
+mod keeper;
 mod machine;
 #[path = "../support/mod.rs"]
 mod support;
@@ -24,8 +32,17 @@ struct Found {
     errors: BTreeMap<String, i32>,
 }
 
+/// Whose worker a process is like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Like {
+    /// One with a driver of somebody else.
+    OfADriver,
+    /// One of the adapter `cpu`.
+    OfTheCpu,
+}
+
 /// Runs all attempts in a process of its own.
-fn attempt_all(policy: Policy) -> Found {
+fn attempt_all(policy: Policy, like: Like) -> Found {
     let dir = support::daemon::fresh_dir();
     std::fs::create_dir_all(&dir).unwrap();
     std::fs::write(dir.join("secret"), "of another").unwrap();
@@ -34,6 +51,7 @@ fn attempt_all(policy: Policy) -> Found {
         .args(["--exact", "inside::closed_in_process", "--ignored", "--nocapture", "--test-threads=1"])
         .env(inside::POLICY, format!("{policy:?}"))
         .env(inside::DIRECTORY, &dir)
+        .envs((like == Like::OfTheCpu).then_some((inside::CUDA, "1")))
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -58,7 +76,17 @@ fn attempt_all(policy: Policy) -> Found {
 
 fn closed_in() -> &'static Found {
     static FOUND: OnceLock<Found> = OnceLock::new();
-    FOUND.get_or_init(|| attempt_all(Policy::Best))
+    FOUND.get_or_init(|| attempt_all(Policy::Best, Like::OfADriver))
+}
+
+/// The same for a worker of the adapter `cpu`, which must be closed in; `None` where this system does not let it.
+fn closed_in_for_cuda() -> Option<&'static Found> {
+    static FOUND: OnceLock<Found> = OnceLock::new();
+    if !closed_in().level.starts_with("full") {
+        println!("skipped: this system does not let us close in wholly: {}", closed_in().level);
+        return None;
+    }
+    Some(FOUND.get_or_init(|| attempt_all(Policy::Require, Like::OfTheCpu)))
 }
 
 /// The error of an attempt; `None` where this kernel lacks what refuses it.
@@ -208,8 +236,69 @@ mod allowances {
 }
 
 #[test]
+fn worker_of_the_cpu_is_refused_all_that_others_are() {
+    let Some(found) = closed_in_for_cuda() else { return };
+    // What a worker needs to load drivers is not what this one needs.
+    let others = ["compiled_code_runs", "library_is_loaded"];
+    for (name, error) in &closed_in().errors {
+        if !MEMORY.contains(&name.as_str()) && !others.contains(&name.as_str()) {
+            assert_eq!(found.errors.get(name), Some(error), "{name}");
+        }
+    }
+    assert_eq!(found.errors.get("compiled_code_runs"), Some(&0));
+    assert_ne!(found.errors.get("library_is_loaded"), Some(&0));
+}
+
+#[test]
+fn worker_of_the_cpu_gets_no_memory_to_write_and_run_and_no_further_code() {
+    let Some(found) = closed_in_for_cuda() else { return };
+    for name in MEMORY {
+        assert_eq!(found.errors.get(*name), Some(&libc::EPERM), "{name}");
+        // Drivers may have their ways.
+        assert_ne!(closed_in().errors.get(*name), Some(&libc::EPERM), "{name}");
+    }
+}
+
+#[test]
+fn worker_of_the_cpu_runs_kernels_all_the_same() {
+    let Some(found) = closed_in_for_cuda() else { return };
+    for name in [
+        "kernels_run",
+        "cooperative_kernels_run",
+        "kernels_are_interpreted",
+        "faults_are_errors_of_their_context",
+    ] {
+        assert_eq!(found.errors.get(name), Some(&0), "{name}");
+    }
+}
+
+#[test]
+fn fault_outside_of_kernels_ends_the_process() {
+    use std::os::unix::process::ExitStatusExt;
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "cuda::process_that_faults_itself", "--ignored", "--nocapture"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert_eq!(status.signal(), Some(libc::SIGSEGV));
+}
+
+/// Attempts that differ with whose worker it is.
+const MEMORY: &[&str] = &[
+    "page_for_everything",
+    "page_of_code_at_once",
+    "shared_page_for_everything",
+    "shared_page_of_code",
+    "further_library_as_code",
+    "page_that_becomes_everything",
+    "page_with_a_key_that_becomes_everything",
+];
+
+#[test]
 fn without_a_sandbox_the_same_attempts_succeed() {
-    let open = attempt_all(Policy::Off);
+    let open = attempt_all(Policy::Off, Like::OfADriver);
     assert_eq!(open.level, "off");
     for name in [
         "read_of_a_file_outside",
@@ -224,6 +313,9 @@ fn without_a_sandbox_the_same_attempts_succeed() {
         "limits_of_the_parent",
         "unshare",
         "becoming_dumpable",
+        "page_for_everything",
+        "shared_page_for_everything",
+        "page_that_becomes_everything",
     ] {
         assert_eq!(open.errors.get(name), Some(&0), "{name} proves nothing");
     }

@@ -20,6 +20,7 @@ use crate::front::lower::memory;
 use crate::front::lower::moves;
 use crate::front::lower::video;
 use crate::front::lower::warp;
+use crate::front::lower::wmma;
 use crate::front::operand::Instruction;
 
 /// Lowers an instruction.
@@ -186,6 +187,6 @@ const ROWS: &[(&str, Row)] = &[
     ("vsub2", Row::Plain(video::vsub2)),
     ("vsub4", Row::Plain(video::vsub4)),
     ("wgmma", Row::Refused(WARP_GROUPS)),
-    ("wmma", Row::Plain(matrix::wmma)),
+    ("wmma", Row::Plain(wmma::wmma)),
     ("xor", Row::Plain(bits::xor)),
 ];

@@ -37,6 +37,8 @@ pub(super) fn scalar(name: &str) -> Option<Scalar> {
         "f64" => Scalar::F64,
         "u16x2" => Scalar::U16x2,
         "s16x2" => Scalar::S16x2,
+        "u8x4" => Scalar::U8x4,
+        "s8x4" => Scalar::S8x4,
         "e4m3x2" => Scalar::E4M3x2,
         "e5m2x2" => Scalar::E5M2x2,
         "e2m1x2" => Scalar::E2M1x2,

@@ -119,7 +119,7 @@ pub enum WarpOp {
     },
     /// `movmatrix`.
     MovMatrix,
-    /// `mma`: sources the registers of A, B, C in order; destinations those of D.
+    /// `mma`: sources the registers of A, B, C in order, and the metadata of a sparse A; destinations those of D.
     Mma {
         /// M, N, K.
         shape: [u16; 3],
@@ -131,6 +131,8 @@ pub enum WarpOp {
         saturate: Integral,
         /// Of one-bit matrices: `.and.popc` instead of `.xor.popc`.
         and_popc: Integral,
+        /// Of a sparse A: which lanes of each four have the metadata.
+        sparse: Option<u8>,
     },
     /// `wmma.load`: sources address, stride in elements; destinations the fragment.
     WmmaLoad {

@@ -1,21 +1,22 @@
-//! Code that was made once, kept by what it was made from: in memory, and in a directory if there is one.
+//! Code that was made once, kept by what it was made from: in memory, and in a store if there is one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::Mutex;
+use std::sync::OnceLock;
 use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 
 use sha2::Digest;
 use sha2::Sha256;
 
 use crate::ir::FuncId;
 use crate::native::Entry;
+use crate::native::code::CodeImage;
 use crate::native::context;
-use crate::native::disk::Directory;
+use crate::native::image_bytes;
 use crate::native::prepare::Tier;
-
-/// Raised whenever code of the same module becomes other code.
-const FORMAT: u32 = 1;
 
 /// What a module was made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,8 +46,9 @@ impl CodeKey {
         hash.update(source.0);
         hash.update(entry.0.to_le_bytes());
         hash.update([tier as u8]);
-        hash.update(FORMAT.to_le_bytes());
         hash.update(env!("CARGO_PKG_VERSION"));
+        // Between two versions the generator changes too.
+        hash.update(env!("DXG_PTX_SOURCES"));
         hash.update(cranelift_codegen::VERSION);
         // Code knows where the fields are.
         for offset in context::at::ALL {
@@ -55,6 +57,18 @@ impl CodeKey {
         hash.update(machine);
         Self(hash.finalize().into())
     }
+}
+
+/// Keeps code beyond the life of a cache, by keys that say all that it depends on.
+///
+/// What comes back for a key runs as machine code, so that it must be what was given for that key. That it is not there, or could
+/// not be kept, is no failure.
+pub trait CodeStore: Send + Sync {
+    /// What was given for a key.
+    fn get(&self, key: &[u8; 32]) -> Option<Vec<u8>>;
+
+    /// Keeps bytes for a key, in place of what is there.
+    fn put(&self, key: &[u8; 32], bytes: &[u8]);
 }
 
 struct Kept {
@@ -74,27 +88,56 @@ struct Memory {
 pub struct CodeCache {
     memory: Mutex<Memory>,
     most_bytes: usize,
-    directory: Option<Directory>,
+    store: OnceLock<Arc<dyn CodeStore>>,
+    compiled: AtomicU64,
 }
 
 impl std::fmt::Debug for CodeCache {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("CodeCache")
             .field("most_bytes", &self.most_bytes)
-            .field("directory", &self.directory)
-            .finish()
+            .field("compiled", &self.compiled)
+            .finish_non_exhaustive()
     }
 }
 
 impl CodeCache {
-    /// Keeps up to `most_bytes` of code in memory, and more in a directory if given.
+    /// Keeps up to `most_bytes` of code in memory.
     #[must_use]
-    pub fn new(most_bytes: usize, directory: Option<Directory>) -> Self {
-        Self { memory: Mutex::default(), most_bytes, directory }
+    pub fn new(most_bytes: usize) -> Self {
+        Self { memory: Mutex::default(), most_bytes, store: OnceLock::new(), compiled: AtomicU64::new(0) }
     }
 
-    pub(crate) fn directory(&self) -> Option<&Directory> {
-        self.directory.as_ref()
+    /// From now on code is kept in a store too, and looked for there. The first store stays.
+    pub fn keep_in(&self, store: Arc<dyn CodeStore>) {
+        // A second one would have to be filled from the first.
+        let _ = self.store.set(store);
+    }
+
+    /// How often code had to be made, because it was nowhere.
+    #[must_use]
+    pub fn compiled(&self) -> u64 {
+        self.compiled.load(Ordering::Relaxed)
+    }
+
+    /// The code of an entry that is not in memory: from the store where that has it and `fits` it, else made now.
+    pub(crate) fn image(
+        &self,
+        key: &CodeKey,
+        fits: impl Fn(&CodeImage) -> bool,
+        make: impl FnOnce() -> Result<CodeImage, String>,
+    ) -> Result<CodeImage, String> {
+        let store = self.store.get();
+        let kept = store.and_then(|store| image_bytes::decode(&store.get(&key.0)?));
+        if let Some(image) = kept.filter(fits) {
+            return Ok(image);
+        }
+        let image = make()?;
+        self.compiled.fetch_add(1, Ordering::Relaxed);
+        if let Some(store) = store {
+            store.put(&key.0, &image_bytes::encode(&image));
+        }
+        Ok(image)
     }
 
     pub(crate) fn get(&self, key: &CodeKey) -> Option<Arc<Entry>> {

@@ -236,6 +236,8 @@ pub(super) unsafe extern "C" fn land() -> u32 {
 
 /// Saves the registers that callees keep, notes the stack and calls.
 ///
+/// Another thread may have written the code just now and told us so in memory: `isb` forgets instructions that were fetched before.
+///
 /// # Safety
 /// As [`call`].
 #[cfg(target_arch = "aarch64")]
@@ -260,6 +262,7 @@ unsafe extern "C" fn enter(code: u64, context: *mut Context, begin: u32, end: u3
         "mov w1, w2",
         "mov w2, w3",
         "mov w3, w4",
+        "isb",
         "blr x9",
         "ldp x19, x20, [sp, #16]",
         "ldp x21, x22, [sp, #32]",

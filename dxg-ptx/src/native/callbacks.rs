@@ -154,8 +154,8 @@ extern "C" fn effect(context: &mut Context, unit: u32, inst: u32, locals: u64, l
     let scratch = context.scratch;
     let run = run_of(context);
     match system::effect(run, context, (unit, inst), locals, (scratch, lane)) {
-        Ok(result) => {
-            context.scratch[0] = result;
+        Ok(results) => {
+            context.scratch[..2].copy_from_slice(&results);
             1
         }
         Err(kind) => {

@@ -3,6 +3,8 @@
 // UNSAFETY: mapping, filling and protecting pages, and naming a place in them.
 #![expect(unsafe_code, reason = "maps memory and makes it executable")]
 
+#[cfg(target_arch = "aarch64")]
+use std::arch::asm;
 use std::ptr::NonNull;
 
 use rustix::mm::MapFlags;
@@ -40,6 +42,7 @@ impl JitMemory {
         let memory = Self { base: start, mapped_bytes, code_bytes: code.len() };
         // SAFETY: the mapping is new, writable and at least as long as the code.
         unsafe { std::ptr::copy_nonoverlapping(code.as_ptr(), start.as_ptr(), code.len()) };
+        make_visible(start, code.len());
         // SAFETY: the pages are our own mapping, of exactly this length, and hold nothing but the code.
         unsafe { rustix::mm::mprotect(base, mapped_bytes, MprotectFlags::READ | MprotectFlags::EXEC) }?;
         Ok(memory)
@@ -50,6 +53,37 @@ impl JitMemory {
         let start = self.base.as_ptr().expose_provenance() as u64;
         start..start + self.code_bytes as u64
     }
+}
+
+/// Lets all processors fetch as instructions what was written as data.
+#[cfg(target_arch = "x86_64")]
+fn make_visible(_start: NonNull<u8>, _bytes: usize) {
+    // They look themselves.
+}
+
+/// Lets all processors fetch as instructions what was written as data, once they have synchronised themselves: see `call::enter`.
+#[cfg(target_arch = "aarch64")]
+fn make_visible(start: NonNull<u8>, bytes: usize) {
+    let kinds: u64;
+    // SAFETY: reads a register that every program may read.
+    unsafe { asm!("mrs {}, ctr_el0", out(reg) kinds, options(nomem, nostack, preserves_flags)) };
+    let start = start.as_ptr().expose_provenance();
+    let lines = |shift: u32| {
+        let line = 4_usize << (kinds >> shift & 0xf);
+        ((start & !(line - 1))..start + bytes).step_by(line)
+    };
+    for line in lines(16) {
+        // SAFETY: writes the line back; it is in the caller's mapping, as lines are shorter than pages.
+        unsafe { asm!("dc cvau, {}", in(reg) line, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: waits; changes nothing.
+    unsafe { asm!("dsb ish", options(nostack, preserves_flags)) };
+    for line in lines(0) {
+        // SAFETY: forgets the line as instructions; as above.
+        unsafe { asm!("ic ivau, {}", in(reg) line, options(nostack, preserves_flags)) };
+    }
+    // SAFETY: waits; changes nothing.
+    unsafe { asm!("dsb ish", "isb", options(nostack, preserves_flags)) };
 }
 
 impl Drop for JitMemory {

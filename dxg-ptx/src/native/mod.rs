@@ -13,8 +13,8 @@ mod call;
 mod callbacks;
 mod code;
 mod context;
-mod disk;
 pub mod emit;
+mod image_bytes;
 mod jit_memory;
 mod prepare;
 mod run;
@@ -32,8 +32,8 @@ use std::time::Instant;
 use cranelift_codegen::isa::OwnedTargetIsa;
 
 pub use self::cache::CodeCache;
+pub use self::cache::CodeStore;
 pub use self::cache::SourceKey;
-pub use self::disk::Directory;
 pub use self::signals::install_handlers;
 use crate::exec::Blocks;
 use crate::exec::Executable;
@@ -183,6 +183,13 @@ impl NativeProgram {
     /// The best code that is there, made now if there is none.
     fn entry(&self, id: FuncId) -> Option<Result<&Arc<Entry>, &NativeError>> {
         let slot = self.slot(id)?;
+        if slot.first.get().is_none()
+            && let Some((cache, source)) = &self.cache
+            && let Some(better) = cache.get(&CodeKey::of(*source, (id, Tier::Packets), &self.machine()))
+        {
+            // An earlier program was worth it. Who makes it at the same time makes the same.
+            let _ = slot.better.set(Ok(Some(better)));
+        }
         if let Some(Ok(Some(better))) = slot.better.get() {
             return Some(Ok(better));
         }
@@ -219,17 +226,8 @@ impl NativeProgram {
         if !is_worth(&prepared) {
             return Ok(None);
         }
-        let kept = cache.directory().and_then(|directory| directory.get(&key));
-        let image = match kept.filter(|image| image.starts.len() == prepared.units.len()) {
-            Some(image) => image,
-            None => {
-                let image = self.image(&prepared)?;
-                if let Some(directory) = cache.directory() {
-                    directory.put(&key, &image);
-                }
-                image
-            }
-        };
+        let fits = |image: &CodeImage| image.starts.len() == prepared.units.len();
+        let image = cache.image(&key, fits, || self.image(&prepared))?;
         let entry = Self::map(prepared, image)?;
         cache.put(key, &entry);
         Ok(Some(entry))

@@ -6,6 +6,7 @@ use crate::analysis::flow::Flow;
 use crate::analysis::liveness::Liveness;
 use crate::analysis::spaces;
 use crate::analysis::uniform::Uniform;
+use crate::analysis::visit;
 use crate::interp::layout::EntryLayout;
 use crate::ir::Callee;
 use crate::ir::FuncId;
@@ -19,6 +20,7 @@ use crate::ir::Place;
 use crate::ir::Reg;
 use crate::ir::Space;
 use crate::ir::Special;
+use crate::ir::Terminator;
 use crate::native::shapes::Assumption;
 use crate::native::shapes::LANES;
 use crate::native::shapes::Shapes;
@@ -35,6 +37,12 @@ const OPEN_STACK_BYTES: u32 = 64 << 10;
 const MOST_INSTS: u32 = 100_000;
 /// Entries of more instructions may have got their registers in one pass in the first tier.
 const MOST_QUICK_INSTS: u32 = 200;
+/// Entries of more instructions stay as they are.
+const MOST_BETTER_INSTS: u32 = 20_000;
+/// An entry of more instructions has no packets: what is emitted for four threads is up to eight times as long.
+const MOST_PACKET_INSTS: usize = 4000;
+/// Registers that are saved where four threads may part, all such places together.
+const MOST_EXIT_REGS: usize = 16_000;
 /// Depth of calls that is looked at; what goes deeper counts as without bound.
 const MOST_CALLS: usize = 200;
 
@@ -53,6 +61,21 @@ pub(crate) struct Packets {
     pub(crate) shapes: Shapes,
     pub(crate) assumptions: Vec<Assumption>,
     pub(crate) liveness: Liveness,
+}
+
+impl Packets {
+    /// How many registers are saved where threads may part.
+    fn saved_at_exits(&self, function: &Function) -> usize {
+        let parts = |end: &Terminator| {
+            matches!(end, Terminator::Branch { .. } | Terminator::Switch { .. })
+                && visit::end_reads(end).is_some_and(|reg| !self.shapes.reg(reg).is_same())
+        };
+        let ends = (0..function.blocks.len()).filter(|&block| parts(&function.blocks[block].end));
+        let at_ends = ends.map(|block| self.liveness.live_out(function, block).iter().count());
+        let starts = self.assumptions.iter();
+        let at_starts = starts.map(|one| self.liveness.live_in[one.block.0 as usize].iter().count());
+        at_ends.sum::<usize>() + at_starts.sum::<usize>()
+    }
 }
 
 /// One function that becomes one machine function.
@@ -101,6 +124,16 @@ pub(crate) struct Prepared {
     pub(crate) stack_bytes: u32,
 }
 
+/// What is known of the stack that a unit and what it calls take.
+#[derive(Clone, Copy, Debug)]
+enum Depth {
+    Unknown,
+    /// Being looked at: to come here again is recursion.
+    Open,
+    /// So many bytes, and whether there is a bound.
+    Known(u32, bool),
+}
+
 impl Unit {
     fn of(mut function: Function, (number, first_point): (u32, u32), tier: Tier) -> Result<Self, String> {
         let found = match tier {
@@ -137,7 +170,9 @@ impl Unit {
                 loop_depths[block.0 as usize] += 1;
             }
         }
-        let packets = found.map(|(shapes, assumptions)| Packets { shapes, assumptions, liveness });
+        let packets = found
+            .map(|(shapes, assumptions)| Packets { shapes, assumptions, liveness })
+            .filter(|packets| packets.saved_at_exits(&function) <= MOST_EXIT_REGS);
         Ok(Self {
             packets,
             flow,
@@ -194,7 +229,8 @@ fn can_be_packets(function: &Function) -> bool {
         !matches!(inst.op, Op::Alloca { .. } | Op::StackSave { .. } | Op::StackRestore { .. })
             && cut_kind(&inst.op) != Some(PointKind::Call)
     };
-    function.is_entry && insts.all(is_simple)
+    let is_short = insts.clone().nth(MOST_PACKET_INSTS).is_none();
+    function.is_entry && is_short && insts.all(is_simple)
 }
 
 fn specials(function: &Function) -> Vec<Special> {
@@ -229,7 +265,7 @@ fn specials(function: &Function) -> Vec<Special> {
                 _ => {}
             }
         }
-        if let crate::ir::Terminator::Switch { index, .. } = &block.end {
+        if let Terminator::Switch { index, .. } = &block.end {
             see(index);
         }
     }
@@ -312,7 +348,8 @@ impl Prepared {
     /// Whether code of the second tier is better: it runs four threads at once, or may be spent more time on.
     pub(crate) fn is_improvable(&self) -> bool {
         let insts: u32 = self.units.iter().filter_map(|unit| unit.inst_bases.last()).sum();
-        insts > MOST_QUICK_INSTS || self.units.iter().any(|unit| unit.packets.is_some())
+        (MOST_QUICK_INSTS..MOST_BETTER_INSTS).contains(&insts)
+            || self.units.iter().any(|unit| unit.packets.is_some())
     }
 
     pub(crate) fn unit_of(&self, id: FuncId) -> Option<&Unit> {
@@ -353,8 +390,8 @@ impl Prepared {
 
     /// Stack of a thread: the deepest chain of frames, and more if there is no deepest.
     fn stack(&self) -> u32 {
-        let mut open = vec![false; self.units.len()];
-        let (deepest, is_closed) = self.depth(0, &mut open, 0);
+        let mut known = vec![Depth::Unknown; self.units.len()];
+        let (deepest, is_closed) = self.depth(0, &mut known, 0);
         let is_closed =
             is_closed && !self.units.iter().any(|unit| unit.has_alloca || has_indirect_calls(&unit.function));
         let extra = if is_closed { 0 } else { OPEN_STACK_BYTES };
@@ -363,19 +400,22 @@ impl Prepared {
         (deepest + extra).next_multiple_of(align.max(64))
     }
 
-    fn depth(&self, number: usize, open: &mut [bool], calls: usize) -> (u32, bool) {
+    fn depth(&self, number: usize, known: &mut [Depth], calls: usize) -> (u32, bool) {
         let Some(unit) = self.units.get(number) else { return (0, true) };
-        if calls > MOST_CALLS || std::mem::replace(&mut open[number], true) {
-            return (0, false);
+        match known[number] {
+            Depth::Known(bytes, is_closed) => return (bytes, is_closed),
+            Depth::Unknown if calls <= MOST_CALLS => known[number] = Depth::Open,
+            _ => return (0, false),
         }
         let (mut most, mut is_closed) = (0, true);
         for callee in callees(&unit.function) {
             let Some(next) = self.by_function.get(callee.0 as usize).copied().flatten() else { continue };
-            let (below, closed) = self.depth(next as usize, open, calls + 1);
+            let (below, closed) = self.depth(next as usize, known, calls + 1);
             most = most.max(below);
             is_closed &= closed;
         }
-        open[number] = false;
-        (most.saturating_add(unit.regions.frame.bytes + unit.regions.frame.align), is_closed)
+        let bytes = most.saturating_add(unit.regions.frame.bytes + unit.regions.frame.align);
+        known[number] = Depth::Known(bytes, is_closed);
+        (bytes, is_closed)
     }
 }

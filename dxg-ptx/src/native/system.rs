@@ -1,8 +1,10 @@
-//! What helpers do with a thread's memory: `vprintf`, `__assertfail`, `malloc`, `free`, `mbarrier`.
+//! What helpers do with a thread's memory: `vprintf`, `__assertfail`, `malloc`, `free`, `mbarrier`, and atomic operations on 128
+//! bits where Cranelift has none.
 
 use crate::exec::FaultKind;
 use crate::interp::mbarrier;
 use crate::interp::memory::Stack;
+use crate::ir::AtomicOp;
 use crate::ir::Call;
 use crate::ir::Callee;
 use crate::ir::Function;
@@ -31,18 +33,14 @@ pub(super) fn effect(
     (unit, inst): (u32, u32),
     locals: u64,
     (words, lane): ([u64; 8], u32),
-) -> Result<u64, FaultKind> {
-    // What the system does for one thread takes its time, and there may be no loop around it.
-    if run.is_stopped() {
-        return Err(FaultKind::Stopped);
-    }
+) -> Result<[u64; 2], FaultKind> {
     let unit = run.grid.prepared.units.get(unit as usize).ok_or(FaultKind::InvalidTarget)?;
     match unit.inst(inst).map(|inst| &inst.op) {
         Some(Op::Call(call)) => {
             let stack = run.stack(lane, locals);
             let (block, thread) = (context.block_index, run.thread_of(lane));
             Caller { run, function: &unit.function, call, stack, block, thread }.system()?;
-            Ok(0)
+            Ok([0; 2])
         }
         Some(Op::Mbarrier { op, srcs, .. }) => {
             let mut sources = [None; 2];
@@ -53,7 +51,17 @@ pub(super) fn effect(
                 let stack = run.stack(lane, locals);
                 run.memory.update(Space::Generic, words[0], 8, &stack, change)
             };
-            mbarrier::run(*op, sources, &mut update)
+            Ok([mbarrier::run(*op, sources, &mut update)?, 0])
+        }
+        Some(Op::Atomic { op, .. }) => {
+            let [place, low, high, third_low, third_high, ..] = words;
+            let (value, third) = ([low, high], [third_low, third_high]);
+            let stack = run.stack(lane, locals);
+            run.memory.update_wide(Space::Generic, place, &stack, &|old| match op {
+                AtomicOp::Cas if old != value => old,
+                AtomicOp::Cas => third,
+                _ => value,
+            })
         }
         _ => Err(FaultKind::InvalidTarget),
     }
@@ -94,6 +102,10 @@ impl Caller<'_, '_> {
     }
 
     fn system(&self) -> Result<(), FaultKind> {
+        // What the system does for one thread takes its time, and there may be no loop around it.
+        if self.run.is_stopped() {
+            return Err(FaultKind::Stopped);
+        }
         let host = self.run.memory.host();
         match self.call.callee {
             Callee::Vprintf => {

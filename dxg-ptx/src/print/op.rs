@@ -232,9 +232,10 @@ impl In<'_, &Op> {
                 write!(f, "stmatrix.x{count}.{}.{}", Small(transpose), Small(space))?;
                 offset(f, i64::from(*more))
             }
-            WarpOp::Mma { shape: of, layouts: [a, b], types, saturate, and_popc } => {
+            WarpOp::Mma { shape: of, layouts: [a, b], types, saturate, and_popc, sparse } => {
                 write!(f, "mma.{}.{}.{}", shape(*of), Small(a), Small(b))?;
                 types.iter().try_for_each(|ty| write!(f, ".{}", Small(ty)))?;
+                sparse.map_or(Ok(()), |selector| write!(f, ".sparse({selector})"))?;
                 f.write_str(if *saturate == Integral::Yes { ".satfinite" } else { "" })?;
                 f.write_str(if *and_popc == Integral::Yes { ".and" } else { "" })
             }

@@ -11,6 +11,7 @@ use super::integer::sign_extend;
 use super::integer::zero_extend;
 use super::narrow;
 use super::soft;
+use super::sparse;
 use super::warp::Lanes;
 use super::warp::lanes_of;
 use crate::ir::Fragment;
@@ -36,6 +37,8 @@ pub struct Product {
     pub saturate: Integral,
     /// Of one-bit matrices: `.and.popc`.
     pub and_popc: Integral,
+    /// Of a sparse A: which lanes of each four have the metadata.
+    pub sparse: Option<u8>,
 }
 
 /// A `wmma.load` or `wmma.store`.
@@ -56,7 +59,7 @@ pub struct Move {
 }
 
 /// Bits of an element.
-const fn bits(ty: MatrixType) -> u32 {
+pub(super) const fn bits(ty: MatrixType) -> u32 {
     match ty {
         MatrixType::F16 | MatrixType::BF16 => 16,
         MatrixType::TF32 | MatrixType::F32 | MatrixType::S32 => 32,
@@ -106,13 +109,13 @@ fn encode(ty: MatrixType, value: f64) -> u64 {
 }
 
 /// A matrix by rows, elements as bits.
-struct Matrix {
+pub(super) struct Matrix {
     columns: usize,
     elements: Vec<u64>,
 }
 
 impl Matrix {
-    fn new([rows, columns]: [u32; 2]) -> Self {
+    pub(super) fn new([rows, columns]: [u32; 2]) -> Self {
         Self { columns: columns as usize, elements: vec![0; (rows * columns) as usize] }
     }
 
@@ -120,7 +123,7 @@ impl Matrix {
         self.elements.get(row * self.columns + column).copied().unwrap_or(0)
     }
 
-    fn set(&mut self, [row, column]: [u32; 2], raw: u64) {
+    pub(super) fn set(&mut self, [row, column]: [u32; 2], raw: u64) {
         if let Some(element) = self.elements.get_mut(row as usize * self.columns + column as usize) {
             *element = raw;
         }
@@ -250,12 +253,21 @@ impl Group<'_> {
         let [ty_d, ty_a, ty_b, ty_c] = product.types;
         let count = self.lanes.len() as u32;
         let registers = |elements: u32, ty: MatrixType| (elements / count / per_register(ty)) as usize;
-        let first_b = registers(m * k, ty_a);
+        // Of a sparse A every second element is there.
+        let kept = if product.sparse.is_some() { k / 2 } else { k };
+        let first_b = registers(m * kept, ty_a);
         let first_c = first_b + registers(k * n, ty_b);
-        let a = self.gather(lanes, [m, k], (0, ty_a, place_a));
+        let a = self.gather(lanes, [m, kept], (0, ty_a, place_a));
         let b = self.gather(lanes, [k, n], (first_b, ty_b, place_b));
         let c = self.gather(lanes, [m, n], (first_c, ty_c, place_c));
-        let d = product_of(product, &a, &b, &c);
+        let metadata = first_c + registers(m * n, ty_c);
+        let d = match product.sparse {
+            Some(selector) => {
+                let columns = sparse::columns(product, selector, |lane| lanes.source(lane, metadata));
+                product_of(product, &a, &b, &c, |row, at| columns.at(row, at) as usize)
+            }
+            None => product_of(product, &a, &b, &c, |_, at| at),
+        };
         for &lane in self.lanes.iter().filter(|&&lane| mask >> lane & 1 == 1) {
             let elements = (0..m * n / count).map(|index| {
                 let [row, column] = place_d(product, lane, index);
@@ -284,16 +296,23 @@ pub fn multiply<L: Lanes>(product: &Product, mask: u32, lanes: &mut L) {
     group.multiply(mask, lanes, place_a, place_b, [place_c, place_c]);
 }
 
-fn product_of(product: &Product, a: &Matrix, b: &Matrix, c: &Matrix) -> Matrix {
+/// The product; `column_of` says where in its row an element of A belongs.
+fn product_of(
+    product: &Product,
+    a: &Matrix,
+    b: &Matrix,
+    c: &Matrix,
+    column_of: impl Fn(usize, usize) -> usize,
+) -> Matrix {
     if product.types[0] != MatrixType::S32 && product.round == Round::Nearest {
-        return sums_of(product, a, b, c);
+        return sums_of(product, a, b, c, column_of);
     }
-    let [m, n, k] = product.shape.map(usize::from);
+    let [m, n, _] = product.shape.map(usize::from);
     let [_, ty_a, ty_b, ty_c] = product.types;
     let mut d = Matrix::new([u32::from(product.shape[0]), u32::from(product.shape[1])]);
     for row in 0..m {
         for column in 0..n {
-            let terms = (0..k).map(|at| (a.at(row, at), b.at(at, column)));
+            let terms = (0..a.columns).map(|at| (a.at(row, at), b.at(column_of(row, at), column)));
             let start = c.at(row, column);
             let raw = if product.types[0] == MatrixType::S32 {
                 let sum = terms.fold(whole(ty_c, start), |sum, (x, y)| match (ty_a, product.and_popc) {
@@ -318,15 +337,23 @@ fn product_of(product: &Product, a: &Matrix, b: &Matrix, c: &Matrix) -> Matrix {
 }
 
 /// Products of floats that are rounded to nearest. Each element of A and B is made a number once, and a row of sums grows together.
-fn sums_of(product: &Product, a: &Matrix, b: &Matrix, c: &Matrix) -> Matrix {
+fn sums_of(
+    product: &Product,
+    a: &Matrix,
+    b: &Matrix,
+    c: &Matrix,
+    column_of: impl Fn(usize, usize) -> usize,
+) -> Matrix {
     let [ty_d, ty_a, ty_b, ty_c] = product.types;
-    let [_, n, k] = product.shape.map(usize::from);
+    let n = usize::from(product.shape[1]);
     let numbers = |ty: MatrixType, matrix: &Matrix| -> Vec<f64> {
         matrix.elements.iter().map(|&raw| value(ty, raw)).collect()
     };
-    let (a, b, mut sums) = (numbers(ty_a, a), numbers(ty_b, b), numbers(ty_c, c));
-    for (factors, sums) in a.chunks(k).zip(sums.chunks_mut(n)) {
-        for (&x, row) in factors.iter().zip(b.chunks(n)) {
+    let (factors, b, mut sums) = (numbers(ty_a, a), numbers(ty_b, b), numbers(ty_c, c));
+    for (number, (factors, sums)) in factors.chunks(a.columns).zip(sums.chunks_mut(n)).enumerate() {
+        for (at, &x) in factors.iter().enumerate() {
+            let start = column_of(number, at) * n;
+            let Some(row) = b.get(start..start + n) else { continue };
             for (sum, &y) in sums.iter_mut().zip(row) {
                 // The product of shorter floats is exact, and the sum the same as if it was fused.
                 *sum = if ty_a == MatrixType::F64 { x.mul_add(y, *sum) } else { *sum + x * y };
@@ -395,7 +422,7 @@ pub fn multiply_fragments<L: Lanes>(product: &Product, mask: u32, lanes: &mut L)
     let a = assemble(lanes, 0, Fragment::A, ty_a, shape);
     let b = assemble(lanes, first_b, Fragment::B, ty_b, shape);
     let c = assemble(lanes, first_c, Fragment::C, ty_c, shape);
-    let d = product_of(product, &a, &b, &c);
+    let d = product_of(product, &a, &b, &c, |_, at| at);
     distribute(lanes, mask, held(Fragment::D, ty_d, shape), ty_d, &d);
 }
 

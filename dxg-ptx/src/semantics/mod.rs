@@ -17,6 +17,7 @@ pub(crate) mod machine;
 pub mod matrix;
 mod narrow;
 mod soft;
+mod sparse;
 mod video;
 pub mod warp;
 
@@ -67,6 +68,8 @@ pub fn alu(alu: &Alu, src: [u64; 4]) -> [u64; 2] {
             }
             Scalar::U16x2 => [lanes(16, src, |src| integer::compute(alu, Scalar::U16, src)[0]), 0],
             Scalar::S16x2 => [lanes(16, src, |src| integer::compute(alu, Scalar::S16, src)[0]), 0],
+            Scalar::U8x4 => [bytes(src, |src| integer::compute(alu, Scalar::U8, src)[0]), 0],
+            Scalar::S8x4 => [bytes(src, |src| integer::compute(alu, Scalar::S8, src)[0]), 0],
             ty => integer::compute(alu, ty, [a, b, c, d]),
         },
     }
@@ -76,7 +79,7 @@ pub fn alu(alu: &Alu, src: [u64; 4]) -> [u64; 2] {
 #[must_use]
 pub const fn extend(ty: Scalar, value: u64) -> u64 {
     match ty {
-        Scalar::U16x2 | Scalar::S16x2 => integer::zero_extend(value, 32),
+        Scalar::U16x2 | Scalar::S16x2 | Scalar::U8x4 | Scalar::S8x4 => integer::zero_extend(value, 32),
         _ => integer::extend(ty, value),
     }
 }
@@ -96,6 +99,14 @@ fn lanes(bits: u32, src: [u64; 4], lane: impl Fn([u64; 4]) -> u64) -> u64 {
     let low = integer::zero_extend(lane(src), bits);
     let high = integer::zero_extend(lane(src.map(|value| value >> bits)), bits);
     low | high << bits
+}
+
+/// Four lanes of eight bits.
+fn bytes(src: [u64; 4], lane: impl Fn([u64; 4]) -> u64) -> u64 {
+    (0..4).fold(0, |word, at| {
+        let shift = 8 * at;
+        word | integer::zero_extend(lane(src.map(|value| value >> shift)), 8) << shift
+    })
 }
 
 /// How two values of a type stand to each other.

@@ -104,13 +104,14 @@ pub fn run<L: Lanes>(op: &WarpOp, mask: u32, lanes: &mut L) -> Result<(), L::Err
                 lanes.set(lane, 0, transposed(&words, lane));
             }
         }
-        WarpOp::Mma { shape, layouts, types, saturate, and_popc } => {
+        WarpOp::Mma { shape, layouts, types, saturate, and_popc, sparse } => {
             let round = Round::Nearest;
-            let product = matrix::Product { shape, layouts, types, round, saturate, and_popc };
+            let product = matrix::Product { shape, layouts, types, round, saturate, and_popc, sparse };
             matrix::multiply(&product, mask, lanes);
         }
         WarpOp::WmmaMma { shape, layouts, types, round, saturate, and_popc } => {
-            let product = matrix::Product { shape, layouts, types, round, saturate, and_popc };
+            let sparse = None;
+            let product = matrix::Product { shape, layouts, types, round, saturate, and_popc, sparse };
             matrix::multiply_fragments(&product, mask, lanes);
         }
         WarpOp::WmmaLoad { fragment, shape, layout, ty, space, offset } => {

@@ -4,6 +4,7 @@ use crate::harness::Check;
 use crate::harness::Expect::Bits;
 use crate::harness::Kind;
 use crate::harness::check;
+use crate::integer::Int;
 use crate::integer::TYPES;
 use crate::reference::BF16;
 use crate::reference::F16;
@@ -78,6 +79,15 @@ pub(crate) fn checks() -> Vec<Check> {
             ));
         }
     }
+    bytes(&mut all);
+    for (ty, int) in [("u16x2", TYPES[0]), ("s16x2", TYPES[1])] {
+        all.push(check(
+            format!("add.sat.{ty} %d, %a, %b;"),
+            Kind::B32,
+            &[Kind::B32; 2],
+            move |[a, b, ..]| Bits(halves([a, b, 0], |[a, b, _]| int.clamp(int.number(a) + int.number(b)))),
+        ));
+    }
     for ty in ["u16x2", "s16x2"] {
         all.push(check(format!("add.{ty} %d, %a, %b;"), Kind::B32, &[Kind::B32; 2], |[a, b, ..]| {
             Bits(halves([a, b, 0], |[a, b, _]| (a + b) & 0xffff))
@@ -110,4 +120,43 @@ pub(crate) fn checks() -> Vec<Check> {
         }));
     }
     all
+}
+
+/// Four bytes in one register.
+fn bytes(all: &mut Vec<Check>) {
+    type Function = fn(i128, i128) -> i128;
+    let operations: [(&str, Function); 4] =
+        [("add", |a, b| a + b), ("sub", |a, b| a - b), ("min", |a, b| a.min(b)), ("max", |a, b| a.max(b))];
+    for (name, f) in operations {
+        for (ty, signed) in [("u8x4", false), ("s8x4", true)] {
+            let int = Int { name: ty, bits: 8, signed };
+            let suffixes: &[&str] = match (name, signed) {
+                ("add" | "sub", _) => &["", ".sat"],
+                (_, true) => &["", ".relu"],
+                _ => &[""],
+            };
+            for &suffix in suffixes {
+                all.push(check(
+                    format!("{name}{suffix}.{ty} %d, %a, %b;"),
+                    Kind::B32,
+                    &[Kind::B32; 2],
+                    move |[a, b, ..]| {
+                        Bits((0..4).fold(0, |word, at| {
+                            let value = f(int.number(a >> (8 * at)), int.number(b >> (8 * at)));
+                            let byte = match suffix {
+                                ".sat" => int.clamp(value),
+                                ".relu" => int.wrap(value.max(0)),
+                                _ => int.wrap(value),
+                            };
+                            word | byte << (8 * at)
+                        }))
+                    },
+                ));
+            }
+        }
+    }
+    let int = Int { name: "s8x4", bits: 8, signed: true };
+    all.push(check("neg.s8x4 %d, %a;", Kind::B32, &[Kind::B32], move |[a, ..]| {
+        Bits((0..4).fold(0, |word, at| word | int.wrap(-int.number(a >> (8 * at))) << (8 * at)))
+    }));
 }

@@ -82,7 +82,7 @@ fn three(all: &mut Vec<Check>) {
 }
 
 fn pairs(all: &mut Vec<Check>) {
-    for (name, op) in [("add", Op::Add), ("mul", Op::Mul), ("fma", Op::Fma)] {
+    for (name, op) in [("add", Op::Add), ("sub", Op::Sub), ("mul", Op::Mul), ("fma", Op::Fma)] {
         let (text, count) = if op == Op::Fma { ("%a, %b, %c", 3) } else { ("%a, %b", 2) };
         for (rounding, to) in crate::float::ROUNDINGS {
             for (ftz, flushes) in [("", false), (".ftz", true)] {

@@ -49,6 +49,18 @@ fn a_list_of_targets_names_the_functions_of_a_call(make: Make<'_>) {
     assert_eq!(got[..32], (0..32).map(|t: u32| t + if t > 15 { 100 } else { 10 }).collect::<Vec<u32>>());
 }
 
+fn an_alias_is_called_from_another_module(make: Make<'_>) {
+    let library = ".visible .func (.param .b64 r) real(.param .b32 a, .param .align 8 .b8 b[16])\n{\n.reg .b32 %a;\n.reg .b64 %b, %c;\n\
+                   ld.param.b32 %a, [a];\nld.param.b64 %b, [b+8];\nmad.wide.u32 %c, %a, 3, %b;\nst.param.b64 [r], %c;\nret;\n}\n\
+                   .visible .func (.param .b64 r) other(.param .b32 a, .param .align 8 .b8 b[16]);\n.alias other, real;\n";
+    let outside = ".extern .func (.param .b64 r) other(.param .b32 a, .param .align 8 .b8 b[16]);\n";
+    let body = "{\n.param .b32 x;\n.param .align 8 .b8 y[16];\n.param .b64 z;\nst.param.b32 [x], %t;\nmov.b64 %rd1, 1000;\n\
+                st.param.b64 [y+8], %rd1;\ncall (z), other, (x, y);\nld.param.b64 %rd2, [z];\n}\ncvt.u32.u64 %r1, %rd2;\n\
+                st.global.u32 [%mine], %r1;";
+    let got = Kernel { outside, library, body, ..Kernel::default() }.out(make);
+    assert_eq!(got[..32], (0..32).map(|t: u32| t * 3 + 1000).collect::<Vec<u32>>());
+}
+
 fn barrier_within_a_called_function_joins_the_block(make: Make<'_>) {
     let outside = ".shared .align 4 .u32 word;\n.func (.param .u32 r) sum(.param .u32 n)\n{\n.reg .b32 %a<3>;\n\
                    ld.param.u32 %a0, [n];\nred.shared.add.u32 [word], %a0;\nbar.sync 0;\nld.shared.u32 %a1, [word];\n\
@@ -91,10 +103,49 @@ fn printf_prints_its_arguments(make: Make<'_>) {
     assert_eq!(left.out[..3], [3; 3]);
 }
 
+fn functions_that_call_each_other_twice_are_compiled_in_time(make: Make<'_>) {
+    let function = |name: &str, body: &str| format!(".func {name}()\n{{\n{body}ret;\n}}\n");
+    // Each is on a way back to itself, so that none becomes part of another; 2 to the power of 40 ways lead through them.
+    let mut outside = ".func f40();\n".to_owned()
+        + &function("f0", ".reg .pred %q;\nsetp.ne.u32 %q, 0, 0;\n@%q call f40;\n");
+    for level in 1..=40 {
+        outside += &function(&format!("f{level}"), &format!("call f{};\n", level - 1).repeat(2));
+    }
+    let body = "setp.gt.u32 %p1, %t, 99;\n@%p1 call f40;\nst.global.u32 [%mine], %g;";
+    let got = Kernel { outside: &outside, body, ..Kernel::default() }.out(make);
+    assert_eq!(got[..32], (0..32).collect::<Vec<u32>>());
+}
+
+fn functions_that_call_the_next_twice_do_so(make: Make<'_>) {
+    let function = |name: &str, body: &str| {
+        format!(
+            ".func (.param .u32 r) {name}(.param .u32 n)\n{{\n.reg .b32 %a;\nld.param.u32 %a, [n];\n{body}\n\
+             st.param.u32 [r], %a;\nret;\n}}\n"
+        )
+    };
+    let call = |register: &str, to: usize| {
+        format!(
+            "{{\n.param .u32 p;\n.param .u32 v;\nst.param.u32 [p], {register};\ncall (v), f{to}, (p);\n\
+             ld.param.u32 {register}, [v];\n}}\n"
+        )
+    };
+    // More instructions than are made one function, so that some of the calls stay calls.
+    let mut outside = function("f0", "add.u32 %a, %a, 1;");
+    for level in 1..12 {
+        outside += &function(&format!("f{level}"), &call("%a", level - 1).repeat(2));
+        let body = format!("mov.u32 %r1, %t;\n{}st.global.u32 [%mine], %r1;", call("%r1", level));
+        let got = Kernel { outside: &outside, body: &body, ..Kernel::default() }.out(make);
+        assert_eq!(got[..32], (0..32).map(|thread: u32| thread + (1 << level)).collect::<Vec<u32>>());
+    }
+}
+
 crate::for_each_executor!(
+    functions_that_call_each_other_twice_are_compiled_in_time,
+    functions_that_call_the_next_twice_do_so,
     recursion_returns_through_all_frames,
     function_pointers_choose_per_lane,
     a_list_of_targets_names_the_functions_of_a_call,
+    an_alias_is_called_from_another_module,
     barrier_within_a_called_function_joins_the_block,
     heap_memory_is_writable_and_goes_back,
     printf_prints_its_arguments,

@@ -12,6 +12,8 @@ use crate::support::program::Program;
 pub(crate) struct Kernel<'t> {
     /// What stands before the entry.
     pub(crate) outside: &'t str,
+    /// Another module without its head; none if empty.
+    pub(crate) library: &'t str,
     /// The body. `%data` and `%out` are the buffers, `%t` the number of the thread in the block, `%g` in the grid, `%mine`
     /// the address of the thread's word in `out`. `%r<16>`, `%rd<16>`, `%p<8>`, `%f<16>`, `%h<8>` are free.
     pub(crate) body: &'t str,
@@ -26,6 +28,7 @@ impl Default for Kernel<'_> {
     fn default() -> Self {
         Self {
             outside: "",
+            library: "",
             body: "",
             data: Vec::new(),
             out: vec![0; 1024],
@@ -70,8 +73,15 @@ impl Kernel<'_> {
 
     pub(crate) fn run(&self, make: Make<'_>) -> Left {
         let text = self.text();
-        let module =
-            dxg_ptx::parse(text.as_bytes(), "kernel").unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+        let parse = |text: &str| {
+            dxg_ptx::parse(text.as_bytes(), "kernel").unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+        };
+        let mut module = parse(&text);
+        if !self.library.is_empty() {
+            let head = text.lines().take(3).collect::<Vec<_>>().join("\n");
+            let library = parse(&format!("{head}\n{}", self.library));
+            module = dxg_ptx::link(vec![module, library], "linked").expect("the modules fit");
+        }
         let arena = Arena::new(4 << 20);
         let program = Program::new(make, module, &arena);
         let [data, out] = [&self.data, &self.out].map(|words| {

@@ -12,6 +12,7 @@ mod matrices;
 mod matrix;
 mod memory;
 mod packets;
+mod sparse;
 mod warps;
 mod wmma;
 

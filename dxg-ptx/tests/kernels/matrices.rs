@@ -167,55 +167,86 @@ fn fragments_go_back_to_shared_memory_as_they_came(make: Make<'_>) {
     assert_eq!(got[..32], [1; 32]);
 }
 
+/// Row and column of an element of C or D of a lane, where four products are made at once.
+fn quad_place(element: Element, lane: usize, i: usize) -> [usize; 2] {
+    let upper = lane / 16 * 4;
+    match element {
+        Element::F16 => [lane % 4 + upper, i],
+        _ => [(lane & 1) + (i & 2) + upper, (i & 4) + (lane & 2) + (i & 1)],
+    }
+}
+
+/// Elements as words of registers.
+fn packed(element: Element, values: &[i64]) -> Vec<u32> {
+    let each = 32 / element.bits();
+    let word = |part: &[i64]| {
+        part.iter().rev().fold(0_u64, |word, &value| word << element.bits() | element.encode(value)) as u32
+    };
+    values.chunks(each).map(word).collect()
+}
+
 fn quads_of_lanes_multiply_matrices_of_their_own(make: Make<'_>) {
     // Four products of 8 by 8 by 4 at once: lanes 0 to 3 and 16 to 19 do the first, and so on. A and B by rows and by columns.
     let mut random = Random(84);
-    let matrices: Vec<[Matrix; 2]> = (0..4)
-        .map(|_| {
-            [Matrix::random(8, 4, Element::F16, &mut random), Matrix::random(4, 8, Element::F16, &mut random)]
-        })
+    let half = Element::F16;
+    let matrices: Vec<[Matrix; 3]> = (0..4)
+        .map(|_| [(8, 4), (4, 8), (8, 8)].map(|(m, n)| Matrix::random(m, n, half, &mut random)))
         .collect();
-    for (layout_a, a_by_rows) in [("row", true), ("col", false)] {
-        for (layout_b, b_by_rows) in [("row", true), ("col", false)] {
+    let types = [("f16", half), ("f32", Element::F32)];
+    for ((layout_a, a_by_rows), (layout_b, b_by_rows)) in [("row", true), ("col", false)]
+        .into_iter()
+        .flat_map(|a| [("row", true), ("col", false)].map(|b| (a, b)))
+    {
+        for ((c_name, c_type), (d_name, d_type)) in types.into_iter().flat_map(|c| types.map(|d| (c, d))) {
             let mut data = Vec::new();
             for lane in 0..32 {
-                let [a, b] = &matrices[lane % 16 / 4];
+                let [a, b, c] = &matrices[lane % 16 / 4];
                 let (within, upper) = (lane % 4, lane / 16 * 4);
-                let a_element =
-                    |i: usize| if a_by_rows { a.at(within + upper, i) } else { a.at(i + upper, within) };
-                let b_element =
-                    |i: usize| if b_by_rows { b.at(within, i + upper) } else { b.at(i, within + upper) };
-                let pack = |f: &dyn Fn(usize) -> i64, at: usize| {
-                    (Element::F16.encode(f(at)) | Element::F16.encode(f(at + 1)) << 16) as u32
-                };
-                data.extend([
-                    pack(&a_element, 0),
-                    pack(&a_element, 2),
-                    pack(&b_element, 0),
-                    pack(&b_element, 2),
-                ]);
+                let a_part = [0, 1, 2, 3]
+                    .map(|i| if a_by_rows { a.at(within + upper, i) } else { a.at(i + upper, within) });
+                let b_part = [0, 1, 2, 3]
+                    .map(|i| if b_by_rows { b.at(within, i + upper) } else { b.at(i, within + upper) });
+                let c_part: Vec<i64> = (0..8)
+                    .map(|i| quad_place(c_type, lane, i))
+                    .map(|[row, column]| c.at(row, column))
+                    .collect();
+                let mut words =
+                    [packed(half, &a_part), packed(half, &b_part), packed(c_type, &c_part)].concat();
+                words.resize(12, 0);
+                data.extend(words);
             }
-            let body = format!(
-                "mul.wide.u32 %rd1, %t, 16;\nadd.u64 %rd1, %rd1, %data;\nld.global.v4.u32 {{%r1, %r2, %r3, %r4}}, [%rd1];\n\
-                 mov.f32 %f0, 0f00000000;\n\
-                 mma.sync.aligned.m8n8k4.{layout_a}.{layout_b}.f32.f16.f16.f32 {{%f1, %f2, %f3, %f4, %f5, %f6, %f7, %f8}}, \
-                 {{%r1, %r2}}, {{%r3, %r4}}, {{%f0, %f0, %f0, %f0, %f0, %f0, %f0, %f0}};\n\
-                 mul.wide.u32 %rd2, %t, 32;\nadd.u64 %rd2, %rd2, %out;\nst.global.v4.f32 [%rd2], {{%f1, %f2, %f3, %f4}};\n\
-                 st.global.v4.f32 [%rd2+16], {{%f5, %f6, %f7, %f8}};"
+            let counts = [c_type, d_type].map(|element| element.bits() / 4);
+            let list = |name: &str, count: usize| {
+                let names: Vec<String> = (0..count).map(|number| format!("%w{name}{number}")).collect();
+                format!("{{{}}}", names.join(", "))
+            };
+            let mut body = String::from(
+                ".reg .b32 %wa<2>, %wb<2>, %wc<8>, %wd<8>;\nmul.wide.u32 %rd1, %t, 48;\nadd.u64 %rd1, %rd1, %data;\n\
+                 ld.global.v2.b32 {%wa0, %wa1}, [%rd1];\nld.global.v2.b32 {%wb0, %wb1}, [%rd1+8];\n\
+                 mul.wide.u32 %rd2, %t, 32;\nadd.u64 %rd2, %rd2, %out;\n",
             );
+            for number in 0..counts[0] {
+                body += &format!("ld.global.b32 %wc{number}, [%rd1+{}];\n", 16 + number * 4);
+            }
+            body += &format!(
+                "mma.sync.aligned.m8n8k4.{layout_a}.{layout_b}.{d_name}.f16.f16.{c_name} {}, {{%wa0, %wa1}}, {{%wb0, %wb1}}, {};\n",
+                list("d", counts[1]),
+                list("c", counts[0]),
+            );
+            for number in 0..counts[1] {
+                body += &format!("st.global.b32 [%rd2+{}], %wd{number};\n", number * 4);
+            }
             let got = Kernel { body: &body, data, ..Kernel::default() }.out(make);
             for lane in 0..32 {
-                let [a, b] = &matrices[lane % 16 / 4];
-                for i in 0..8 {
-                    let row = (lane & 1) + (i & 2) + lane / 16 * 4;
-                    let column = (i & 4) + (lane & 2) + (i & 1);
-                    let sum: i64 = (0..4).map(|k| a.at(row, k) * b.at(k, column)).sum();
-                    assert_eq!(
-                        f32::from_bits(got[lane * 8 + i]),
-                        sum as f32,
-                        "{layout_a} {layout_b} lane {lane} element {i}"
-                    );
-                }
+                let [a, b, c] = &matrices[lane % 16 / 4];
+                let sums: Vec<i64> = (0..8)
+                    .map(|i| quad_place(d_type, lane, i))
+                    .map(|[row, column]| {
+                        c.at(row, column) + (0..4).map(|k| a.at(row, k) * b.at(k, column)).sum::<i64>()
+                    })
+                    .collect();
+                let want = packed(d_type, &sums);
+                assert_eq!(got[lane * 8..lane * 8 + want.len()], want, "{body} lane {lane}");
             }
         }
     }

@@ -12,7 +12,6 @@ mod device;
 mod event;
 mod fd;
 mod fence;
-pub mod fork;
 pub(crate) mod forward;
 pub(crate) mod guard;
 mod handles;

@@ -33,6 +33,8 @@ pub const ALL: &[Scenario] = &[
     ("memory_is_handed_to_vulkan_by_binary_semaphores", memory_is_handed_to_vulkan_by_binary_semaphores),
     ("memory_and_timeline_of_vulkan_are_taken_over", memory_and_timeline_of_vulkan_are_taken_over),
     ("memory_crosses_two_programs_by_descriptor", memory_crosses_two_programs_by_descriptor),
+    ("pool_is_shared_by_two_programs", pool_is_shared_by_two_programs),
+    ("pool_side", pool_side),
     ("vulkan_side", vulkan_side),
     ("descriptor_side", descriptor_side),
 ];
@@ -148,6 +150,65 @@ pub fn descriptor_side(argument: &str) {
     assert_eq!(program.read::<u32>(at, 32), [7; 32]);
     let scale = program.function(program.module(), "scale");
     program.scale(scale, at, 6, 32, 0);
+    cuda.ok(cuda.cuCtxSynchronize());
+}
+
+/// Another CUDA process imports a pool by its descriptor and two of its allocations by what is said of them.
+pub fn pool_is_shared_by_two_programs(_: &str) {
+    let program = Program::begin();
+    let cuda = &program.cuda;
+    // Pinned, exported as descriptors, on device 0.
+    let props = [1 | 1 << 32, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let (mut pool, mut descriptor) = (0, -1);
+    cuda.ok(cuda.cuMemPoolCreate(&raw mut pool, &raw const props));
+    cuda.ok(cuda.cuMemPoolExportToShareableHandle((&raw mut descriptor).cast(), pool, 1, 0));
+    let descriptor = api::owned(descriptor);
+    let mut said = String::new();
+    let places = [3_u32, 4].map(|value| {
+        let (mut at, mut data) = (0, [0; 64]);
+        cuda.ok(cuda.cuMemAllocFromPoolAsync(&raw mut at, 4096, pool, 0));
+        cuda.ok(cuda.cuMemsetD32Async(at, value, 1024, 0));
+        cuda.ok(cuda.cuMemPoolExportPointer(&raw mut data, at));
+        said.push_str(&crate::scenarios::hex(&data));
+        at
+    });
+    cuda.ok(cuda.cuCtxSynchronize());
+    let mut child = start_as("pool_side", &said, &[&descriptor]);
+    assert!(child.wait().expect("its end").success());
+    for (at, value) in places.into_iter().zip([30, 40]) {
+        assert_eq!(program.read::<u32>(at, 32), [value; 32]);
+        cuda.ok(cuda.cuMemFreeAsync(at, 0));
+    }
+    cuda.ok(cuda.cuMemPoolDestroy(pool));
+    cuda.ok(cuda.cuCtxSynchronize());
+}
+
+/// The other side of it.
+///
+/// # Panics
+/// Where something is not as it shall be.
+pub fn pool_side(argument: &str) {
+    let program = Program::begin();
+    let cuda = &program.cuda;
+    let (said, number) = argument.split_once(',').expect("a descriptor");
+    let number = std::ptr::without_provenance_mut(number.parse().expect("a descriptor"));
+    let mut pool = 0;
+    cuda.ok(cuda.cuMemPoolImportFromShareableHandle(&raw mut pool, number, 1, 0));
+    let mut none = 0;
+    assert_eq!(cuda.cuMemAllocFromPoolAsync(&raw mut none, 64, pool, 0), 1);
+    let scale = program.function(program.module(), "scale");
+    for (half, value) in [(0, 3_u32), (1, 4)] {
+        let part = said.get(half * 128..(half + 1) * 128).expect("64 bytes");
+        let (mut data, mut at) = (crate::scenarios::unhex(part).0, 0);
+        cuda.ok(cuda.cuMemPoolImportPointer(&raw mut at, pool, &raw mut data));
+        assert_eq!(program.read::<u32>(at, 1024), [value; 1024]);
+        program.scale(scale, at, 10, 32, 0);
+        cuda.ok(cuda.cuMemFreeAsync(at, 0));
+        // What is said of a pointer of another pool is refused.
+        data[48] ^= 1;
+        assert_eq!(cuda.cuMemPoolImportPointer(&raw mut at, pool, &raw mut data), 1);
+    }
+    cuda.ok(cuda.cuMemPoolDestroy(pool));
     cuda.ok(cuda.cuCtxSynchronize());
 }
 

@@ -9,6 +9,7 @@ use dxg_tests_vulkan::stage;
 
 pub mod api;
 pub mod by_descriptor;
+pub mod graphs;
 pub mod kernels;
 pub mod programs;
 pub mod scenarios;

@@ -17,7 +17,6 @@ use std::sync::atomic::Ordering;
 use crate::api;
 use crate::api::Bytes64;
 use crate::api::Cuda;
-use crate::api::Handle;
 use crate::api::Ptr;
 use crate::kernels;
 use crate::programs::Program;
@@ -53,8 +52,6 @@ pub const ALL: &[Scenario] = &[
     ("library_and_linker", library_and_linker),
     ("printing", printing),
     ("sticky_error", sticky_error),
-    ("captured_graph", captured_graph),
-    ("built_graph", built_graph),
     ("virtual_memory", virtual_memory),
     ("memory_of_others", memory_of_others),
     ("semaphore_of_others", semaphore_of_others),
@@ -461,92 +458,6 @@ fn sticky_error(_: &str) {
     cuda.ok(cuda.cuCtxDestroy_v2(own));
 }
 
-fn captured_graph(_: &str) {
-    let program = Program::begin();
-    let cuda = &program.cuda;
-    let scale = program.function(program.module(), "scale");
-    let (stream, other) = (program.stream(NON_BLOCKING), program.stream(NON_BLOCKING));
-    let (one, two) = (program.alloc(256), program.alloc(256));
-    let (fork, join) = (program.event(2), program.event(2));
-    cuda.ok(cuda.cuStreamBeginCapture_v2(stream, 0));
-    cuda.ok(cuda.cuMemsetD32Async(one, 1, 32, stream));
-    cuda.ok(cuda.cuEventRecord(fork, stream));
-    cuda.ok(cuda.cuStreamWaitEvent(other, fork, 0));
-    cuda.ok(cuda.cuMemsetD32Async(two, 5, 32, other));
-    cuda.ok(cuda.cuEventRecord(join, other));
-    program.scale(scale, one, 3, 32, stream);
-    cuda.ok(cuda.cuStreamWaitEvent(stream, join, 0));
-    program.scale(scale, two, 2, 32, stream);
-    let mut graph = 0;
-    cuda.ok(cuda.cuStreamEndCapture(stream, &raw mut graph));
-    let mut count = 0;
-    cuda.ok(cuda.cuGraphGetNodes(graph, ptr::null_mut(), &raw mut count));
-    assert_eq!(count, 4);
-    program.write(one, &[0_u32; 32]);
-    let mut exec = 0;
-    cuda.ok(cuda.cuGraphInstantiateWithFlags(&raw mut exec, graph, 0));
-    for _ in 0..3 {
-        cuda.ok(cuda.cuGraphLaunch(exec, stream));
-        cuda.ok(cuda.cuStreamSynchronize(stream));
-        assert_eq!((program.read::<u32>(one, 1), program.read::<u32>(two, 1)), (vec![3], vec![10]));
-    }
-    cuda.ok(cuda.cuGraphExecDestroy(exec));
-    cuda.ok(cuda.cuGraphDestroy(graph));
-    // Work that nobody waits for in the end.
-    cuda.ok(cuda.cuStreamBeginCapture_v2(stream, 0));
-    cuda.ok(cuda.cuEventRecord(fork, stream));
-    cuda.ok(cuda.cuStreamWaitEvent(other, fork, 0));
-    cuda.ok(cuda.cuMemsetD32Async(two, 5, 32, other));
-    assert_eq!(cuda.cuStreamEndCapture(stream, &raw mut graph), 904);
-    cuda.ok(cuda.cuStreamQuery(other));
-}
-
-/// The structure of a kernel node: function, grid and block in pairs, shared memory, pointers.
-fn kernel_node(function: Handle, threads: u32, params: *mut *mut c_void) -> [u64; 9] {
-    let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
-    let params = params.expose_provenance() as u64;
-    [function as u64, pair(1, 1), pair(1, threads), pair(1, 1), 0, params, 0, 0, 0]
-}
-
-fn built_graph(_: &str) {
-    let program = Program::begin();
-    let cuda = &program.cuda;
-    let scale = program.function(program.module(), "scale");
-    let at = program.alloc(256);
-    let build = |factor: u32| {
-        let mut graph = 0;
-        cuda.ok(cuda.cuGraphCreate(&raw mut graph, 0));
-        let fill = [at, 0, 2 | 4 << 32, 32, 1];
-        let (mut first, mut second) = (0, 0);
-        cuda.ok(cuda.cuGraphAddMemsetNode(&raw mut first, graph, ptr::null(), 0, &raw const fill, 0));
-        let (mut place, mut factor) = (at, factor);
-        let mut params: [*mut c_void; 2] = [(&raw mut place).cast(), (&raw mut factor).cast()];
-        let node = kernel_node(scale, 32, params.as_mut_ptr());
-        cuda.ok(cuda.cuGraphAddKernelNode_v2(&raw mut second, graph, &raw const first, 1, &raw const node));
-        (graph, second)
-    };
-    let (graph, node) = build(10);
-    let mut exec = 0;
-    cuda.ok(cuda.cuGraphInstantiateWithFlags(&raw mut exec, graph, 0));
-    let run = || {
-        cuda.ok(cuda.cuGraphLaunch(exec, 0));
-        program.read::<u32>(at, 32)
-    };
-    assert_eq!(run(), [20; 32]);
-    let (mut place, mut factor) = (at, 11_u32);
-    let mut params: [*mut c_void; 2] = [(&raw mut place).cast(), (&raw mut factor).cast()];
-    let changed = kernel_node(scale, 16, params.as_mut_ptr());
-    cuda.ok(cuda.cuGraphExecKernelNodeSetParams_v2(exec, node, &raw const changed));
-    assert_eq!(run(), [[22; 16], [2; 16]].concat());
-    let (other, _) = build(12);
-    let mut info = [0; 3];
-    cuda.ok(cuda.cuGraphExecUpdate_v2(exec, other, &raw mut info));
-    assert_eq!(run(), [24; 32]);
-    let mut empty = 0;
-    cuda.ok(cuda.cuGraphCreate(&raw mut empty, 0));
-    assert_eq!(cuda.cuGraphExecUpdate_v2(exec, empty, &raw mut info), 910);
-}
-
 fn virtual_memory(_: &str) {
     let program = Program::begin();
     let cuda = &program.cuda;
@@ -611,6 +522,15 @@ fn memory_of_others(_: &str) {
     let mut seen = [0; 4];
     mapped.read(4096, &mut seen).expect("in bounds");
     assert_eq!(seen, 42_u32.to_le_bytes());
+    // A buffer begins wherever it is said to, and ends there.
+    let buffer = [4096 - 4, 8, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let (mut inner, mut base, mut bytes) = (0, 0, 0);
+    cuda.ok(cuda.cuExternalMemoryGetMappedBuffer(&raw mut inner, memory, &raw const buffer));
+    assert_eq!(program.read::<u32>(inner, 2), [0, 42]);
+    cuda.ok(cuda.cuMemGetAddressRange_v2(&raw mut base, &raw mut bytes, inner + 7));
+    assert_eq!((base, bytes), (inner, 8));
+    assert_eq!(cuda.cuMemGetAddressRange_v2(&raw mut base, &raw mut bytes, inner - 1), NOT_FOUND);
+    cuda.ok(cuda.cuMemFree_v2(inner));
     cuda.ok(cuda.cuMemFree_v2(at));
     cuda.ok(cuda.cuDestroyExternalMemory(memory));
 }
@@ -646,11 +566,11 @@ fn semaphore_of_others(_: &str) {
     cuda.ok(cuda.cuDestroyExternalSemaphore(semaphore));
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn unhex(text: &str) -> Bytes64 {
+pub(crate) fn unhex(text: &str) -> Bytes64 {
     let mut bytes = [0; 64];
     for (at, byte) in bytes.iter_mut().enumerate() {
         *byte = u8::from_str_radix(&text[at * 2..at * 2 + 2], 16).expect("two digits");

@@ -18,6 +18,8 @@ fn run(name: &str) -> Option<Output> {
     command.args(["120"]).arg(stage.join("bin/dxgctl")).args(["run", "--private", "--"]);
     command.arg(env!("CARGO_BIN_EXE_cuda-scenario")).arg(name);
     command.env_remove("DXG_VISIBLE_DEVICES").env_remove("CUDA_VISIBLE_DEVICES");
+    // Tests leave nothing to the user's other programs.
+    command.env("XDG_CACHE_HOME", stage.join("cache"));
     Some(command.output().unwrap())
 }
 
@@ -35,7 +37,7 @@ macro_rules! scenarios {
 
 scenarios! {
     vector_add device streams host_function stream_values events memory_kinds copies registered quota pools modules
-    library_and_linker sticky_error captured_graph built_graph virtual_memory memory_of_others semaphore_of_others ipc forks
+    library_and_linker sticky_error captured_graph built_graph branches_of_a_graph conditional_graph graph_of_all_kinds graphs_of_any_shape virtual_memory memory_of_others semaphore_of_others ipc forks
     threads exit unload
 }
 
@@ -56,6 +58,7 @@ fn two_processes_share_the_device() {
     let script = "\"$0\" threads & first=$!; \"$0\" vector_add && wait $first";
     let mut command = Command::new("timeout");
     command.args(["120"]).arg(stage.join("bin/dxgctl")).args(["run", "--private", "--", "sh", "-c", script]);
+    command.env("XDG_CACHE_HOME", stage.join("cache"));
     let output = command.arg(env!("CARGO_BIN_EXE_cuda-scenario")).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

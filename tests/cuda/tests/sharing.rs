@@ -18,6 +18,7 @@ macro_rules! cases {
 
 cases! {
     memory_crosses_two_programs_by_descriptor
+    pool_is_shared_by_two_programs
     memory_is_handed_to_vulkan_by_a_timeline
     memory_is_handed_to_vulkan_by_binary_semaphores
     memory_and_timeline_of_vulkan_are_taken_over

@@ -61,7 +61,7 @@ unsafe fn enumerate<T: Copy>(from: &[T], count: *mut u32, to: *mut T) -> vk::Res
 fn extension(name: &CStr) -> vk::ExtensionProperties {
     let mut extension = vk::ExtensionProperties::default().spec_version(1);
     for (to, from) in extension.extension_name.iter_mut().zip(name.to_bytes_with_nul()) {
-        *to = from.cast_signed();
+        *to = c_char::from_ne_bytes([*from]);
     }
     extension
 }
@@ -140,7 +140,7 @@ unsafe extern "system" fn properties(_device: vk::PhysicalDevice, to: *mut vk::P
         .device_type(vk::PhysicalDeviceType::CPU);
     properties.limits.max_memory_allocation_count = MEMORY_ALLOCATIONS;
     for (to, from) in properties.device_name.iter_mut().zip(c"fake".to_bytes_with_nul()) {
-        *to = from.cast_signed();
+        *to = c_char::from_ne_bytes([*from]);
     }
     // SAFETY:
     // - the caller gives a writable place.

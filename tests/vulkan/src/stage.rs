@@ -235,7 +235,8 @@ impl Place {
 /// A program with a daemon of its own.
 fn private(prefix: &Path, host_env: &[(String, String)], program: &Path) -> Command {
     let mut command = Command::new(prefix.join("bin/dxgctl"));
-    command.args(["run", "--private"]);
+    // Tests leave nothing to the user's other programs.
+    command.args(["run", "--private"]).env("XDG_CACHE_HOME", prefix.join("cache"));
     for (name, value) in host_env {
         command.arg("--host-env").arg(format!("{name}={value}"));
     }

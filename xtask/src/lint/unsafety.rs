@@ -21,6 +21,7 @@ use crate::workspace::Workspace;
 /// The modules that may hold unsafe code, and what for. A name stands for `NAME.rs` and for all of `NAME/`.
 const PLACES: &[(&str, &str)] = &[
     ("dxg-core/src/adopted", "memory of the program, replaced in place"),
+    ("dxg-core/src/fork", "a handler of the C library"),
     ("dxg-core/src/kernel", "requests with addresses, and what the kernel maps"),
     ("dxg-core/src/signals", "a thread without signals"),
     ("dxg-ioctl/src/sys", "the raw ioctl"),

@@ -12,6 +12,7 @@ use dxg_ptx::interp::Interpreter;
 use dxg_ptx::ir::FuncId;
 use dxg_ptx::ir::Module;
 use dxg_ptx::native::CodeCache;
+use dxg_ptx::native::CodeStore;
 use dxg_ptx::native::NativeProgram;
 use dxg_ptx::native::SourceKey;
 use dxg_wire::cuda::image_kind;
@@ -26,7 +27,12 @@ const MOST_CODE_BYTES: usize = 64 << 20;
 const WORTH_IMPROVING: Duration = Duration::from_millis(5);
 
 /// The machine code of this worker, whose modules are all of one client.
-static CODE: LazyLock<Arc<CodeCache>> = LazyLock::new(|| Arc::new(CodeCache::new(MOST_CODE_BYTES, None)));
+static CODE: LazyLock<Arc<CodeCache>> = LazyLock::new(|| Arc::new(CodeCache::new(MOST_CODE_BYTES)));
+
+/// Machine code is kept in a store as well.
+pub(super) fn keep_in(store: Arc<dyn CodeStore>) {
+    CODE.keep_in(store);
+}
 
 /// One image, in private memory.
 #[derive(Debug)]

@@ -22,18 +22,20 @@ use parking_lot::Condvar;
 use parking_lot::Mutex;
 
 use super::super::SessionCalls;
+use super::charge::Account;
 use super::engine::Engine;
 use super::fifo::Fifo;
 use super::grid::Grid;
 use super::heap::Heap;
 use super::memory::Memory;
+use super::module::CHARGED_BYTES;
 use super::queue::Queue;
 use super::settings::Settings;
 use super::workspace::Workspaces;
 
 /// Errors of kernels that one worker tells everybody of.
 const LOUD_ERRORS: u32 = 8;
-/// Entries that wait, of all streams, before no more are taken from the ring.
+/// Entries that wait, of all streams and by their weight, before no more are taken from the ring.
 const MOST_WAITING: usize = 1 << 16;
 
 /// What the streams of a context share.
@@ -42,6 +44,8 @@ pub(super) struct Context {
     pub(super) memory: Memory,
     pub(super) settings: Settings,
     pub(super) calls: Arc<dyn SessionCalls>,
+    /// What its modules take.
+    pub(super) modules: Arc<Account>,
     pub(super) workspaces: Workspaces,
     status: SharedSlice,
     /// The sticky `CUresult`; 0 for none.
@@ -81,6 +85,7 @@ impl Context {
             engine,
             memory,
             settings,
+            modules: Account::new(&calls, CHARGED_BYTES),
             calls,
             workspaces,
             status,
@@ -140,20 +145,15 @@ impl Context {
         }
     }
 
-    /// An entry is queued.
-    pub(super) fn queued(&self) {
-        self.waiting.fetch_add(1, Ordering::AcqRel);
+    /// An entry of this weight is queued.
+    pub(super) fn queued(&self, weight: usize) {
+        self.waiting.fetch_add(weight, Ordering::AcqRel);
     }
 
-    /// Something is queued elsewhere that counts as so many entries.
-    pub(super) fn weigh(&self, count: usize) {
-        self.waiting.fetch_add(count, Ordering::AcqRel);
-    }
-
-    /// Entries are taken out of a queue.
-    pub(super) fn taken(&self, count: usize) {
-        let before = self.waiting.fetch_sub(count, Ordering::AcqRel);
-        if before >= MOST_WAITING && before - count < MOST_WAITING {
+    /// Entries of this weight are taken out of a queue.
+    pub(super) fn taken(&self, weight: usize) {
+        let before = self.waiting.fetch_sub(weight, Ordering::AcqRel);
+        if before >= MOST_WAITING && before - weight < MOST_WAITING {
             self.tell_change();
         }
     }
@@ -203,7 +203,10 @@ impl Context {
     /// A stream was made.
     pub(super) fn add_queue(&self, queue: &Arc<Queue>) {
         let mut queues = self.queues.lock();
-        queues.retain(|queue| queue.strong_count() != 0);
+        // Now and then: to look at all for each would take long where they are many.
+        if queues.len().is_power_of_two() {
+            queues.retain(|queue| queue.strong_count() != 0);
+        }
         queues.push(Arc::downgrade(queue));
     }
 

@@ -115,6 +115,8 @@ pub(super) struct Grid {
     blocks: Blocks,
     /// What it holds until it ends.
     held: Mutex<Option<Held>>,
+    /// Threads that its charge is for.
+    most_threads: usize,
     stop: AtomicBool,
     /// The pool knows it.
     is_open: AtomicBool,
@@ -156,6 +158,7 @@ impl Grid {
             sequence,
             kernel,
             blocks,
+            most_threads: if charge.is_nothing() { usize::MAX } else { pool_threads },
             held: Mutex::new(Some(Held { workspace, _charge: charge })),
             stop: AtomicBool::new(false),
             is_open: AtomicBool::new(false),
@@ -193,6 +196,11 @@ impl Grid {
         self.blocks.is_exhausted()
     }
 
+    /// Whether one more thread may take part: each holds memory for a block.
+    pub(super) fn has_room(&self) -> bool {
+        self.state.lock().threads < self.most_threads
+    }
+
     /// How many threads take part; `None` when it has ended.
     pub(super) fn thread_count(&self) -> Option<usize> {
         let state = self.state.lock();
@@ -219,7 +227,7 @@ impl Grid {
     pub(super) fn take_part(&self) -> Left {
         {
             let mut state = self.state.lock();
-            if state.has_ended {
+            if state.has_ended || state.threads >= self.most_threads {
                 return Left::Others;
             }
             state.threads += 1;
@@ -231,8 +239,12 @@ impl Grid {
         };
         let busy = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.busy_ns.fetch_add(busy, Ordering::Relaxed);
+        let context = &self.queue.context;
+        if ran.is_ok() && self.stop.load(Ordering::Acquire) && !context.is_failed() && !context.is_over() {
+            // It was stopped before its code was made or between two blocks, and nobody found a fault.
+            context.fail(result::of_fault(FaultKind::Stopped), &"stopped");
+        }
         if let Err(fault) = ran {
-            let context = &self.queue.context;
             // Other threads of a grid that failed are stopped, and a client that is gone reads no errors. The error comes
             // first: whoever is stopped by it finds it.
             let is_stopped = fault.kind == FaultKind::Stopped && context.is_failed();
@@ -250,7 +262,6 @@ impl Grid {
         drop(state);
         let busy = Duration::from_nanos(self.busy_ns.load(Ordering::Relaxed));
         self.kernel.placed.cost(self.kernel.function).learn(&self.kernel.launch, busy);
-        let context = self.context();
         self.kernel.placed.has_run(self.kernel.function, context, busy);
         if let Some(workspace) = self.held.lock().take().and_then(|held| held.workspace) {
             context.workspaces.give_back(workspace);

@@ -19,8 +19,8 @@ use dxg_wire::cuda;
 use dxg_wire::shm::SharedSlice;
 use parking_lot::Mutex;
 
-use super::super::SessionCalls;
 use super::super::answer::Answer;
+use super::charge::Account;
 use super::compile;
 use super::compile::Compiler;
 use super::compile::Refused;
@@ -143,10 +143,10 @@ pub(super) struct Request {
 
 /// Loads a module beside the ring. Its number was taken before.
 pub(super) fn start(context: &Arc<Context>, modules: &Arc<Modules>, request: Request) {
-    context.weigh(WEIGHT);
+    context.queued(WEIGHT);
     let loading = Loading {
         modules: Arc::clone(modules),
-        calls: Arc::clone(&context.calls),
+        account: Arc::clone(&context.modules),
         compiler: Arc::clone(&context.engine.compiler),
         executor: context.settings.executor,
         context: Arc::downgrade(context),
@@ -158,7 +158,7 @@ pub(super) fn start(context: &Arc<Context>, modules: &Arc<Modules>, request: Req
 /// A module that is being loaded.
 struct Loading {
     modules: Arc<Modules>,
-    calls: Arc<dyn SessionCalls>,
+    account: Arc<Account>,
     compiler: Arc<dyn Compiler>,
     executor: Executor,
     context: Weak<Context>,
@@ -170,7 +170,8 @@ impl Loading {
     fn load(&self) -> Result<Loaded, Refused> {
         let texts = &self.request.texts;
         let bytes = texts.iter().filter_map(|text| text.memory.as_ref()).map(|memory| memory.len() as u64);
-        let charge = Loaded::charge(bytes.fold(0, u64::saturating_add), &self.calls)?;
+        let bytes = Loaded::bytes_of(bytes.fold(0, u64::saturating_add));
+        let part = self.account.take(bytes).ok_or_else(Refused::quota)?;
         let copy = |text: &Text| {
             let mut bytes = Vec::new();
             if let Some(memory) = &text.memory {
@@ -180,7 +181,7 @@ impl Loading {
             Ok(compile::Image { kind: text.kind, name: text.name.clone(), bytes })
         };
         let images: Vec<compile::Image> = texts.iter().map(copy).collect::<Result<_, Refused>>()?;
-        Loaded::new(&images, self.request.compute_capability, charge, (&*self.compiler, self.executor))
+        Loaded::new(&images, self.request.compute_capability, part, (&*self.compiler, self.executor))
     }
 
     fn finish(&self, loaded: Result<Loaded, Refused>, nanoseconds: u64) {

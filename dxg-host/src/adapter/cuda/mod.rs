@@ -37,12 +37,14 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod validate;
+mod waits;
 mod watch;
 mod work;
 mod workspace;
 
 use std::sync::Arc;
 
+use dxg_ptx::native::CodeStore;
 use dxg_wire::session::StreamKind;
 use parking_lot::Mutex;
 
@@ -69,6 +71,11 @@ pub fn cpu() -> Arc<dyn Adapter> {
 #[must_use]
 pub fn beside(adapter: Arc<dyn Adapter>) -> Arc<dyn Adapter> {
     Arc::new(CudaAdapter::new(adapter.identity().clone(), Some(adapter)))
+}
+
+/// Keeps the code of this process's client in a store, from now on.
+pub fn keep_code(store: Arc<dyn CodeStore>) {
+    compile::keep_in(store);
 }
 
 /// CUDA on the CPU.

@@ -17,8 +17,7 @@ use dxg_wire::cuda::SymbolInfo;
 use dxg_wire::cuda::symbol_kind;
 use parking_lot::Mutex;
 
-use super::super::SessionCalls;
-use super::charge::Charge;
+use super::charge::Part;
 use super::code::Code;
 use super::code::Improved;
 use super::code::Share;
@@ -30,13 +29,14 @@ use super::grid::Cost;
 use super::layout::Variables;
 use super::memory::Memory;
 use super::settings::Executor;
+use super::waits;
 
 /// Most threads of a block, whatever its function says.
 const MOST_THREADS: u64 = 1024;
 /// Bytes that a byte of text becomes, roughly: its meaning, its regions, its code.
 const PER_TEXT_BYTE: u64 = 32;
-/// What is charged is a multiple of this; modules of usual size cost nothing.
-const CHARGED_BYTES: u64 = 16 << 20;
+/// The modules of a context are charged in multiples of this: a few of usual size cost nothing.
+pub(super) const CHARGED_BYTES: u64 = 4 << 20;
 
 /// A module that is read and has no memory yet.
 pub(super) struct Loaded {
@@ -47,7 +47,7 @@ pub(super) struct Loaded {
     entries: Vec<Entry>,
     /// Gone once it is placed.
     program: Mutex<Option<Box<dyn Program>>>,
-    _charge: Charge,
+    _part: Part,
 }
 
 impl std::fmt::Debug for Loaded {
@@ -70,6 +70,7 @@ struct Entry {
     function: FuncId,
     limits: Limits,
     instructions: usize,
+    can_wait: bool,
 }
 
 /// A module with its variables in memory.
@@ -88,23 +89,19 @@ impl std::fmt::Debug for Placed {
 }
 
 impl Loaded {
-    /// What a module of so many bytes of text is charged for, before they are copied.
-    ///
-    /// # Errors
-    /// The quota has no room for it.
-    pub(super) fn charge(text_bytes: u64, calls: &Arc<dyn SessionCalls>) -> Result<Charge, Refused> {
-        let large_bytes = text_bytes.saturating_mul(PER_TEXT_BYTE) / CHARGED_BYTES * CHARGED_BYTES;
-        Charge::new(calls, large_bytes).ok_or_else(Refused::quota)
+    /// What a module of a text of so many bytes takes.
+    pub(super) fn bytes_of(text_bytes: u64) -> u64 {
+        text_bytes.saturating_mul(PER_TEXT_BYTE)
     }
 
-    /// Reads and links images.
+    /// Reads and links images. `part` is the room that they have.
     ///
     /// # Errors
     /// What is wrong with them.
     pub(super) fn new(
         images: &[compile::Image],
         binary_version: u32,
-        charge: Charge,
+        part: Part,
         (compiler, executor): (&dyn Compiler, Executor),
     ) -> Result<Self, Refused> {
         let module = Arc::new(compile::link(images)?);
@@ -119,7 +116,9 @@ impl Loaded {
                 let id = FuncId(u32::try_from(index).ok()?);
                 let instructions = function.blocks.iter().map(|block| block.insts.len()).sum();
                 let needs = program.needs(id);
-                Some((Entry { function: id, limits: limits(function, needs), instructions }, function, needs))
+                let limits = limits(function, needs);
+                let can_wait = waits::can_wait(&module, id);
+                Some((Entry { function: id, limits, instructions, can_wait }, function, needs))
             })
             .collect();
         let version = ptx_version(&module);
@@ -133,7 +132,7 @@ impl Loaded {
         let entries = entries.into_iter().map(|(entry, ..)| entry).collect();
         let info = encoder.as_slice().to_vec();
         let program = Mutex::new(Some(program));
-        Ok(Self { variables, info, entries, module, program, _charge: charge })
+        Ok(Self { variables, info, entries, module, program, _part: part })
     }
 
     /// Gives the variables their first values at `base`, once. Code that finds them there can be made then.
@@ -171,6 +170,11 @@ impl Placed {
     /// The code of an entry by its number, which was checked.
     pub(super) fn code(&self, number: usize) -> &Code {
         &self.codes[number]
+    }
+
+    /// Whether an entry can wait for what others do.
+    pub(super) fn can_wait(&self, number: usize) -> bool {
+        self.loaded.entries[number].can_wait
     }
 
     /// Instructions of an entry, without those of what it calls.

@@ -227,7 +227,7 @@ impl State {
             if grid.is_exhausted() {
                 threads == Some(0)
             } else {
-                threads == Some(0) || grid.wants_helpers() > 0
+                threads == Some(0) || grid.wants_helpers() > 0 && grid.has_room()
             }
         };
         let best =

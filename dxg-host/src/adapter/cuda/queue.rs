@@ -14,6 +14,9 @@ use super::super::cell::Cell;
 use super::context::Context;
 use super::work::Work;
 
+/// An entry that holds more than this counts as several.
+const BYTES_PER_WEIGHT: usize = 256;
+
 /// An entry of a stream.
 #[derive(Debug)]
 pub(super) struct Item {
@@ -21,6 +24,13 @@ pub(super) struct Item {
     pub(super) sequence: u64,
     /// What is done.
     pub(super) work: Work,
+}
+
+impl Item {
+    /// What it counts among all that waits: more where it holds more.
+    fn weight(&self) -> usize {
+        1 + self.work.held_bytes() / BYTES_PER_WEIGHT
+    }
 }
 
 /// Who has a stream.
@@ -92,10 +102,11 @@ impl Queue {
 
     /// Adds an entry.
     pub(super) fn push(self: &Arc<Self>, item: Item, eager: Eager) -> Pushed {
+        let weight = item.weight();
         let mut state = self.state.lock();
         if state.phase != Phase::Idle {
             state.items.push_back(item);
-            self.context.queued();
+            self.context.queued(weight);
             return Pushed::Queued;
         }
         self.context.enter();
@@ -106,7 +117,7 @@ impl Queue {
         state.phase = Phase::Ready;
         state.items.push_back(item);
         drop(state);
-        self.context.queued();
+        self.context.queued(weight);
         self.context.engine.pool.submit(Arc::clone(self));
         Pushed::Queued
     }
@@ -117,7 +128,7 @@ impl Queue {
         if let Some(item) = state.items.pop_front() {
             state.phase = Phase::Running;
             drop(state);
-            self.context.taken(1);
+            self.context.taken(item.weight());
             return Some(item);
         }
         state.phase = Phase::Idle;
@@ -194,10 +205,11 @@ impl Queue {
         }
         state.phase = Phase::Ready;
         let item = state.kept.take().unwrap_or(Item { sequence, work: Work::Nothing });
+        let weight = item.weight();
         state.items.push_front(item);
         self.context.enter();
         drop(state);
-        self.context.queued();
+        self.context.queued(weight);
         self.context.engine.pool.submit(Arc::clone(self));
     }
 
@@ -216,7 +228,7 @@ impl Queue {
             kernel.placed.code(kernel.function).forget(self);
         }
         drop(waiters);
-        self.context.taken(dropped.len());
+        self.context.taken(dropped.iter().map(Item::weight).sum());
     }
 
     /// Has `waiter`, which is parked, woken once entry `sequence` is complete. Whether it has to be.

@@ -150,6 +150,14 @@ impl Work {
         }
     }
 
+    /// Bytes that it holds beside itself.
+    pub(super) fn held_bytes(&self) -> usize {
+        match self {
+            Self::Launch(kernel) => kernel.launch.params.len(),
+            _ => 0,
+        }
+    }
+
     /// Whether it is done even when the context has failed: others may wait for it.
     fn survives_failure(&self) -> bool {
         matches!(self, Self::SignalCell { .. } | Self::Timestamp(_))
@@ -162,10 +170,9 @@ impl Kernel {
     }
 
     fn is_short(&self) -> bool {
-        self.placed
-            .cost(self.function)
-            .estimate(&self.launch)
-            .is_some_and(|estimate| estimate <= super::grid::SHORT)
+        let estimate = || self.placed.cost(self.function).estimate(&self.launch);
+        !self.placed.can_wait(self.function)
+            && estimate().is_some_and(|estimate| estimate <= super::grid::SHORT)
     }
 }
 

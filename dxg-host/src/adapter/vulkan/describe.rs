@@ -138,7 +138,7 @@ fn name_ourselves(
     name: &mut [c_char; vk::MAX_DRIVER_NAME_SIZE],
     info: &mut [c_char; vk::MAX_DRIVER_INFO_SIZE],
 ) {
-    let behind: Vec<c_char> = [&name[..], &[b' '.cast_signed()], &info[..]]
+    let behind: Vec<c_char> = [&name[..], &[c_char::from_ne_bytes([b' '])], &info[..]]
         .iter()
         .flat_map(|part| part.iter().copied().take_while(|c| *c != 0))
         .take(info.len() - 1)
@@ -147,7 +147,7 @@ fn name_ourselves(
     info[..behind.len()].copy_from_slice(&behind);
     *name = [0; vk::MAX_DRIVER_NAME_SIZE];
     for (to, from) in name.iter_mut().zip(OWN_DRIVER_NAME.to_bytes()) {
-        *to = from.cast_signed();
+        *to = c_char::from_ne_bytes([*from]);
     }
 }
 
@@ -279,13 +279,13 @@ mod tests {
     fn field<const N: usize>(text: &str) -> [c_char; N] {
         let mut field = [0; N];
         for (to, from) in field.iter_mut().zip(text.bytes()) {
-            *to = from.cast_signed();
+            *to = c_char::from_ne_bytes([from]);
         }
         field
     }
 
     fn text(field: &[c_char]) -> String {
-        let bytes: Vec<u8> = field.iter().map(|c| c.cast_unsigned()).collect();
+        let bytes: Vec<u8> = field.iter().flat_map(|c| c.to_ne_bytes()).collect();
         CStr::from_bytes_until_nul(&bytes).unwrap().to_str().unwrap().to_owned()
     }
 
@@ -298,7 +298,8 @@ mod tests {
 
     #[test]
     fn a_long_info_is_cut_and_still_ends() {
-        let (mut name, mut info) = (field("driver"), [b'x'.cast_signed(); vk::MAX_DRIVER_INFO_SIZE]);
+        let (mut name, mut info) =
+            (field("driver"), [c_char::from_ne_bytes([b'x']); vk::MAX_DRIVER_INFO_SIZE]);
         name_ourselves(&mut name, &mut info);
         assert_eq!(text(&info).len(), vk::MAX_DRIVER_INFO_SIZE - 1);
     }

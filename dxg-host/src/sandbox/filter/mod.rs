@@ -14,13 +14,17 @@ mod rules;
 
 use std::io;
 
+use super::enclosure::Compilers;
+
 /// When a filter comes into force. The second stage adds to the first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stage {
     /// Before the driver is loaded.
     Load,
     /// Before a client is served.
-    Serve,
+    Serve(Compilers),
+    /// In the place of that, in a keeper of code.
+    Keep,
 }
 
 /// Puts the filter of a stage in force for all threads of this process, for good.
@@ -30,7 +34,8 @@ pub(super) enum Stage {
 pub(super) fn install(stage: Stage) -> io::Result<()> {
     let rules = match stage {
         Stage::Load => rules::load(),
-        Stage::Serve => rules::serve(std::process::id()),
+        Stage::Serve(compilers) => rules::serve(std::process::id(), compilers),
+        Stage::Keep => rules::keep(std::process::id()),
     };
     install::install(&program::compile(&rules))
 }

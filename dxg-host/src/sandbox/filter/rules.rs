@@ -1,5 +1,6 @@
 //! What each stage refuses, and why.
 
+use super::super::enclosure::Compilers;
 use super::program::Rule;
 use super::program::Test;
 use super::program::When;
@@ -8,6 +9,15 @@ use super::program::When;
 const O_UNNAMED: i32 = 0o20_000_000;
 /// What `personality` is asked with to change nothing.
 const ASK_PERSONALITY: u32 = 0xFFFF_FFFF;
+
+/// Newer than `fchmodat`, with the same number on every machine.
+const FCHMODAT2: libc::c_long = 452;
+/// What `rename` of C libraries calls where there is no call of that name.
+#[cfg(target_arch = "x86_64")]
+const RENAMEAT: libc::c_long = libc::SYS_renameat;
+/// What `rename` of C libraries calls where there is no call of that name; `libc` does not know its number here.
+#[cfg(target_arch = "aarch64")]
+const RENAMEAT: libc::c_long = 38;
 
 /// Refused before the driver is loaded: no driver needs it, not even to load.
 pub(super) fn load() -> Vec<Rule> {
@@ -62,6 +72,7 @@ pub(super) fn load() -> Vec<Rule> {
         &mut rules,
         &[
             libc::SYS_kexec_load,
+            libc::SYS_kexec_file_load,
             libc::SYS_init_module,
             libc::SYS_finit_module,
             libc::SYS_delete_module,
@@ -134,8 +145,7 @@ pub(super) fn load() -> Vec<Rule> {
             libc::SYS_iopl,
             libc::SYS_ioperm,
             libc::SYS_modify_ldt,
-            // Not on every machine.
-            libc::SYS_kexec_file_load,
+            // Calls that newer machines never had.
             libc::SYS_uselib,
             libc::SYS__sysctl,
         ],
@@ -144,8 +154,11 @@ pub(super) fn load() -> Vec<Rule> {
 }
 
 /// Refused once the driver is loaded, too: only loading, or nothing at all, needs it. `own` is this process.
-pub(super) fn serve(own: u32) -> Vec<Rule> {
+pub(super) fn serve(own: u32, compilers: Compilers) -> Vec<Rule> {
     let mut rules = Vec::new();
+    if compilers == Compilers::OurOwn {
+        rules.extend(executable_memory());
+    }
     // Files are opened for reading only. For both ways stays open: devices are opened so when a client's device is
     // made. Landlock leaves no file but devices to be opened so.
     let creating = Test::AnyBit(bits(libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND | O_UNNAMED));
@@ -160,6 +173,7 @@ pub(super) fn serve(own: u32) -> Vec<Rule> {
             libc::SYS_mkdirat,
             libc::SYS_mknodat,
             libc::SYS_unlinkat,
+            RENAMEAT,
             libc::SYS_renameat2,
             libc::SYS_linkat,
             libc::SYS_symlinkat,
@@ -172,7 +186,7 @@ pub(super) fn serve(own: u32) -> Vec<Rule> {
         &[
             libc::SYS_fchmod,
             libc::SYS_fchmodat,
-            libc::SYS_fchmodat2,
+            FCHMODAT2,
             libc::SYS_fchown,
             libc::SYS_fchownat,
             libc::SYS_utimensat,
@@ -261,7 +275,6 @@ pub(super) fn serve(own: u32) -> Vec<Rule> {
                 libc::SYS_mknod,
                 libc::SYS_unlink,
                 libc::SYS_rename,
-                libc::SYS_renameat,
                 libc::SYS_link,
                 libc::SYS_symlink,
                 libc::SYS_chmod,
@@ -274,6 +287,43 @@ pub(super) fn serve(own: u32) -> Vec<Rule> {
                 libc::SYS_vfork,
             ],
         );
+    }
+    rules
+}
+
+/// What our own compiler does not do, and drivers may: it writes private pages first, and makes them executable and not writable
+/// then.
+fn executable_memory() -> Vec<Rule> {
+    let writable_too = bits(libc::PROT_WRITE | libc::PROT_EXEC);
+    let both = Test::Masked { mask: writable_too, equal: writable_too };
+    vec![
+        // Files, and memory that others may write, are no code any more: all libraries are loaded.
+        on(libc::SYS_mmap, 2, Test::AnyBit(bits(libc::PROT_EXEC))),
+        on(libc::SYS_mprotect, 2, both),
+        on(libc::SYS_pkey_mprotect, 2, both),
+    ]
+}
+
+/// Calls that a keeper of code makes for its files, which no worker may.
+const OF_FILES: &[libc::c_long] = &[
+    libc::SYS_openat,
+    libc::SYS_mkdirat,
+    libc::SYS_unlinkat,
+    libc::SYS_renameat2,
+    libc::SYS_utimensat,
+    libc::SYS_renameat,
+];
+
+/// Refused to a keeper beside what [`load`] refuses: what is refused to workers, but not its files, and what only
+/// drivers need. `own` is this process.
+pub(super) fn keep(own: u32) -> Vec<Rule> {
+    let new_processes = on(libc::SYS_clone, 0, Test::NoBit(bits(libc::CLONE_THREAD)));
+    let mut rules = serve(own, Compilers::OfDrivers);
+    rules.retain(|rule| !OF_FILES.contains(&rule.call) && *rule != new_processes);
+    refuse(&mut rules, &[libc::SYS_clone]);
+    // Code is kept here, and run elsewhere.
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.push(on(call, 2, Test::AnyBit(bits(libc::PROT_EXEC))));
     }
     rules
 }
@@ -321,16 +371,33 @@ mod tests {
         }
     }
 
+    /// By number, as the kernel's tables have them: another machine's would be other calls.
+    #[cfg(target_arch = "x86_64")]
+    const CHANGES_OF_NAMES: &[u32] =
+        &[76, 82, 83, 84, 85, 86, 87, 88, 133, 258, 259, 263, 264, 265, 266, 268, 316, 452];
+    #[cfg(target_arch = "aarch64")]
+    const CHANGES_OF_NAMES: &[u32] = &[33, 34, 35, 36, 37, 38, 45, 52, 53, 276, 452];
+
+    #[test]
+    fn each_call_that_changes_names_or_permissions_is_refused_by_its_number() {
+        let rules = serve(7);
+        for number in CHANGES_OF_NAMES {
+            let refused = |rule: &Rule| rule.call == libc::c_long::from(*number) && rule.when == When::Always;
+            assert!(rules.iter().any(refused), "{number} is let");
+        }
+    }
+
     #[test]
     fn no_rule_is_unused() {
         assert_none_is_shadowed(&load());
-        assert_none_is_shadowed(&serve(7));
+        assert_none_is_shadowed(&serve(7, Compilers::OurOwn));
+        assert_none_is_shadowed(&keep(7));
     }
 
     #[test]
     fn second_stage_does_not_repeat_whole_refusals_of_the_first() {
         let first = load();
-        for rule in serve(7) {
+        for rule in serve(7, Compilers::OurOwn) {
             let repeated = first.iter().any(|other| other.call == rule.call && other.when == When::Always);
             assert!(!repeated, "{rule:?} has no effect");
         }

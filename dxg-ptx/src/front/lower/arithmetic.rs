@@ -20,17 +20,19 @@ use Scalar::F16x2;
 use Scalar::F32;
 use Scalar::F32x2;
 use Scalar::F64;
+use Scalar::S8x4;
 use Scalar::S16;
 use Scalar::S16x2;
 use Scalar::S32;
 use Scalar::S64;
+use Scalar::U8x4;
 use Scalar::U16;
 use Scalar::U16x2;
 use Scalar::U32;
 use Scalar::U64;
 
 const INTEGERS: &[Scalar] = &[U16, U32, U64, S16, S32, S64];
-const PAIRS: &[Scalar] = &[U16x2, S16x2];
+const PACKED: &[Scalar] = &[U16x2, S16x2, U8x4, S8x4];
 const FLOATS: &[Scalar] = &[F32, F64, F16, F16x2, BF16, BF16x2, F32x2];
 
 /// What an instruction says besides its operation.
@@ -105,7 +107,7 @@ fn sum<'a>(
     input: Input,
 ) -> Result<()> {
     let carry = p.chain(ins, input);
-    let head = p.shape(ins, &[INTEGERS, PAIRS, FLOATS])?;
+    let head = p.shape(ins, &[INTEGERS, PACKED, FLOATS])?;
     if carry != Carry::default() && !matches!(head.ty, U32 | S32 | U64 | S64) {
         return Err(ins.fail("carries in integers of 32 and 64 bits only"));
     }
@@ -244,7 +246,7 @@ pub(in crate::front) fn abs<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -
 }
 
 pub(in crate::front) fn neg<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    let head = p.shape(ins, &[&[S16, S32, S64], FLOATS])?;
+    let head = p.shape(ins, &[&[S16, S32, S64, S8x4], FLOATS])?;
     p.regular(ins, head, AluOp::Neg, 1)
 }
 
@@ -257,7 +259,7 @@ pub(in crate::front) fn max<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -
 }
 
 fn least<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>, two: AluOp, three: AluOp) -> Result<()> {
-    let head = p.shape(ins, &[INTEGERS, PAIRS, FLOATS])?;
+    let head = p.shape(ins, &[INTEGERS, PACKED, FLOATS])?;
     if ins.args.len() == 4 && head.ty == F32 {
         return p.regular(ins, head, three, 3);
     }

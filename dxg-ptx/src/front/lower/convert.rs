@@ -105,6 +105,8 @@ fn is_number(ty: Scalar) -> bool {
             | Scalar::B128
             | Scalar::U16x2
             | Scalar::S16x2
+            | Scalar::U8x4
+            | Scalar::S8x4
             | Scalar::F32x2
     )
 }

@@ -1,22 +1,21 @@
-//! Matrix operations of a warp.
+//! Matrix operations of a warp on registers of known layout.
 
 use crate::front::Parser;
 use crate::front::Result;
+use crate::front::operand::Arg;
 use crate::front::operand::Instruction;
 use crate::ir::Address;
 use crate::ir::Base;
-use crate::ir::Fragment;
 use crate::ir::Integral;
 use crate::ir::Layout;
 use crate::ir::MatrixType;
 use crate::ir::Op;
 use crate::ir::Operand;
-use crate::ir::Round;
 use crate::ir::Scalar;
 use crate::ir::Space;
 use crate::ir::WarpOp;
 
-fn matrix_type(name: &str) -> Option<MatrixType> {
+pub(super) fn matrix_type(name: &str) -> Option<MatrixType> {
     Some(match name {
         "f16" => MatrixType::F16,
         "bf16" => MatrixType::BF16,
@@ -36,7 +35,7 @@ fn matrix_type(name: &str) -> Option<MatrixType> {
 }
 
 /// Bits of an element.
-fn element_bits(ty: MatrixType) -> u32 {
+pub(super) fn element_bits(ty: MatrixType) -> u32 {
     match ty {
         MatrixType::B1 => 1,
         MatrixType::U4 | MatrixType::S4 => 4,
@@ -48,7 +47,7 @@ fn element_bits(ty: MatrixType) -> u32 {
 }
 
 /// The register that holds elements of a type.
-fn register(ty: MatrixType) -> Scalar {
+pub(super) fn register(ty: MatrixType) -> Scalar {
     match ty {
         MatrixType::F64 => Scalar::F64,
         MatrixType::F32 => Scalar::F32,
@@ -57,24 +56,24 @@ fn register(ty: MatrixType) -> Scalar {
 }
 
 /// Registers of a lane that hold so many elements of a matrix.
-fn registers(rows: u16, columns: u16, ty: MatrixType) -> usize {
+pub(super) fn registers(rows: u16, columns: u16, ty: MatrixType) -> usize {
     let bits = u32::from(rows) * u32::from(columns) * element_bits(ty) / 32;
     let each = if ty == MatrixType::F64 { 64 } else { 32 };
     usize::try_from(bits.div_ceil(each)).unwrap_or(0)
 }
 
 /// `m16n8k16` and the like.
-fn shape(word: &str) -> Option<[u16; 3]> {
+pub(super) fn shape(word: &str) -> Option<[u16; 3]> {
     let (m, rest) = word.strip_prefix('m')?.split_once('n')?;
     let (n, k) = rest.split_once('k')?;
     Some([m.parse().ok()?, n.parse().ok()?, k.parse().ok()?])
 }
 
-fn layout(ins: &mut Instruction<'_>) -> Option<Layout> {
+pub(super) fn layout(ins: &mut Instruction<'_>) -> Option<Layout> {
     ins.words.choose(&[("row", Layout::Row), ("col", Layout::Col)])
 }
 
-fn integral(is_set: bool) -> Integral {
+pub(super) fn integral(is_set: bool) -> Integral {
     if is_set { Integral::Yes } else { Integral::No }
 }
 
@@ -104,11 +103,43 @@ fn is_mma_shape(shape: [u16; 3], a: MatrixType, b: MatrixType) -> bool {
     }
 }
 
+/// The shapes of `mma.sp` with the types of A and B, and the greatest selector of each.
+fn sparse_selectors(shape: [u16; 3], a: MatrixType, b: MatrixType) -> Option<u8> {
+    use MatrixType as T;
+    let [16, 8, k] = shape else { return None };
+    Some(match (a, b, k) {
+        (T::F16, T::F16, 16) | (T::BF16, T::BF16, 16) | (T::TF32, T::TF32, 8) => 3,
+        (T::F16, T::F16, 32) | (T::BF16, T::BF16, 32) | (T::TF32, T::TF32, 16) => 1,
+        (T::U8 | T::S8, T::U8 | T::S8, 32) | (T::U4 | T::S4, T::U4 | T::S4, 64) => 1,
+        (T::U8 | T::S8, T::U8 | T::S8, 64) | (T::U4 | T::S4, T::U4 | T::S4, 128) => 0,
+        (T::E4M3 | T::E5M2, T::E4M3 | T::E5M2, 64) => 0,
+        _ => return None,
+    })
+}
+
+/// Takes the numbers of registers of D, A, B and C; A has every second element if it is sparse.
+fn mma_registers(shape: [u16; 3], types: [MatrixType; 4], is_sparse: bool) -> [usize; 4] {
+    let [m, n, k] = shape;
+    if shape == [8, 8, 4] && types[1] == MatrixType::F16 {
+        // Four products at once, one for each quad pair: C and D have four times as many elements as one product.
+        let of = |ty| if ty == MatrixType::F32 { 8 } else { 4 };
+        return [of(types[0]), 2, 2, of(types[3])];
+    }
+    let kept = if is_sparse { k / 2 } else { k };
+    [
+        registers(m, n, types[0]),
+        registers(m, kept, types[1]),
+        registers(k, n, types[2]),
+        registers(m, n, types[3]),
+    ]
+}
+
 pub(in crate::front) fn mma<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    let kind = ["sp", "sp::ordered_metadata", "block_scale", "kind::f8f6f4", "kind::mxf8f6f4", "kind::mxf4"];
-    if let Some(word) = kind.into_iter().find(|word| ins.words.sees(word)) {
+    let kinds = ["block_scale", "kind::f8f6f4", "kind::mxf8f6f4", "kind::mxf4", "kind::mxf4nvf4"];
+    if let Some(word) = kinds.into_iter().find(|word| ins.words.sees(word)) {
         return Err(ins.refuse(format!("is not supported with `.{word}`, which is of later devices")));
     }
+    let is_sparse = ins.words.has("sp") || ins.words.has("sp::ordered_metadata");
     ins.words.has("sync");
     ins.words.has("aligned");
     let shape = ins.words.read(shape).ok_or_else(|| ins.fail("needs a shape"))?;
@@ -119,10 +150,12 @@ pub(in crate::front) fn mma<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -
     let types = types(ins)?;
     let and_popc = bit_operation(ins, types[1])?;
     ins.words.finish(ins.opcode)?;
-    ins.count(4, 4)?;
-    if !is_mma_shape(shape, types[1], types[2]) {
+    let selectors = if is_sparse { sparse_selectors(shape, types[1], types[2]) } else { None };
+    if is_sparse && selectors.is_none() || !is_sparse && !is_mma_shape(shape, types[1], types[2]) {
         return Err(ins.fail("has no such shape of these types"));
     }
+    let count = if is_sparse { 6 } else { 4 };
+    ins.count(count, count)?;
     let is_quad = shape == [8, 8, 4] && types[1] == MatrixType::F16;
     if !is_quad && [first, second] != [Layout::Row, Layout::Col] {
         return Err(ins.fail("of these types multiplies `.row` by `.col`"));
@@ -130,26 +163,31 @@ pub(in crate::front) fn mma<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -
     if saturate == Integral::Yes && (types[0] != MatrixType::S32 || types[1] == MatrixType::B1) {
         return Err(ins.fail("does not take `.satfinite` with these types"));
     }
-    let counts = if is_quad {
-        // Four products at once, one for each quad pair: C and D have four times as many elements as one product.
-        let of = |ty| if ty == MatrixType::F32 { 8 } else { 4 };
-        [of(types[0]), 2, 2, of(types[3])]
-    } else {
-        [
-            registers(shape[0], shape[1], types[0]),
-            registers(shape[0], shape[2], types[1]),
-            registers(shape[2], shape[1], types[2]),
-            registers(shape[0], shape[1], types[3]),
-        ]
-    };
+    let counts = mma_registers(shape, types, is_sparse);
     let dsts = p.lane_dsts(ins, 0, counts[0], register(types[0]))?;
-    let mut srcs = Vec::with_capacity(counts[1] + counts[2] + counts[3]);
+    let mut srcs = Vec::with_capacity(counts[1] + counts[2] + counts[3] + 1);
     for (index, (&count, &ty)) in counts.iter().zip(&types).enumerate().skip(1) {
         srcs.extend(p.lane_values(ins, index, count, register(ty))?);
     }
-    let op = WarpOp::Mma { shape, layouts: [first, second], types, saturate, and_popc };
+    let sparse = match selectors {
+        Some(most) => {
+            srcs.push(p.value(ins, 4, Scalar::B32)?);
+            Some(selector(ins, most)?)
+        }
+        None => None,
+    };
+    let op = WarpOp::Mma { shape, layouts: [first, second], types, saturate, and_popc, sparse };
     p.emit(ins, Op::Warp { op, mask: None, dsts, srcs });
     Ok(())
+}
+
+/// The selector of lanes with metadata: a number up to another one.
+fn selector(ins: &Instruction<'_>, most: u8) -> Result<u8> {
+    let number = match ins.piece(5)?.arg {
+        Arg::Literal(literal) => literal.integer().and_then(|number| u8::try_from(number).ok()),
+        _ => None,
+    };
+    number.filter(|&number| number <= most).ok_or_else(|| ins.bad(5, format!("is a number up to {most}")))
 }
 
 /// The four element types: of D, A, B and C.
@@ -183,7 +221,7 @@ fn bit_operation(ins: &mut Instruction<'_>, a: MatrixType) -> Result<Integral> {
 }
 
 /// An address of a matrix: a register and what is added to it.
-fn place<'a>(
+pub(super) fn place<'a>(
     p: &mut Parser<'a>,
     ins: &Instruction<'a>,
     index: usize,
@@ -265,188 +303,5 @@ pub(in crate::front) fn movmatrix<'a>(p: &mut Parser<'a>, ins: &mut Instruction<
     let dsts = vec![p.dst(ins, 0, Scalar::B32)?];
     let srcs = vec![p.value(ins, 1, Scalar::B32)?];
     p.emit(ins, Op::Warp { op: WarpOp::MovMatrix, mask: None, dsts, srcs });
-    Ok(())
-}
-
-/// The shapes of `wmma` with the types of A and B.
-fn is_wmma_shape(shape: [u16; 3], a: MatrixType) -> bool {
-    match a {
-        MatrixType::F16 | MatrixType::BF16 | MatrixType::U8 | MatrixType::S8 => {
-            matches!(shape, [16, 16, 16] | [8, 32, 16] | [32, 8, 16])
-        }
-        MatrixType::TF32 => shape == [16, 16, 8],
-        MatrixType::F64 => shape == [8, 8, 4],
-        MatrixType::U4 | MatrixType::S4 => shape == [8, 8, 32],
-        MatrixType::B1 => shape == [8, 8, 128],
-        _ => false,
-    }
-}
-
-/// Registers of a fragment of `wmma`; halves of A and B are held twice.
-fn fragment_registers(shape: [u16; 3], fragment: Fragment, ty: MatrixType) -> usize {
-    let [m, n, k] = shape;
-    match (fragment, ty) {
-        (Fragment::A | Fragment::B, MatrixType::F16) => 8,
-        (Fragment::A, _) => registers(m, k, ty),
-        (Fragment::B, _) => registers(k, n, ty),
-        (Fragment::C | Fragment::D, _) => registers(m, n, ty),
-    }
-}
-
-pub(in crate::front) fn wmma<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    ins.words.has("sync");
-    ins.words.has("aligned");
-    if ins.words.has("load") {
-        return wmma_load(p, ins);
-    }
-    if ins.words.has("store") {
-        return wmma_store(p, ins);
-    }
-    if ins.words.has("mma") {
-        return wmma_mma(p, ins);
-    }
-    Err(ins.fail("needs `.load`, `.store` or `.mma`"))
-}
-
-/// What a load or a store of a fragment says.
-struct Moved {
-    fragment: Fragment,
-    shape: [u16; 3],
-    layout: Layout,
-    ty: MatrixType,
-    space: Space,
-}
-
-fn moved<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<Moved> {
-    let fragment =
-        ins.words.choose(&[("a", Fragment::A), ("b", Fragment::B), ("c", Fragment::C), ("d", Fragment::D)]);
-    let fragment = fragment.ok_or_else(|| ins.fail("needs a matrix"))?;
-    let shape = ins.words.read(shape).ok_or_else(|| ins.fail("needs a shape"))?;
-    let layout = layout(ins).ok_or_else(|| ins.fail("needs a layout"))?;
-    let space = p.space(ins)?.unwrap_or(Space::Generic);
-    let ty = ins.words.read(matrix_type).ok_or_else(|| ins.fail("needs an element type"))?;
-    ins.words.finish(ins.opcode)?;
-    let is_known = match fragment {
-        Fragment::A | Fragment::B => is_wmma_shape(shape, ty),
-        Fragment::C | Fragment::D => match ty {
-            MatrixType::F16 => is_wmma_shape(shape, MatrixType::F16),
-            MatrixType::F32 => is_wmma_shape(shape, MatrixType::F16) || shape == [16, 16, 8],
-            MatrixType::S32 => is_wmma_shape(shape, MatrixType::U8) || matches!(shape, [8, 8, 32 | 128]),
-            MatrixType::F64 => shape == [8, 8, 4],
-            _ => false,
-        },
-    };
-    if !is_known {
-        return Err(ins.fail("has no such shape of these types"));
-    }
-    check_small_layout(ins, ty, fragment, layout)?;
-    Ok(Moved { fragment, shape, layout, ty, space })
-}
-
-/// Matrices of less than 8 bits an element lie in memory in one way.
-fn check_small_layout(
-    ins: &Instruction<'_>,
-    ty: MatrixType,
-    fragment: Fragment,
-    layout: Layout,
-) -> Result<()> {
-    let want = if fragment == Fragment::A { Layout::Row } else { Layout::Col };
-    if element_bits(ty) < 8 && layout != want {
-        return Err(ins.fail("of these types has `.a` in `.row` and `.b` in `.col`"));
-    }
-    Ok(())
-}
-
-/// The distance of rows or columns: as it is written, or what the shape says.
-fn stride<'a>(p: &mut Parser<'a>, ins: &Instruction<'a>, moved: &Moved) -> Result<Operand> {
-    if ins.args.len() == 3 {
-        return p.value(ins, 2, Scalar::U32);
-    }
-    let [m, n, k] = moved.shape;
-    let (rows, columns) = match moved.fragment {
-        Fragment::A => (m, k),
-        Fragment::B => (k, n),
-        Fragment::C | Fragment::D => (m, n),
-    };
-    Ok(Operand::Imm(u64::from(if moved.layout == Layout::Row { columns } else { rows })))
-}
-
-fn wmma_load<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    let moved = moved(p, ins)?;
-    ins.count(2, 3)?;
-    let Moved { fragment, shape, layout, ty, .. } = moved;
-    let count = fragment_registers(shape, fragment, ty);
-    let dsts = p.lane_dsts(ins, 0, count, register(ty))?;
-    let (space, src, offset) = place(p, ins, 1, moved.space)?;
-    let srcs = vec![src, stride(p, ins, &moved)?];
-    let op = WarpOp::WmmaLoad { fragment, shape, layout, ty, space, offset };
-    p.emit(ins, Op::Warp { op, mask: None, dsts, srcs });
-    Ok(())
-}
-
-fn wmma_store<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    let moved = moved(p, ins)?;
-    ins.count(2, 3)?;
-    let Moved { fragment, shape, layout, ty, .. } = moved;
-    if fragment != Fragment::D {
-        return Err(ins.fail("stores the matrix `.d`"));
-    }
-    let (space, src, offset) = place(p, ins, 0, moved.space)?;
-    let mut srcs = vec![src, stride(p, ins, &moved)?];
-    srcs.extend(p.lane_values(ins, 1, fragment_registers(shape, fragment, ty), register(ty))?);
-    let op = WarpOp::WmmaStore { shape, layout, ty, space, offset };
-    p.emit(ins, Op::Warp { op, mask: None, dsts: Vec::new(), srcs });
-    Ok(())
-}
-
-fn wmma_mma<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<()> {
-    let is_and = ins.words.choose(&[("and", true), ("xor", false)]);
-    let is_popc = ins.words.has("popc");
-    let (Some(first), Some(second)) = (layout(ins), layout(ins)) else {
-        return Err(ins.fail("needs two layouts"));
-    };
-    let shape = ins.words.read(shape).ok_or_else(|| ins.fail("needs a shape"))?;
-    let round = ins.words.round();
-    let saturate = integral(ins.words.has("satfinite"));
-    let mut named = Vec::new();
-    while let Some(ty) = ins.words.read(matrix_type) {
-        named.push(ty);
-    }
-    ins.words.finish(ins.opcode)?;
-    let types = match named[..] {
-        // Of halves, only the types of D and C are named.
-        [d, c] => [d, MatrixType::F16, MatrixType::F16, c],
-        [d, a, b, c] => [d, a, b, c],
-        _ => return Err(ins.fail("needs two or four element types")),
-    };
-    if !is_wmma_shape(shape, types[1]) || element_bits(types[1]) != element_bits(types[2]) {
-        return Err(ins.fail("has no such shape of these types"));
-    }
-    if (types[1] == MatrixType::B1) != (is_and.is_some() && is_popc) {
-        return Err(ins.fail("of bits, and of nothing else, says `.xor.popc` or `.and.popc`"));
-    }
-    check_small_layout(ins, types[1], Fragment::A, first)?;
-    check_small_layout(ins, types[2], Fragment::B, second)?;
-    if round.is_some() && types[1] != MatrixType::F64 || round == Some(Round::NearestAway) {
-        return Err(ins.fail("does not round these types so"));
-    }
-    let is_integer = types[0] == MatrixType::S32;
-    // Of halves it was allowed once, and said nothing.
-    let saturate_fits = is_integer && types[1] != MatrixType::B1 || types[1] == MatrixType::F16;
-    if saturate == Integral::Yes && !saturate_fits {
-        return Err(ins.fail("does not take `.satfinite` with these types"));
-    }
-    ins.count(4, 4)?;
-    let parts = [Fragment::D, Fragment::A, Fragment::B, Fragment::C];
-    let count = |index: usize| fragment_registers(shape, parts[index], types[index]);
-    let dsts = p.lane_dsts(ins, 0, count(0), register(types[0]))?;
-    let mut srcs = Vec::new();
-    for (index, &ty) in types.iter().enumerate().skip(1) {
-        srcs.extend(p.lane_values(ins, index, count(index), register(ty))?);
-    }
-    let and_popc = integral(is_and == Some(true));
-    let round = round.unwrap_or_default();
-    let op = WarpOp::WmmaMma { shape, layouts: [first, second], types, round, saturate, and_popc };
-    p.emit(ins, Op::Warp { op, mask: None, dsts, srcs });
     Ok(())
 }

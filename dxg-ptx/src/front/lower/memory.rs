@@ -125,6 +125,8 @@ fn access<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -> Result<Access> {
             | Scalar::BF16x2
             | Scalar::U16x2
             | Scalar::S16x2
+            | Scalar::U8x4
+            | Scalar::S8x4
             | Scalar::F32x2
             | Scalar::TF32
     ) && !ty.is_narrow_pair();

@@ -15,6 +15,7 @@ pub(super) mod moves;
 mod narrow;
 pub(super) mod video;
 pub(super) mod warp;
+pub(super) mod wmma;
 
 use crate::diagnostics::Diagnostic;
 use crate::front::Parser;

@@ -3,6 +3,7 @@
 use cranelift_codegen::ir::AtomicRmwOp;
 use cranelift_codegen::ir::BlockArg;
 use cranelift_codegen::ir::InstBuilder as _;
+use cranelift_codegen::ir::MemFlagsData;
 use cranelift_codegen::ir::Value;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types;
@@ -18,6 +19,7 @@ use crate::ir::Reg;
 use crate::ir::Scalar;
 use crate::ir::Space;
 use crate::native::callbacks::Helper;
+use crate::native::context::at;
 
 /// The processor's own operation, if it has one.
 const fn machine(op: AtomicOp, ty: Scalar) -> Option<AtomicRmwOp> {
@@ -50,7 +52,11 @@ impl Emitter<'_, '_> {
         for index in 0..count as usize {
             let place = self.b.ins().iadd_imm_s(pointer, i64::from(size) * index as i64);
             let operand = b.get(index).copied().unwrap_or(Operand::Imm(0));
-            let old = self.element(*space, (*op, *ty), place, (operand, *c));
+            let old = if *ty == Scalar::B128 && !self.has_wide_atomics() {
+                self.element_by_helper(place, (operand, *c))
+            } else {
+                self.element(*space, (*op, *ty), place, (operand, *c))
+            };
             if let Some(Some(dst)) = dsts.get(index) {
                 results.push((*dst, old));
             }
@@ -58,6 +64,24 @@ impl Emitter<'_, '_> {
         for (dst, old) in results {
             self.write(dst, old, Extend::of(*ty), None);
         }
+    }
+
+    /// Whether Cranelift exchanges 128 bits on this machine.
+    fn has_wide_atomics(&self) -> bool {
+        self.isa.isa_flags().iter().any(|flag| flag.name == "has_cmpxchg16b" && flag.as_bool() == Some(true))
+    }
+
+    /// One element of 128 bits; the old value.
+    fn element_by_helper(&mut self, place: Value, (b, c): (Operand, Option<Operand>)) -> Value {
+        let mut words = vec![place];
+        for operand in [b, c.unwrap_or(Operand::Imm(0))] {
+            let value = self.operand(operand, types::I128);
+            let (low, high) = self.b.ins().isplit(value);
+            words.extend([low, high]);
+        }
+        let low = self.effect(&words);
+        let high = self.b.ins().load(types::I64, MemFlagsData::trusted(), self.context, at::SCRATCH + 8);
+        self.b.ins().iconcat(low, high)
     }
 
     /// One element; the old value.

@@ -7,9 +7,11 @@ use std::time::Instant;
 
 use anyhow::Result;
 use dxg_tests_vulkan::bench::Length;
+use dxg_tests_vulkan::bench::kernels::MANDELBROT_SIDE;
 use dxg_tests_vulkan::bench::median;
 
 use crate::driver::Cuda;
+use crate::driver::Function;
 use crate::driver::Shape;
 use crate::kernels::function;
 
@@ -72,6 +74,59 @@ pub(crate) fn launches(length: Length) -> Result<f64> {
         Ok(begin.elapsed())
     })?;
     Ok(f64::from(COUNT) / microseconds * 1e3)
+}
+
+/// Kernels of a graph.
+const NODES: usize = 100;
+
+/// How kernels are put on a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One by one.
+    Single,
+    /// As a graph of branches, each a chain.
+    Graph(usize),
+}
+
+/// Empty kernels and one wait, in thousands a second.
+pub(crate) fn empty_kernels(form: Form, length: Length) -> Result<f64> {
+    let cuda = Cuda::open()?;
+    let empty = function(&cuda, "empty")?;
+    kernels(&cuda, empty, (&ONE_BLOCK, &[]), form, rounds(length, 3000))
+}
+
+/// Kernels of one block that take some time, and one wait, in thousands a second.
+pub(crate) fn small_kernels(form: Form, length: Length) -> Result<f64> {
+    let cuda = Cuda::open()?;
+    let small = function(&cuda, "mandelbrot")?;
+    let to = cuda.allocate((MANDELBROT_SIDE * MANDELBROT_SIDE * 4) as usize)?;
+    let shape = Shape { grid: [1, 1, 1], block: [16, 16, 1], shared_bytes: 0 };
+    kernels(&cuda, small, (&shape, &[to.to_le_bytes().to_vec()]), form, rounds(length, 300))
+}
+
+fn kernels(
+    cuda: &Cuda,
+    function: Function,
+    (shape, parameters): (&Shape, &[Vec<u8>]),
+    form: Form,
+    rounds: usize,
+) -> Result<f64> {
+    let graph = match form {
+        Form::Single => None,
+        Form::Graph(branches) => {
+            Some(cuda.graph(function, shape, parameters, [branches, NODES / branches])?)
+        }
+    };
+    let microseconds = median_us(rounds, || {
+        let begin = Instant::now();
+        match graph {
+            Some(graph) => cuda.launch_graph(graph)?,
+            None => (0..NODES).try_for_each(|_| cuda.launch(function, shape, parameters))?,
+        }
+        cuda.synchronize()?;
+        Ok(begin.elapsed())
+    })?;
+    Ok(NODES as f64 / microseconds * 1e3)
 }
 
 /// Which way a copy goes.

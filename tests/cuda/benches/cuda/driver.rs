@@ -63,6 +63,12 @@ functions! {
         block_x: c_uint, block_y: c_uint, block_z: c_uint, shared_bytes: c_uint, stream: Handle,
         parameters: *mut *mut c_void, extra: *mut *mut c_void
     );
+    cuGraphCreate(graph: *mut Handle, flags: c_uint);
+    cuGraphAddKernelNode_v2(
+        node: *mut Handle, graph: Handle, before: *const Handle, count: usize, parameters: *const [u64; 9]
+    );
+    cuGraphInstantiateWithFlags(exec: *mut Handle, graph: Handle, flags: u64);
+    cuGraphLaunch(exec: Handle, stream: Handle);
 }
 
 /// The first device, with its context current in this thread, for the life of the process.
@@ -77,6 +83,10 @@ pub(crate) struct Module(Handle);
 /// A kernel of a module that is loaded.
 #[derive(Clone, Copy)]
 pub(crate) struct Function(Handle);
+
+/// A graph that can be launched.
+#[derive(Clone, Copy)]
+pub(crate) struct Graph(Handle);
 
 /// How much of a kernel is launched.
 #[derive(Clone, Copy, Debug)]
@@ -210,6 +220,65 @@ impl Cuda {
             )
         };
         self.check("cuLaunchKernel", done)
+    }
+
+    /// A graph of so many branches, each a chain of so many times the kernel.
+    pub(crate) fn graph(
+        &self,
+        function: Function,
+        shape: &Shape,
+        parameters: &[Vec<u8>],
+        [branches, length]: [usize; 2],
+    ) -> Result<Graph> {
+        let mut places: Vec<Handle> =
+            parameters.iter().map(|bytes| bytes.as_ptr().cast_mut().cast()).collect();
+        let pair = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+        let Shape { grid: [x, y, z], block: [u, v, w], shared_bytes } = *shape;
+        let list = places.as_mut_ptr().expose_provenance() as u64;
+        let node = [
+            function.0.expose_provenance() as u64,
+            pair(x, y),
+            pair(z, u),
+            pair(v, w),
+            u64::from(shared_bytes),
+            list,
+            0,
+            0,
+            0,
+        ];
+        let mut graph = ptr::null_mut();
+        // SAFETY: the place to write to is alive.
+        self.check("cuGraphCreate", unsafe { (self.api.cuGraphCreate)(&raw mut graph, 0) })?;
+        for _ in 0..branches {
+            let mut before = ptr::null_mut();
+            for place in 0..length {
+                let mut made = ptr::null_mut();
+                let count = place.min(1);
+                // SAFETY: the places to read and to write are alive, and there is a pointer to each parameter of the kernel.
+                let done = unsafe {
+                    (self.api.cuGraphAddKernelNode_v2)(
+                        &raw mut made,
+                        graph,
+                        &raw const before,
+                        count,
+                        &raw const node,
+                    )
+                };
+                self.check("cuGraphAddKernelNode", done)?;
+                before = made;
+            }
+        }
+        let mut exec = ptr::null_mut();
+        // SAFETY: the place to write to is alive.
+        let done = unsafe { (self.api.cuGraphInstantiateWithFlags)(&raw mut exec, graph, 0) };
+        self.check("cuGraphInstantiate", done)?;
+        Ok(Graph(exec))
+    }
+
+    /// Queues a graph.
+    pub(crate) fn launch_graph(&self, graph: Graph) -> Result<()> {
+        // SAFETY: the graph is never destroyed; its kernels work on memory of the device only.
+        self.check("cuGraphLaunch", unsafe { (self.api.cuGraphLaunch)(graph.0, ptr::null_mut()) })
     }
 
     /// Waits for everything.

@@ -232,6 +232,8 @@ fn measure_here(number: &Number, length: Length) -> Result<f64> {
         Number::LaunchAndWait => calls::launch_and_wait(length),
         Number::LaunchAfterRest => calls::launch_after_rest(length),
         Number::Launches => calls::launches(length),
+        Number::EmptyKernels(form) => calls::empty_kernels(*form, length),
+        Number::SmallKernels(form) => calls::small_kernels(*form, length),
         Number::Copy(way, memory) => calls::copy(*way, *memory, length),
         Number::Allocate(size_bytes) => calls::allocate(*size_bytes, length),
         Number::Module(case, text) => modules::ready(case, *text),

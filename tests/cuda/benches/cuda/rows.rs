@@ -6,6 +6,7 @@ use anyhow::Result;
 use anyhow::bail;
 use dxg_tests_vulkan::bench::kernels::Kernel;
 
+use crate::calls::Form;
 use crate::calls::HostMemory;
 use crate::calls::Way;
 use crate::modules;
@@ -68,6 +69,8 @@ pub(crate) enum Number {
     LaunchAndWait,
     LaunchAfterRest,
     Launches,
+    EmptyKernels(Form),
+    SmallKernels(Form),
     Copy(Way, HostMemory),
     Allocate(usize),
     Module(String, Text),
@@ -103,12 +106,20 @@ impl Number {
     }
 }
 
-const SIMPLE: [(&str, Number); 9] = [
+/// Branches of graphs that have them.
+const BRANCHES: usize = 4;
+
+const SIMPLE: [(&str, Number); 14] = [
     ("plain_saxpy", Number::PlainSaxpy),
     ("plain_copy", Number::PlainCopy),
     ("launch_wait", Number::LaunchAndWait),
     ("launch_rest", Number::LaunchAfterRest),
     ("launches", Number::Launches),
+    ("empty_single", Number::EmptyKernels(Form::Single)),
+    ("empty_chain", Number::EmptyKernels(Form::Graph(1))),
+    ("empty_branches", Number::EmptyKernels(Form::Graph(BRANCHES))),
+    ("small_chain", Number::SmallKernels(Form::Graph(1))),
+    ("small_branches", Number::SmallKernels(Form::Graph(BRANCHES))),
     ("h2d", Number::Copy(Way::ToDevice, HostMemory::Pageable)),
     ("d2h", Number::Copy(Way::FromDevice, HostMemory::Pageable)),
     ("h2d_pinned", Number::Copy(Way::ToDevice, HostMemory::Pinned)),
@@ -131,6 +142,11 @@ impl fmt::Display for Number {
             Self::LaunchAndWait => "launch_wait",
             Self::LaunchAfterRest => "launch_rest",
             Self::Launches => "launches",
+            Self::EmptyKernels(Form::Single) => "empty_single",
+            Self::EmptyKernels(Form::Graph(1)) => "empty_chain",
+            Self::EmptyKernels(Form::Graph(_)) => "empty_branches",
+            Self::SmallKernels(Form::Graph(2..)) => "small_branches",
+            Self::SmallKernels(_) => "small_chain",
             Self::Copy(Way::ToDevice, HostMemory::Pageable) => "h2d",
             Self::Copy(Way::FromDevice, HostMemory::Pageable) => "d2h",
             Self::Copy(Way::ToDevice, HostMemory::Pinned) => "h2d_pinned",
@@ -187,6 +203,27 @@ pub(crate) fn all() -> Result<Vec<Row>> {
             .aim(Aim::Most(25.0)),
         row("launch_rest", "the same after 5 ms of rest", "us", None, Number::LaunchAfterRest),
         row("launches", "empty kernels, one wait for 10,000", "k/s", None, Number::Launches),
+        row(
+            "graph_chain",
+            "100 empty kernels as a graph, one wait; singly",
+            "k/s",
+            Some(Number::EmptyKernels(Form::Single)),
+            Number::EmptyKernels(Form::Graph(1)),
+        ),
+        row(
+            "graph_empty_branches",
+            "100 empty kernels in 4 branches; in a chain",
+            "k/s",
+            Some(Number::EmptyKernels(Form::Graph(1))),
+            Number::EmptyKernels(Form::Graph(BRANCHES)),
+        ),
+        row(
+            "graph_branches",
+            "100 kernels of a block in 4 branches; in a chain",
+            "k/s",
+            Some(Number::SmallKernels(Form::Graph(1))),
+            Number::SmallKernels(Form::Graph(BRANCHES)),
+        ),
         copy("copy_h2d", Way::ToDevice, HostMemory::Pageable),
         copy("copy_d2h", Way::FromDevice, HostMemory::Pageable),
         copy("copy_h2d_pinned", Way::ToDevice, HostMemory::Pinned),

@@ -5,13 +5,14 @@
 use std::process::ExitCode;
 
 use dxg_tests_cuda::by_descriptor;
+use dxg_tests_cuda::graphs;
 use dxg_tests_cuda::scenarios;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let name = arguments.next().unwrap_or_default();
-    let Some((_, run)) = scenarios::ALL.iter().chain(by_descriptor::ALL).find(|(known, _)| *known == name)
-    else {
+    let all = scenarios::ALL.iter().chain(by_descriptor::ALL).chain(graphs::ALL);
+    let Some((_, run)) = { all }.find(|(known, _)| *known == name) else {
         eprintln!("no scenario `{name}`");
         return ExitCode::FAILURE;
     };

@@ -1,4 +1,4 @@
-//! Notices that the process is a fork of the one that opened a stream.
+//! Notices that the process is a fork of the one that opened a node.
 //!
 //! *Why.* A child of `fork` inherits the mappings of its parent's rings. Writing to them would corrupt the parent's
 //! session, so everything made before the fork is a lost device in the child. Asking for the process id at each command
@@ -18,17 +18,17 @@ extern "C" fn in_child() {
     FORKS.fetch_add(1, Ordering::Relaxed);
 }
 
-/// How many forks lie between this process and the first one that used the driver.
+/// How many forks lie between this process and the first one that asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Generation(u32);
+pub struct ForkGeneration(u32);
 
-impl Generation {
+impl ForkGeneration {
     /// The generation of this process; counting begins with the first call.
     #[must_use]
     pub fn current() -> Self {
         REGISTER.call_once(|| {
-            // SAFETY: the handler is a function of this library, which is never unmapped (it is linked with `-z nodelete`),
-            // and it does nothing but an atomic addition.
+            // SAFETY: the handler does nothing but an atomic addition, and is there for as long as it is registered: libraries that
+            // hold this code are linked with `-z nodelete`, and the C library forgets the handlers of those that it unmaps.
             let registered = unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
             if registered != 0 {
                 tracing::warn!(registered, "no fork handler");
@@ -43,7 +43,7 @@ impl Generation {
         self.0
     }
 
-    /// Whether this process is still the one of this generation.
+    /// Whether this process is still the one of this generation: a load.
     #[inline]
     #[must_use]
     pub fn is_current(self) -> bool {
