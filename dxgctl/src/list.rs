@@ -281,6 +281,20 @@ mod tests {
     }
 
     #[test]
+    fn info_says_how_long_kernels_may_run() {
+        let info = |executor: &str, compute_capability, watchdog_ms| {
+            let cuda = Cuda { executor: executor.to_owned(), compute_capability, watchdog_ms };
+            info_lines(&Vgpu { cuda, ..Vgpu::default() }, &State::default())
+        };
+        assert!(
+            info("native", 75, 0)
+                .contains("CUDA       native, compute capability 7.5, kernels run as long as they like\n")
+        );
+        assert!(info("driver", 0, 60_000).contains("CUDA       driver, kernels end after 60000 ms\n"));
+        assert!(!info("", 0, 0).contains("CUDA"));
+    }
+
+    #[test]
     fn documented_json_is_what_is_printed() {
         let manual = include_str!("../../docs/dxgctl.md");
         let (_, rest) = manual.split_once("```json\n").unwrap();
@@ -318,20 +332,6 @@ mod tests {
         };
         assert!(daemon_lines(&answer("partial: no landlock")).contains("sandbox    partial: no landlock\n"));
         assert!(daemon_lines(&answer("")).contains("sandbox    unknown\n"));
-    }
-
-    #[test]
-    fn info_says_how_long_kernels_may_run() {
-        let info = |executor: &str, compute_capability, watchdog_ms| {
-            let cuda = Cuda { executor: executor.to_owned(), compute_capability, watchdog_ms };
-            info_lines(&Vgpu { cuda, ..Vgpu::default() }, &State::default())
-        };
-        assert!(
-            info("native", 75, 0)
-                .contains("CUDA       native, compute capability 7.5, kernels run as long as they like\n")
-        );
-        assert!(info("driver", 0, 60_000).contains("CUDA       driver, kernels end after 60000 ms\n"));
-        assert!(!info("", 0, 0).contains("CUDA"));
     }
 
     #[test]

@@ -34,10 +34,6 @@ pub(super) fn effect(
     locals: u64,
     (words, lane): ([u64; 8], u32),
 ) -> Result<[u64; 2], FaultKind> {
-    // What the system does for one thread takes its time, and there may be no loop around it.
-    if run.is_stopped() {
-        return Err(FaultKind::Stopped);
-    }
     let unit = run.grid.prepared.units.get(unit as usize).ok_or(FaultKind::InvalidTarget)?;
     match unit.inst(inst).map(|inst| &inst.op) {
         Some(Op::Call(call)) => {
@@ -106,6 +102,10 @@ impl Caller<'_, '_> {
     }
 
     fn system(&self) -> Result<(), FaultKind> {
+        // What the system does for one thread takes its time, and there may be no loop around it.
+        if self.run.is_stopped() {
+            return Err(FaultKind::Stopped);
+        }
         let host = self.run.memory.host();
         match self.call.callee {
             Callee::Vprintf => {

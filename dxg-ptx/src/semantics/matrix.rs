@@ -349,13 +349,12 @@ fn sums_of(
     let numbers = |ty: MatrixType, matrix: &Matrix| -> Vec<f64> {
         matrix.elements.iter().map(|&raw| value(ty, raw)).collect()
     };
-    let kept = a.columns;
-    let (a, b, mut sums) = (numbers(ty_a, a), numbers(ty_b, b), numbers(ty_c, c));
-    for (row, (factors, sums)) in a.chunks(kept).zip(sums.chunks_mut(n)).enumerate() {
+    let (factors, b, mut sums) = (numbers(ty_a, a), numbers(ty_b, b), numbers(ty_c, c));
+    for (number, (factors, sums)) in factors.chunks(a.columns).zip(sums.chunks_mut(n)).enumerate() {
         for (at, &x) in factors.iter().enumerate() {
-            let start = column_of(row, at) * n;
-            let Some(others) = b.get(start..start + n) else { continue };
-            for (sum, &y) in sums.iter_mut().zip(others) {
+            let start = column_of(number, at) * n;
+            let Some(row) = b.get(start..start + n) else { continue };
+            for (sum, &y) in sums.iter_mut().zip(row) {
                 // The product of shorter floats is exact, and the sum the same as if it was fused.
                 *sum = if ty_a == MatrixType::F64 { x.mul_add(y, *sum) } else { *sum + x * y };
             }

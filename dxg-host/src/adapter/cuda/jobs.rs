@@ -18,6 +18,7 @@ use std::thread;
 
 use parking_lot::Condvar;
 use parking_lot::Mutex;
+use parking_lot::MutexGuard;
 
 /// Fewest threads, at most: one may be taken by what nobody waits for.
 const LEAST: usize = 2;
@@ -83,7 +84,7 @@ struct Shared {
 pub(super) struct Jobs(Arc<Shared>);
 
 impl Jobs {
-    /// Starts the first thread, which stays; others come with work.
+    /// Starts the first threads; others come with work, and all stay.
     ///
     /// # Errors
     /// When there is no thread.
@@ -98,6 +99,12 @@ impl Jobs {
         let state = Mutex::new(State { threads: 1, coming: 1, ..State::default() });
         let jobs = Self(Arc::new(Shared { state, work: Condvar::new(), most_threads, spawn }));
         jobs.0.spawn()?;
+        // Of two, the one that has slept for longer is woken, and that one gets a crowded core sooner than one that has just read a module.
+        let mut state = jobs.0.state.lock();
+        if most_threads >= LEAST {
+            state = jobs.0.add_thread(state);
+        }
+        drop(state);
         Ok(jobs)
     }
 
@@ -127,16 +134,7 @@ impl Jobs {
             drop(state);
             self.0.work.notify_one();
         } else if awaited > state.coming && state.threads < self.0.most_threads {
-            state.threads += 1;
-            state.coming += 1;
-            drop(state);
-            if let Err(error) = self.0.spawn() {
-                // The threads that there are come to it.
-                tracing::debug!(%error, "no further thread for compiling");
-                let mut state = self.0.state.lock();
-                state.threads -= 1;
-                state.coming -= 1;
-            }
+            drop(self.0.add_thread(state));
         }
     }
 
@@ -170,6 +168,21 @@ impl Shared {
     fn spawn(self: &Arc<Self>) -> io::Result<()> {
         let shared = Arc::clone(self);
         (self.spawn)(Box::new(move || shared.run()))
+    }
+
+    /// Starts another thread, if there is one to be had: those that there are come to everything as well.
+    fn add_thread<'s>(self: &'s Arc<Self>, mut state: MutexGuard<'s, State>) -> MutexGuard<'s, State> {
+        state.threads += 1;
+        state.coming += 1;
+        drop(state);
+        let started = self.spawn();
+        let mut state = self.state.lock();
+        if let Err(error) = started {
+            tracing::debug!(%error, "no further thread for compiling");
+            state.threads -= 1;
+            state.coming -= 1;
+        }
+        state
     }
 
     fn run(&self) {

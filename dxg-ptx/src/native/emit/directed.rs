@@ -1,4 +1,4 @@
-//! Sums and products of 32-bit floats that are not rounded to nearest.
+//! Sums and products of 32-bit floats that are not rounded to nearest, or that are rounded again.
 //!
 //! *How.* In 64 bits a product is exact, and a sum is known with its error. Rounded to nearest, the result is either the one that is
 //! wanted or the next one to it; the sign of what is missing says which.
@@ -35,14 +35,8 @@ impl Emitter<'_, '_> {
             }
             _ => return None,
         };
-        let nearest = self.b.ins().fdemote(types::F32, exact);
-        let back = self.b.ins().fpromote(types::F64, nearest);
-        let mut missing = self.b.ins().fsub(exact, back);
-        if let Some(error) = error {
-            missing = self.b.ins().fadd(missing, error);
-        }
+        let (bits, missing) = self.demoted(exact, error);
         let zero = self.constant(0, types::F64);
-        let bits = self.b.ins().bitcast(types::I32, MemFlagsData::new(), nearest);
         let [less, more] = [FloatCC::LessThan, FloatCC::GreaterThan]
             .map(|condition| self.b.ins().fcmp(condition, missing, zero));
         // The bits of the next float down are one more for a negative one and one less for a positive one.
@@ -63,6 +57,40 @@ impl Emitter<'_, '_> {
         let next = self.past_zero(bits, next, round);
         let chosen = self.b.ins().select(is_off, next, bits);
         Some(self.b.ins().bitcast(types::F32, MemFlagsData::new(), chosen))
+    }
+
+    /// `a * b + c` rounded to odd: what is nearest to it in a narrower format is nearest to the exact result.
+    pub(super) fn fma_to_odd(&mut self, a: Value, b: Value, c: Value) -> Value {
+        let [a, b, c] = [a, b, c].map(|value| self.b.ins().fpromote(types::F64, value));
+        let product = self.b.ins().fmul(a, b);
+        let (exact, error) = self.sum(product, c, Round::Nearest);
+        let (bits, missing) = self.demoted(exact, error);
+        let zero = self.constant(0, types::F64);
+        let is_off = self.b.ins().fcmp(FloatCC::OrderedNotEqual, missing, zero);
+        let even = self.b.ins().bnot(bits);
+        let even = self.b.ins().band_imm_u(even, 1);
+        // One up in magnitude if what is missing has the sign of the result, else one down.
+        let missing = self.b.ins().bitcast(types::I64, MemFlagsData::new(), missing);
+        let sign = self.b.ins().ushr_imm_u(missing, 32);
+        let sign = self.b.ins().ireduce(types::I32, sign);
+        let differs = self.b.ins().bxor(sign, bits);
+        let differs = self.b.ins().sshr_imm_u(differs, 31);
+        let away = self.b.ins().bor_imm_u(differs, 1);
+        let step = self.b.ins().imul(away, even);
+        let next = self.b.ins().iadd(bits, step);
+        let odd = self.b.ins().select(is_off, next, bits);
+        self.b.ins().bitcast(types::F32, MemFlagsData::new(), odd)
+    }
+
+    /// The bits of the nearest 32-bit float, and what it is less than the exact value.
+    fn demoted(&mut self, exact: Value, error: Option<Value>) -> (Value, Value) {
+        let nearest = self.b.ins().fdemote(types::F32, exact);
+        let back = self.b.ins().fpromote(types::F64, nearest);
+        let mut missing = self.b.ins().fsub(exact, back);
+        if let Some(error) = error {
+            missing = self.b.ins().fadd(missing, error);
+        }
+        (self.b.ins().bitcast(types::I32, MemFlagsData::new(), nearest), missing)
     }
 
     /// The float next to zero, if that is where a step starts.

@@ -74,7 +74,8 @@ impl Emitter<'_, '_> {
         Some(result)
     }
 
-    fn compute(&mut self, alu: &Alu, operands: &[Value]) -> Option<Value> {
+    /// The nearest result.
+    pub(super) fn compute(&mut self, alu: &Alu, operands: &[Value]) -> Option<Value> {
         Some(match (alu.op, operands) {
             (AluOp::Add(_), &[a, b]) => self.b.ins().fadd(a, b),
             (AluOp::Sub(_), &[a, b]) => self.b.ins().fsub(a, b),

@@ -57,9 +57,9 @@ impl Emitter<'_, '_> {
                 return Some(self.b.ins().band(a, rest));
             }
             AluOp::Add(carry) | AluOp::Sub(carry) if carry == Carry::default() => 2,
-            AluOp::FMul | AluOp::Mul(_) => 2,
-            AluOp::Fma if half == Half::F16 => 3,
-            AluOp::Mad(_, carry) if half == Half::F16 && carry == Carry::default() => 3,
+            AluOp::FMul | AluOp::Mul(_) | AluOp::Min | AluOp::Max => 2,
+            AluOp::Fma => 3,
+            AluOp::Mad(_, carry) if carry == Carry::default() => 3,
             _ => return None,
         };
         let operands: Vec<Value> = (0..count)
@@ -91,8 +91,11 @@ impl Emitter<'_, '_> {
             (AluOp::Add(_), &[a, b]) => self.b.ins().fadd(a, b),
             (AluOp::Sub(_), &[a, b]) => self.b.ins().fsub(a, b),
             (AluOp::FMul | AluOp::Mul(_), &[a, b]) => self.b.ins().fmul(a, b),
-            (AluOp::Fma | AluOp::Mad(..), &[a, b, c]) => half::fma(self, a, b, c),
-            _ => return None,
+            (AluOp::Fma | AluOp::Mad(..), &[a, b, c]) => match half {
+                Half::F16 => half::fma(self, a, b, c),
+                Half::BF16 => self.fma_to_odd(a, b, c),
+            },
+            _ => self.compute(alu, &wide)?,
         };
         Some(half::narrow(self, half, result))
     }

@@ -111,7 +111,7 @@ impl Emitter<'_, '_> {
 fn has_pair_form(alu: &Alu) -> bool {
     match alu.op {
         AluOp::Add(carry) | AluOp::Sub(carry) => carry == Carry::default(),
-        AluOp::FMul | AluOp::Mul(Part::Low) | AluOp::Neg | AluOp::Abs => true,
+        AluOp::FMul | AluOp::Mul(Part::Low) | AluOp::Min | AluOp::Max | AluOp::Neg | AluOp::Abs => true,
         AluOp::Fma => alu.ty == Scalar::F16x2,
         AluOp::CvtPair { from: Scalar::F32, extra: Extra::None } => true,
         _ => false,
