@@ -61,6 +61,7 @@ impl<'a> Parser<'a> {
     /// Ends an instruction of so many operands of its type.
     fn regular(&mut self, ins: &Instruction<'a>, head: Head, op: AluOp, operands: usize) -> Result<()> {
         ins.count(operands + 1, operands + 1)?;
+        check_modifiers(ins, op, &head)?;
         let mut alu = Alu { op, ..head.alu };
         alu.dst = self.dst(ins, 0, head.ty)?;
         for index in 0..operands {
@@ -75,6 +76,41 @@ impl<'a> Parser<'a> {
         let output = ins.words.has("cc").then(|| self.code.carry());
         Carry { input, output }
     }
+}
+
+/// The modifiers that an operation has in a type.
+fn modifiers(op: AluOp, ty: Scalar) -> Mods {
+    let is_half = matches!(ty, F16 | F16x2 | BF16 | BF16x2);
+    let when = |holds: bool, mods: Mods| if holds { mods } else { Mods::default() };
+    if !ty.is_float() {
+        return match op {
+            AluOp::Add(_) => when(matches!(ty, U32 | S32 | U16x2 | S16x2 | U8x4 | S8x4), Mods::SAT),
+            AluOp::Sub(_) => when(matches!(ty, S32 | U8x4 | S8x4), Mods::SAT),
+            AluOp::Mad(Part::High, _) | AluOp::Mad24(Part::High) => when(ty == S32, Mods::SAT),
+            AluOp::Min | AluOp::Max => when(matches!(ty, S32 | S16x2 | S8x4), Mods::RELU),
+            _ => Mods::default(),
+        };
+    }
+    let flushed = when(ty != F64 || matches!(op, AluOp::Rcp | AluOp::Rsqrt), Mods::FTZ);
+    let clamped = when(matches!(ty, F32 | F16 | F16x2), Mods::SAT);
+    match op {
+        AluOp::Add(_) | AluOp::Sub(_) | AluOp::FMul => flushed.with(clamped),
+        AluOp::Fma => flushed.with(clamped).with(when(is_half, Mods::RELU.with(Mods::OOB))),
+        AluOp::Min | AluOp::Max if is_half || ty == F32 => {
+            flushed.with(Mods::NAN).with(Mods::XORSIGN).with(Mods::ABS)
+        }
+        AluOp::Min3 | AluOp::Max3 => flushed.with(Mods::NAN).with(Mods::ABS),
+        AluOp::Copysign | AluOp::Min | AluOp::Max => Mods::default(),
+        _ => flushed,
+    }
+}
+
+/// Fails if a modifier is said that the operation has not.
+fn check_modifiers(ins: &Instruction<'_>, op: AluOp, head: &Head) -> Result<()> {
+    if modifiers(op, head.ty).has(head.alu.mods) {
+        return Ok(());
+    }
+    Err(ins.fail("does not take these modifiers with this type"))
 }
 
 /// Whether the carry flag is read.
@@ -128,6 +164,7 @@ fn mixed<'a>(
         _ => return Err(ins.fail("does not take these types")),
     };
     ins.count(operands + 1, operands + 1)?;
+    check_modifiers(ins, op, &head)?;
     let mut alu = Alu { op, ..head.alu };
     alu.dst = p.dst(ins, 0, F32)?;
     for index in 0..operands {
@@ -167,6 +204,7 @@ pub(in crate::front) fn mul<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>) -
         Some(_) if head.ty.is_float() => Err(ins.fail("of floats has no parts")),
         Some(Part::Wide) => {
             ins.count(3, 3)?;
+            check_modifiers(ins, AluOp::Mul(Part::Wide), &head)?;
             let wide = doubled(head.ty).ok_or_else(|| ins.fail("does not take this type"))?;
             let mut alu = Alu { op: AluOp::Mul(Part::Wide), ..head.alu };
             alu.dst = p.dst(ins, 0, wide)?;
@@ -196,6 +234,7 @@ fn multiply_add<'a>(p: &mut Parser<'a>, ins: &mut Instruction<'a>, input: Input)
         Some(_) if head.ty.is_float() => Err(ins.fail("of floats has no parts")),
         Some(Part::Wide) => {
             ins.count(4, 4)?;
+            check_modifiers(ins, AluOp::Mad(Part::Wide, carry), &head)?;
             let wide = doubled(head.ty).ok_or_else(|| ins.fail("does not take this type"))?;
             let mut alu = Alu { op: AluOp::Mad(Part::Wide, carry), ..head.alu };
             alu.dst = p.dst(ins, 0, wide)?;
