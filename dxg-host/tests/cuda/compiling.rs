@@ -68,6 +68,19 @@ fn another_stream_goes_on_while_a_long_entry_is_compiled() {
 }
 
 #[test]
+fn entry_of_far_too_many_instructions_is_run_all_the_same() {
+    let mut context = Context::new();
+    let module = context.load(&format!("{HEAD}{}", long("long", 205_000)), 0);
+    let mut stream = context.stream();
+    let base = context.base;
+    context.launch(&mut stream, &module, "long", [[1, 1, 1], [1, 1, 1]], &[base]);
+    context.synchronise(&stream);
+    assert_eq!(context.error(), 0);
+    assert_ne!(context.memory(4, 4).read::<u32>(0), Ok(0));
+    context.close();
+}
+
+#[test]
 fn module_of_thousands_of_entries_runs_the_one_that_is_launched() {
     let mut text = HEAD.to_owned();
     (0..4000).for_each(|number| text += &short(&format!("entry_{number}")));

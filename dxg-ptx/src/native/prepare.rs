@@ -43,6 +43,9 @@ const MOST_BETTER_INSTS: u32 = 20_000;
 const MOST_PACKET_INSTS: usize = 4000;
 /// Registers that are saved where four threads may part, all such places together.
 const MOST_EXIT_REGS: usize = 16_000;
+/// An entry of more instructions, as they stand in the text, is not even looked at: that would take long as well, and none is so much
+/// simpler than it is written.
+const MOST_RAW_INSTS: usize = 2 * MOST_INSTS as usize;
 /// Depth of calls that is looked at; what goes deeper counts as without bound.
 const MOST_CALLS: usize = 200;
 
@@ -316,6 +319,7 @@ impl Prepared {
         };
         let mut waiting = vec![entry];
         let mut first_point = 0;
+        let mut raw_insts = 0_usize;
         while let Some(id) = waiting.pop() {
             let slot = prepared.by_function.get_mut(id.0 as usize).ok_or("no such function")?;
             if slot.is_some() {
@@ -324,6 +328,10 @@ impl Prepared {
             let function = &module.functions[id.0 as usize];
             if function.blocks.is_empty() {
                 return Err(format!("{} has no body", function.name));
+            }
+            raw_insts += function.blocks.iter().map(|block| block.insts.len()).sum::<usize>();
+            if raw_insts > MOST_RAW_INSTS {
+                return Err(format!("{raw_insts} instructions are too many to look at"));
             }
             let number = u32::try_from(prepared.units.len()).unwrap_or(u32::MAX);
             *slot = Some(number);
