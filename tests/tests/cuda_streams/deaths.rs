@@ -79,8 +79,9 @@ fn client_that_dies() {
     );
     let text = streams.lease(large.len() as u64).unwrap();
     text.memory().copy_in(0, large.as_bytes()).unwrap();
-    let _asked = context.ask_load(text.io_base().0, large.len() as u64);
+    let (_, slot) = context.ask_load(text.io_base().0, large.len() as u64);
     life.reach();
+    context.answer(&slot);
     let large = context.load(&large, 0);
     life.reach();
     let module = context.load(KERNELS, 0x10000);

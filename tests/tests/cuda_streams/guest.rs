@@ -182,6 +182,11 @@ impl Context {
 
     pub(crate) fn call(&mut self, op: u16, body: impl FnOnce(&mut Encoder)) -> Vec<u8> {
         let slot = self.ask(op, body);
+        self.answer(&slot)
+    }
+
+    /// The answer to the last question: there is one slot for all.
+    pub(crate) fn answer(&self, slot: &ReplySlot) -> Vec<u8> {
         let reply = slot.wait(self.replies, DEFAULT_SPIN, &|| self.streams.is_lost()).unwrap();
         let mut payload = Vec::new();
         slot.payload(reply, &mut payload);
@@ -201,9 +206,7 @@ impl Context {
     /// The same, and what came of it.
     pub(crate) fn try_load_at(&mut self, io: u64, bytes: u64) -> (u64, wire::ModuleLoaded) {
         let (module, slot) = self.ask_load(io, bytes);
-        let reply = slot.wait(self.replies, DEFAULT_SPIN, &|| self.streams.is_lost()).unwrap();
-        let mut payload = Vec::new();
-        slot.payload(reply, &mut payload);
+        let payload = self.answer(&slot);
         (module, wire::ModuleLoaded::decode(&mut Decoder::new(&payload)).unwrap())
     }
 

@@ -149,16 +149,7 @@ impl Machine {
     /// The processes of the daemon that serve a client: they have the threads of a session.
     pub(crate) fn workers(&self) -> Vec<u32> {
         let threads = |pid: &u32| fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
-        self.all_workers().into_iter().filter(|pid| threads(pid) > 1).collect()
-    }
-
-    /// The processes that serve clients, or will.
-    fn all_workers(&self) -> Vec<u32> {
-        let is_worker = |pid: &u32| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.split(|byte| *byte == 0).any(|word| word == b"worker")
-        };
-        self.children().into_iter().filter(is_worker).collect()
+        self.children().into_iter().filter(|pid| threads(pid) > 1).collect()
     }
 
     fn children(&self) -> Vec<u32> {
@@ -178,13 +169,15 @@ impl Machine {
         kinds
     }
 
-    /// Waits until there is no client, no charge, and no process but the one that waits for the next client.
+    /// Waits until there is no client, no charge, and no process, not even a dead one, but the one that waits for the next client.
     pub(crate) fn rests(&self) {
         eventually("the daemon rests", || {
             let state = self.state();
             let is_idle = |vgpu: &control::Vgpu| vgpu.clients.is_empty() && vgpu.used_bytes == 0;
-            state.vgpus.iter().all(is_idle) && self.workers().is_empty() && self.all_workers().len() == 1
+            state.vgpus.iter().all(is_idle) && self.workers().is_empty() && self.children().len() == 1
         });
+        // What the daemon was about to do when it was found so is done when it answers.
+        self.state();
     }
 }
 
