@@ -23,18 +23,18 @@ const NAN: u32 = 0x7fff;
 pub(crate) fn widen<M: Machine>(m: &mut M, half: Half, bits: M::Word) -> M::Float {
     if half == Half::BF16 {
         let wide = m.shift_left(bits, 16);
-        return m.from_bits(wide);
+        return m.float_of(wide);
     }
     let magnitude = m.word(0x7fff);
     let magnitude = m.word_and(bits, magnitude);
     let placed = m.shift_left(magnitude, 13);
     // The exponents' biases differ by 112; a product makes subnormal values normal too.
     let factor = m.float(f32::from_bits((127 + 112) << 23));
-    let value = m.from_bits(placed);
+    let value = m.float_of(placed);
     let scaled = m.mul(value, factor);
     let least_special = m.float(f32::from_bits(0x7c00 << 13));
     let is_finite = m.less(value, least_special);
-    let rest = m.word(2 * 112 << 23);
+    let rest = m.word((2 * 112) << 23);
     let special = m.word_add(placed, rest);
     let scaled = m.bits(scaled);
     let magnitude = m.choose_word(is_finite, scaled, special);
@@ -42,7 +42,7 @@ pub(crate) fn widen<M: Machine>(m: &mut M, half: Half, bits: M::Word) -> M::Floa
     let sign = m.word_and(bits, sign);
     let sign = m.shift_left(sign, 16);
     let wide = m.word_or(magnitude, sign);
-    m.from_bits(wide)
+    m.float_of(wide)
 }
 
 /// The nearest value of the format, in the lower half; the upper half is anything.
@@ -119,7 +119,7 @@ pub(crate) fn fma<M: Machine>(m: &mut M, a: M::Float, b: M::Float, c: M::Float) 
     let is_odd = m.is_odd(sum);
     let step = m.choose_word(is_odd, nothing, step);
     let odd = m.word_add(sum, step);
-    m.from_bits(odd)
+    m.float_of(odd)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub(crate) trait Machine {
     fn float(&mut self, value: f32) -> Self::Float;
     fn word(&mut self, bits: u32) -> Self::Word;
     fn bits(&mut self, value: Self::Float) -> Self::Word;
-    fn from_bits(&mut self, bits: Self::Word) -> Self::Float;
+    fn float_of(&mut self, bits: Self::Word) -> Self::Float;
     fn add(&mut self, a: Self::Float, b: Self::Float) -> Self::Float;
     fn sub(&mut self, a: Self::Float, b: Self::Float) -> Self::Float;
     fn mul(&mut self, a: Self::Float, b: Self::Float) -> Self::Float;
@@ -57,7 +57,7 @@ impl Machine for Here {
         value.to_bits()
     }
 
-    fn from_bits(&mut self, bits: u32) -> f32 {
+    fn float_of(&mut self, bits: u32) -> f32 {
         f32::from_bits(bits)
     }
 

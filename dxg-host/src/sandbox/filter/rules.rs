@@ -380,7 +380,7 @@ mod tests {
 
     #[test]
     fn each_call_that_changes_names_or_permissions_is_refused_by_its_number() {
-        let rules = serve(7);
+        let rules = serve(7, Compilers::OurOwn);
         for number in CHANGES_OF_NAMES {
             let refused = |rule: &Rule| rule.call == libc::c_long::from(*number) && rule.when == When::Always;
             assert!(rules.iter().any(refused), "{number} is let");

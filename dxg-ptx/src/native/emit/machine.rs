@@ -30,7 +30,7 @@ impl Machine for Emitter<'_, '_> {
         self.b.ins().bitcast(ty, MemFlagsData::new(), value)
     }
 
-    fn from_bits(&mut self, bits: Value) -> Value {
+    fn float_of(&mut self, bits: Value) -> Value {
         let ty = self.machine(types::F32);
         self.b.ins().bitcast(ty, MemFlagsData::new(), bits)
     }
