@@ -107,6 +107,21 @@ pub enum RegClass {
     F64,
 }
 
+impl RegClass {
+    /// Bits of a register; 1 for a predicate.
+    #[must_use]
+    pub const fn bits(self) -> u32 {
+        match self {
+            Self::Pred => 1,
+            Self::B8 => 8,
+            Self::B16 => 16,
+            Self::B32 | Self::F32 => 32,
+            Self::B64 | Self::F64 => 64,
+            Self::B128 => 128,
+        }
+    }
+}
+
 /// The type that an instruction gives its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names are PTX's")]

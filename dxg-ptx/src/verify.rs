@@ -7,7 +7,6 @@ mod op;
 
 use std::fmt::Display;
 
-use crate::front::bits;
 use crate::front::special_bits;
 use crate::ir::BlockId;
 use crate::ir::FuncId;
@@ -182,7 +181,7 @@ impl<'m> Scope<'m> {
     fn reg(&self, reg: Reg, width: Width) -> Check {
         let class = self.function.regs.get(reg.0 as usize);
         let Some(&class) = class else { return Err(format!("register {} is not there", reg.0)) };
-        let have = bits(class);
+        let have = class.bits();
         let fits = match width {
             Width::Exact(want) => have == want,
             Width::Least(want) => have == want || have > want && want > 1,

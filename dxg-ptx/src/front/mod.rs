@@ -20,7 +20,6 @@ mod table;
 mod types;
 mod words;
 
-pub(crate) use crate::front::types::bits;
 pub(crate) use crate::front::types::special_bits;
 pub(crate) use crate::front::types::width;
 

@@ -66,18 +66,6 @@ pub(super) fn class(ty: Scalar) -> RegClass {
     }
 }
 
-/// Bits of a register; 1 for a predicate.
-pub(crate) fn bits(class: RegClass) -> u32 {
-    match class {
-        RegClass::Pred => 1,
-        RegClass::B8 => 8,
-        RegClass::B16 => 16,
-        RegClass::B32 | RegClass::F32 => 32,
-        RegClass::B64 | RegClass::F64 => 64,
-        RegClass::B128 => 128,
-    }
-}
-
 /// Bits of a value; 1 for a predicate.
 pub(crate) fn width(ty: Scalar) -> u32 {
     if ty == Scalar::Pred { 1 } else { ty.size_bytes() * 8 }

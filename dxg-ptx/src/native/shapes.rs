@@ -113,17 +113,6 @@ pub(crate) struct Shapes {
     classes: Vec<RegClass>,
 }
 
-const fn bits_of(class: RegClass) -> u32 {
-    match class {
-        RegClass::Pred => 1,
-        RegClass::B8 => 8,
-        RegClass::B16 => 16,
-        RegClass::B32 | RegClass::F32 => 32,
-        RegClass::B64 | RegClass::F64 => 64,
-        RegClass::B128 => 128,
-    }
-}
-
 const fn is_word(ty: Scalar) -> bool {
     matches!(ty, Scalar::B32 | Scalar::U32 | Scalar::S32 | Scalar::B64 | Scalar::U64 | Scalar::S64)
 }
@@ -177,7 +166,7 @@ impl Shapes {
             Operand::Special(special) if is_uniform_special(special) => Shape::SAME,
             Operand::Special(_) => Shape::Varying,
             Operand::Reg(reg) => {
-                let own = bits_of(self.classes[reg.0 as usize]);
+                let own = self.classes[reg.0 as usize].bits();
                 match self.reg(reg) {
                     // Cut, a line stays one; made longer it need not.
                     Shape::Line { stride, zeros } if stride != 0 && own > bits => {
@@ -274,7 +263,7 @@ impl Shapes {
                 let fits = alu.dst2.is_none()
                     && stride.abs() <= MOST_STRIDE
                     && alu.dst.is_some_and(|dst| {
-                        bits_of(self.classes[dst.0 as usize]) == 8 * result_type(alu).size_bytes()
+                        self.classes[dst.0 as usize].bits() == 8 * result_type(alu).size_bytes()
                     });
                 if fits { Shape::Line { stride, zeros } } else { Shape::Varying }
             }

@@ -92,7 +92,7 @@ impl<'a> Parser<'a> {
         }
         match piece.arg {
             Arg::Reg(reg, class) => {
-                let have = types::bits(class);
+                let have = class.bits();
                 let fits = have == bits || fit == Fit::Wider && have > bits && bits > 1;
                 if !fits {
                     return Err(Diagnostic::malformed(
@@ -177,7 +177,7 @@ impl<'a> Parser<'a> {
                 Err(Diagnostic::malformed(piece.place, "a part of a register does not stand here"))
             }
             Arg::Reg(reg, class) => {
-                let have = types::bits(class);
+                let have = class.bits();
                 if have == bits || fit == Fit::Wider && have > bits && bits > 1 {
                     return Ok(Some(reg));
                 }

@@ -158,15 +158,20 @@ impl Emitter<'_, '_> {
         }
         if let Some(guard) = guard {
             let old = self.read(reg);
-            // Not read again: an earlier result of the instruction may be the predicate itself.
-            let holds = self.guard_holds.unwrap_or(old);
-            value = match guard.when {
-                true => self.b.ins().select(holds, value, old),
-                false => self.b.ins().select(holds, old, value),
-            };
+            value = self.guarded(guard, value, old);
         }
         let var = self.var(reg);
         self.b.def_var(var, value);
+    }
+
+    /// A new value where the guard of the instruction holds, the old one elsewhere.
+    pub(super) fn guarded(&mut self, guard: Guard, value: Value, old: Value) -> Value {
+        // Not read again: an earlier result of the instruction may be the predicate itself.
+        let holds = self.guard_holds.unwrap_or(old);
+        match guard.when {
+            true => self.choose(holds, value, old),
+            false => self.choose(holds, old, value),
+        }
     }
 
     /// Writes a 64-bit word as a value of a scalar type, cut and extended to the register.

@@ -150,11 +150,7 @@ impl Emitter<'_, '_> {
         let mut value = self.convert(value, self.types[reg.0 as usize], extend);
         if let Some(guard) = guard {
             let old = self.read(reg);
-            let holds = self.guard_holds.unwrap_or(old);
-            value = match guard.when {
-                true => self.b.ins().select(holds, value, old),
-                false => self.b.ins().select(holds, old, value),
-            };
+            value = self.guarded(guard, value, old);
         }
         if let Some(packet) = &mut self.packet {
             packet.written.push((reg, value));
@@ -166,11 +162,7 @@ impl Emitter<'_, '_> {
         let mut value = self.as_vector_of(value, lane_of(ty));
         if let Some(guard) = guard {
             let old = self.vector_of(reg);
-            let holds = self.guard_holds.unwrap_or(old);
-            value = match guard.when {
-                true => self.choose(holds, value, old),
-                false => self.choose(holds, old, value),
-            };
+            value = self.guarded(guard, value, old);
         }
         match self.storage(reg) {
             Storage::Vector(var) | Storage::Mask(var) => self.b.def_var(var, value),
