@@ -311,7 +311,7 @@ const OF_FILES: &[libc::c_long] = &[
     libc::SYS_unlinkat,
     libc::SYS_renameat2,
     libc::SYS_utimensat,
-    libc::SYS_renameat,
+    RENAMEAT,
 ];
 
 /// Refused to a keeper beside what [`load`] refuses: what is refused to workers, but not its files, and what only
@@ -322,7 +322,7 @@ pub(super) fn keep(own: u32) -> Vec<Rule> {
     rules.retain(|rule| !OF_FILES.contains(&rule.call) && *rule != new_processes);
     refuse(&mut rules, &[libc::SYS_clone]);
     // Code is kept here, and run elsewhere.
-    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+    for call in [libc::SYS_mmap, libc::SYS_mprotect, libc::SYS_pkey_mprotect] {
         rules.push(on(call, 2, Test::AnyBit(bits(libc::PROT_EXEC))));
     }
     rules
