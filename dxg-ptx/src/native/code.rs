@@ -18,7 +18,7 @@ const ALIGN: usize = 64;
 
 /// A unit of more instructions of Cranelift gets its registers in one pass: that takes a quarter of the time, and the code runs
 /// two to four times as long.
-const LONG: usize = 2000;
+const LONG: usize = 1000;
 
 /// For what code is made.
 #[derive(Clone, Copy)]

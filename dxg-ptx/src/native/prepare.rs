@@ -36,7 +36,7 @@ const OPEN_STACK_BYTES: u32 = 64 << 10;
 /// An entry of more instructions is interpreted: to compile it would take too long.
 const MOST_INSTS: u32 = 100_000;
 /// Entries of more instructions may have got their registers in one pass in the first tier.
-const MOST_QUICK_INSTS: u32 = 200;
+const MOST_QUICK_INSTS: u32 = 50;
 /// Entries of more instructions stay as they are.
 const MOST_BETTER_INSTS: u32 = 20_000;
 /// An entry of more instructions has no packets: what is emitted for four threads is up to eight times as long.
