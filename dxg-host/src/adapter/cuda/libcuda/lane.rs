@@ -98,6 +98,8 @@ enum After {
     Nothing,
     Signal(FenceCell, u64),
     Stamp(SharedSlice),
+    /// Another stream was waited for: it says first that it is so far.
+    Behind(Arc<Lane>, u64),
 }
 
 /// An entry that the driver has.
@@ -257,6 +259,7 @@ impl Lane {
         let (after, timing) = match &work {
             Work::SignalCell { cell, value } => (After::Signal(cell.clone(), *value), Timing::No),
             Work::Timestamp(place) => (After::Stamp(place.clone()), Timing::Yes),
+            Work::WaitLane { other, sequence } => (After::Behind(Arc::clone(other), *sequence), Timing::No),
             _ => (After::Nothing, Timing::No),
         };
         let module = match &work {
@@ -385,13 +388,17 @@ impl Lane {
                     word.store(time, Ordering::Release);
                 }
             }
+            After::Behind(other, wanted) => other.wait_completed(wanted),
         }
         self.complete(sequence);
     }
 
     fn complete(&self, sequence: u64) {
-        self.state.lock().completed = sequence;
+        let mut state = self.state.lock();
+        // Who sees that it is complete may say so of what comes after it.
         self.cell.publish(sequence);
+        state.completed = sequence;
+        drop(state);
         self.progressed.notify_all();
     }
 
