@@ -183,6 +183,10 @@ impl NativeProgram {
     /// The best code that is there, made now if there is none.
     fn entry(&self, id: FuncId) -> Option<Result<&Arc<Entry>, &NativeError>> {
         let slot = self.slot(id)?;
+        if let Some(Ok(Some(better))) = slot.better.get() {
+            return Some(Ok(better));
+        }
+        // Asked once only: what is here after this is looked at first.
         if slot.first.get().is_none()
             && let Some((cache, source)) = &self.cache
             && let Some(better) = cache.get(&CodeKey::of(*source, (id, Tier::Packets), &self.machine()))

@@ -188,8 +188,9 @@ impl<'g> Block<'g> {
                 at += 1;
                 continue;
             }
-            let same = match are_all(&self.lanes()[at..], state) {
-                true => count - at,
+            // The usual case; where lanes have parted, each is looked at once.
+            let same = match at == 0 && are_all(self.lanes(), state) {
+                true => count,
                 false => self.lanes()[at..].iter().take_while(|lane| lane.state == state).count(),
             };
             let (begin, end) = (at, at + same);
